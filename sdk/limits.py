@@ -1,0 +1,102 @@
+"""Every bound of the system, with its unit and the reason for its value.
+
+A bound that is not here does not exist: queues, batches, payloads and caches take
+their sizes from this file, so that an operator finds all of them in one place.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+# --- calls and the ingress -------------------------------------------------------
+
+CALL_BODY_BYTES_MAX: Final = 1_000_000
+"""Bytes of one call (input, output, headers). Larger data belongs in a store of its own, by reference."""
+
+REQUEST_BODY_BYTES_MAX: Final = 16_000_000
+"""Bytes of one HTTP request: 10,000 calls of ordinary size."""
+
+BATCH_CALLS_MAX: Final = 10_000
+"""Calls in one HTTP request: bounds what one refusal throws away."""
+
+JSON_DEPTH_MAX: Final = 100
+"""Nesting of a call's JSON. Real data has under 20; deeper input exists to exhaust the stack."""
+
+METHOD_NAME_CHARS_MAX: Final = 200
+"""Characters of a method's URN: it is part of keys and index rows."""
+
+CALL_ID_CHARS_MAX: Final = 200
+"""Characters of a call id given by a client."""
+
+HEADERS_MAX: Final = 32
+"""Headers of one call."""
+
+HEADER_CHARS_MAX: Final = 1_000
+"""Characters of one header's name and value together."""
+
+INSTANCE_ID_CHARS_MAX: Final = 200
+"""Characters of an instance id given by a client."""
+
+CALL_ID_WINDOW: Final = timedelta(days=7)
+"""How long a client's call id is remembered for answering 200 or 409."""
+
+# --- shards and the journal ------------------------------------------------------
+
+SHARDS: Final = 16
+"""Shards of a workflow version. Fixed for the life of the version: an instance's shard is a hash."""
+
+COMMIT_EVENTS_MAX: Final = 5_000
+"""Events applied in one commit: bounds the pause of one transaction to tens of milliseconds."""
+
+CHECKPOINT_INTERVAL_S: Final = 5.0
+"""Seconds between checkpoints while instances are dirty: bounds what recovery replays."""
+
+CHECKPOINT_ROWS_MAX: Final = 20_000
+"""Dirty instances that make a checkpoint due before its interval."""
+
+STATE_REPORT_BYTES: Final = 64_000
+"""State above this size is reported with its largest variables."""
+
+MAILBOX_WINDOW: Final = timedelta(hours=24)
+"""How far back a wait looks for calls that came before it."""
+
+MAILBOX_PLACES_MAX: Final = 64
+"""(method, key) places that an instance remembers; the oldest dropped one becomes its horizon."""
+
+STEP_THREADS: Final = 32
+"""Threads of a pool actor for synchronous steps: they mostly wait for the network."""
+
+# --- delivery --------------------------------------------------------------------
+
+APPEND_CALLS_MAX: Final = 5_000
+"""Calls that one append transaction groups: about 5 ms of work."""
+
+DELIVERY_CALLS_MAX: Final = 2_000
+"""Calls in one delivery to a pool."""
+
+BACKLOG_CALLS_MAX: Final = 50_000
+"""Accepted calls that a pool may lag behind before its methods answer 429."""
+
+# --- clients and the outbox ------------------------------------------------------
+
+CLIENT_BATCH_CALLS: Final = 500
+"""Calls a client sends in one request: beyond this the cost per call no longer falls."""
+
+CLIENT_REQUESTS_IN_FLIGHT: Final = 4
+"""Requests a client keeps in flight in `push_many` when order allows it."""
+
+OUTBOX_CALLS_MAX: Final = 1_000_000
+"""Calls kept on disk by a publisher while the engine is away; beyond it publishing raises."""
+
+RETRY_BACKOFF_S_MIN: Final = 0.05
+"""First pause of a publisher after a failed request, before jitter."""
+
+RETRY_BACKOFF_S_MAX: Final = 30.0
+"""Longest pause of a publisher between attempts, before jitter."""
+
+PAGE_ROWS_MAX: Final = 1_000
+"""Rows of one page of a listing."""
+
+RESULT_WAIT_S_MAX: Final = 60.0
+"""Longest long-poll for a result; clients ask again."""

@@ -1,0 +1,46 @@
+"""The wire and disk forms of a call: what travels between client, ingress, log and shard.
+
+Inputs and outputs stay JSON bytes from the client to the workflow that reads them:
+nobody on the way parses more than it needs.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class CallRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One accepted call."""
+
+    id: str
+    """The call's id."""
+    method: str
+    """The method's URN."""
+    service: str
+    """The service that published it."""
+    at_us: int
+    """When it was accepted: microseconds since the epoch, UTC."""
+    input: bytes
+    """JSON object: the parameters by name, or the external model's fields."""
+    output: bytes | None = None
+    """JSON of the returned value; None when the call carries none (`null` is b"null")."""
+    error: str | None = None
+    """The text of the exception of a call published with `on_error=True`."""
+    headers: dict[str, str] | None = None
+    """Headers given by the publisher; None when there are none."""
+
+
+class Segment(msgspec.Struct, array_like=True, frozen=True):
+    """Consecutive calls of one partition, as delivered and as stored: offsets first .. first+len-1."""
+
+    partition: int
+    first: int
+    """Offset of `calls[0]`."""
+    pos: int
+    """Place of the segment in the store-wide order of segments."""
+    calls: list[CallRecord]
+
+    @property
+    def end(self) -> int:
+        """The offset after the last call."""
+        return self.first + len(self.calls)

@@ -1,0 +1,320 @@
+"""The ports of storage: what the engine asks of a database, and what is durable when.
+
+Every adapter (memory, SQLite, later PostgreSQL) passes the same conformance suite,
+tests/conformance/stores. All methods are synchronous and may block on the disk:
+callers run them in a thread of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from raysume.records import CallRecord, Segment
+
+# --- engine state ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRef:
+    """One shard of one version of one workflow."""
+
+    workflow: str
+    version: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedShard:
+    """A shard with the epoch under which its owner may write."""
+
+    key: int
+    """Small integer that names the shard in the store's rows; stable for ever."""
+    ref: ShardRef
+    epoch: int
+    """Raised by every `acquire`; a commit under an older epoch is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRow:
+    """One batch of turns of one shard."""
+
+    shard: int
+    seq: int
+    """1, 2, 3 ... without holes within a shard, over all epochs."""
+    body: bytes
+    """Opaque (sealed and compressed by the kernel)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRow:
+    """A checkpointed instance: columns to search by, and the opaque rest."""
+
+    shard: int
+    number: int
+    """The instance's number within its shard: 1, 2, 3 ... (with `shard`, the primary key)."""
+    id: str
+    workflow: str
+    version: str
+    status: str
+    started_at: datetime
+    updated_at: datetime
+    body: bytes
+    """Opaque (header, waits and sealed state)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The dirty instances of one shard as of journal position `seq`, which is committed by then."""
+
+    shard: int
+    seq: int
+    header: bytes
+    """Opaque: watermarks, counters, the digest of all instance rows."""
+    rows: Sequence[InstanceRow]
+    """Only the instances changed since the last checkpoint, sorted by number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreCommit:
+    """What one transaction makes durable, all or nothing."""
+
+    epochs: Mapping[int, int]
+    """shard key -> epoch, for every shard that `journal` or `checkpoints` names."""
+    journal: Sequence[JournalRow] = ()
+    checkpoints: Sequence[Checkpoint] = ()
+    """The journal of a checkpointed shard up to its `seq` is deleted, in later small batches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceQuery:
+    """A page of instances, newest first. Every None means "any"."""
+
+    workflow: str | None = None
+    version: str | None = None
+    status: str | None = None
+    since: datetime | None = None
+    """Started at or after."""
+    until: datetime | None = None
+    """Started before."""
+    after: tuple[datetime, str] | None = None
+    """(started_at, id) of the last row of the page before."""
+    limit: int = 100
+
+
+class Store(Protocol):
+    """The durable state of shards: journal, checkpoints, and small documents of the deployment."""
+
+    def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
+        """`owner` owns the shards under new epochs; whoever had them can no longer commit.
+
+        Shards that do not exist yet are created. `owner` is "pid:start_time:label" on one
+        machine. Durability: the takeover is committed before this returns, and reads made
+        afterwards see everything the former owner ever committed.
+        """
+        ...
+
+    def commit(self, commit: StoreCommit) -> None:
+        """Everything in `commit` is durable when this returns.
+
+        Raises:
+            Fenced: an epoch is not the current one; nothing was written, and the caller
+                must stop for good.
+            StoreUnavailable: the outcome is not known; the caller must discard its memory
+                and recover from what the store holds.
+        """
+        ...
+
+    def checkpoint_of(self, shard: int) -> tuple[int, bytes] | None:
+        """(seq, header) of the shard's last checkpoint; None before the first."""
+        ...
+
+    def instances_of(self, shard: int) -> Iterator[InstanceRow]:
+        """All checkpointed instances of a shard, by number."""
+        ...
+
+    def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
+        """The journal rows of a shard with `seq` > `after`, in order."""
+        ...
+
+    def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
+        """The checkpointed instances with this id (one for each workflow that used it)."""
+        ...
+
+    def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:
+        """One page, newest start first, then by id descending."""
+        ...
+
+    def shards(self) -> list[OwnedShard]:
+        """All shards with their current epochs."""
+        ...
+
+    def put_document(self, kind: str, key: str, body: bytes) -> None:
+        """The document (kind, key) has this body, durably; it is replaced when it existed."""
+        ...
+
+    def get_document(self, kind: str, key: str) -> bytes | None:
+        """The body of a document, or None."""
+        ...
+
+    def documents(self, kind: str) -> list[tuple[str, bytes]]:
+        """All documents of a kind as (key, body), by key."""
+        ...
+
+    def delete_document(self, kind: str, key: str) -> None:
+        """The document is gone, durably; nothing happens when there was none."""
+        ...
+
+    def close(self) -> None:
+        """Connections are closed; later calls raise StoreUnavailable."""
+        ...
+
+
+# --- the call log ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCall:
+    """A call to be appended: everything but its time, which the append gives."""
+
+    id: str
+    method: str
+    service: str
+    input: bytes
+    output: bytes | None = None
+    error: str | None = None
+    headers: Mapping[str, str] | None = None
+    client_id: bool = False
+    """True when the client chose the id: it is then remembered, for 200 or 409."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """Where a batch comes from, for dropping what was sent before."""
+
+    id: str
+    first: int
+    """Sequence number of the batch's first call; the others follow without holes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Calls that are accepted together or not at all."""
+
+    calls: Sequence[NewCall]
+    publisher: Publisher | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of one batch."""
+
+    outcomes: Sequence[Literal["accepted", "duplicate", "conflict"]]
+    """One for each call. With any "conflict" (a client id used before with another body),
+    nothing of the batch was stored. A publisher's sequence seen before is "duplicate"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """The result of one append transaction."""
+
+    segment: Segment | None
+    """What was stored, ready to deliver; None when everything was a duplicate or in conflict."""
+    accepted: Sequence[Accepted]
+    """One for each batch, in the order given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A partition as the log sees it now."""
+
+    id: int
+    next_offset: int
+    open: bool
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallQuery:
+    """A page of accepted calls, oldest first. Every None means "any"."""
+
+    service: str | None = None
+    method: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: tuple[int, int] | None = None
+    """(pos, offset) of the last call of the page before."""
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundCall:
+    """A call with its place in the log."""
+
+    call: CallRecord
+    partition: int
+    offset: int
+    pos: int
+
+
+class CallLog(Protocol):
+    """Every accepted call, in segments of partitions, until retention deletes it."""
+
+    def open_partition(self, *, owner: str) -> Partition:
+        """A new, empty, open partition of `owner` ("pid:start_time:label") exists, durably."""
+        ...
+
+    def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
+        """The new calls of all batches are one durable segment when this returns.
+
+        `at_us` of the calls is taken inside the transaction, after the log's write lock, and
+        never goes back within the log. Duplicates inside one append are found too.
+
+        Raises:
+            PartitionClosed: the partition is closed; nothing was stored.
+            StoreUnavailable: the outcome is not known; the partition must be closed.
+        """
+        ...
+
+    def close_partition(self, partition: int) -> Partition:
+        """The partition takes no more calls, durably; the returned `next_offset` is final."""
+        ...
+
+    def partitions(self) -> list[Partition]:
+        """All partitions that still hold calls or are open, by id."""
+        ...
+
+    def barrier(self) -> dict[int, int]:
+        """partition -> next_offset, after waiting for every append that is under way.
+
+        Any call accepted before this returned lies below these offsets, and every call
+        accepted later has a later `at_us` than the moment this was asked.
+        """
+        ...
+
+    def read(self, partition: int, *, start: int, end: int) -> Iterator[Segment]:
+        """The calls with start <= offset < end, as segments (cut to the range), in order."""
+        ...
+
+    def search(self, *, method: str, after_pos: int, since: datetime | None = None) -> Iterator[Segment]:
+        """Segments with at least one call of `method`, `pos` > after_pos, accepted at or after
+        `since`, in order of `pos`; other methods' calls in them are kept. For look-back."""
+        ...
+
+    def list_calls(self, query: CallQuery) -> list[FoundCall]:
+        """One page, in the order of (pos, offset)."""
+        ...
+
+    def find_call(self, call_id: str) -> FoundCall | None:
+        """The call with this id, or None when it is unknown or deleted.
+
+        Client ids are looked up in their own table. Server ids lead to their time (UUIDv7),
+        and so to the few segments around it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Connections are closed; later calls raise StoreUnavailable."""
+        ...
