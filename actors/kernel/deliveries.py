@@ -1,0 +1,54 @@
+"""Deliveries: what an ingress hands to a pool, and the requests and answers around it.
+
+A delivery covers a range of a partition, including the calls filtered out: calls to
+Ray actors arrive out of order and a retried one may run twice, so only ranges give
+order and exactly-once.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from raysume.records import CallRecord
+
+
+class DeliveredCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One call of a delivery with its place in the log."""
+
+    offset: int
+    pos: int
+    call: CallRecord
+
+
+class Delivery(msgspec.Struct, array_like=True, frozen=True):
+    """The calls with start <= offset < end of a partition that the receiver subscribes to."""
+
+    partition: int
+    start: int
+    end: int
+    catalogue: int
+    """Version of the catalogue whose subscriptions were used to filter."""
+    calls: list[DeliveredCall]
+
+
+class StartRequest(msgspec.Struct, frozen=True):
+    """An explicit start of a workflow with parameters."""
+
+    workflow: str
+    id: str
+    """Given by the client, or made by the ingress (UUIDv7)."""
+    input: bytes
+    """JSON object: the arguments by parameter name."""
+    at_us: int
+    """When the request came: microseconds since the epoch, UTC."""
+
+
+class StartAnswer(msgspec.Struct, frozen=True):
+    """The instance exists, durably."""
+
+    id: str
+    workflow: str
+    version: str
+    status: str
+    created: bool
+    """False when the id was used before: the same instance is returned."""
