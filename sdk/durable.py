@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
 
 from raysume.errors import UsageError
+from raysume.records import OutgoingCall
 
 
 class Turn(Protocol):
@@ -21,6 +22,15 @@ class Turn(Protocol):
 
     task: asyncio.Task[Any] | None
     """The task that runs the turn; None when it runs inline."""
+
+    @property
+    def instance(self) -> Any:
+        """What `instance()` returns (see raysume.instances)."""
+        ...
+
+    def publish(self, call: OutgoingCall) -> None:
+        """The call is published once, after the turn's commit; never when the turn fails."""
+        ...
 
 
 current_turn: ContextVar[Turn | None] = ContextVar("raysume_turn", default=None)

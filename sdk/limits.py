@@ -78,6 +78,56 @@ DELIVERY_CALLS_MAX: Final = 2_000
 BACKLOG_CALLS_MAX: Final = 50_000
 """Accepted calls that a pool may lag behind before its methods answer 429."""
 
+BACKLOG_BYTES_MAX: Final = 64_000_000
+"""Bytes of calls that an ingress holds for one pool; beyond it the pool reads them from the log."""
+
+DELIVERY_BYTES_MAX: Final = 8_000_000
+"""Bytes of one delivery to a pool: what one actor call carries without stalling the next."""
+
+DELIVERIES_IN_FLIGHT: Final = 2
+"""Deliveries to one pool under way at once: the next travels while the last is worked off."""
+
+DELIVERY_BACKOFF_S_MAX: Final = 1.0
+"""Longest pause before a delivery is tried again: a killed actor serves again in 0.9 to 1.7 s."""
+
+EMPTY_RANGE_DELAY_S: Final = 0.1
+"""Seconds that a range without calls for a pool may wait for company before it is sent."""
+
+LAG_PROBE_S: Final = 0.25
+"""Seconds between questions to a lagging pool that has nothing to receive."""
+
+# --- the ingress -----------------------------------------------------------------
+
+ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
+"""Calls waiting for an append: a second of full load. More answer 429."""
+
+REQUEST_BODIES_BYTES_MAX: Final = 256_000_000
+"""Bytes of all request bodies that one ingress holds at once. More answer 429."""
+
+STORE_RETRY_S: Final = 0.5
+"""Seconds between attempts to reach a call log that failed; requests meanwhile answer 503."""
+
+RETRY_AFTER_S: Final = 1.0
+"""What Retry-After says when nothing better is known."""
+
+PROBLEM_ERRORS_MAX: Final = 20
+"""Errors listed in one refusal."""
+
+PROBLEM_MESSAGE_CHARS_MAX: Final = 300
+"""Characters of one listed error: it may quote the value, which may be large."""
+
+PUBLISHER_ID_CHARS_MAX: Final = 200
+"""Characters of a publisher's id."""
+
+INGRESS_START_S: Final = 5.0
+"""Longest wait at start for the first catalogue; requests before it answer 503."""
+
+INGRESS_DRAIN_S: Final = 5.0
+"""Longest wait at stop for deliveries under way; the log keeps what is left."""
+
+CALL_LOG_READ_THREADS: Final = 4
+"""Threads for listing and finding calls: one page each, none blocks the appends."""
+
 # --- clients and the outbox ------------------------------------------------------
 
 CLIENT_BATCH_CALLS: Final = 500
@@ -100,3 +150,36 @@ PAGE_ROWS_MAX: Final = 1_000
 
 RESULT_WAIT_S_MAX: Final = 60.0
 """Longest long-poll for a result; clients ask again."""
+
+# --- storage ---------------------------------------------------------------------
+
+STORE_BUSY_S_MAX: Final = 10.0
+"""Seconds a writer waits for its turn at a database file: a transaction takes milliseconds, so
+whoever waits longer waits for a process that hangs."""
+
+PROCESS_END_S_MAX: Final = 10.0
+"""Seconds a takeover waits for the former owner's process to end after SIGKILL."""
+
+INSTANCES_PER_SHARD_MAX: Final = (1 << 40) - 1
+"""Instances ever created in one shard: with the shard's key they share one 63-bit integer key."""
+
+JOURNAL_TRIM_ROWS_MAX: Final = 64
+"""Journal rows deleted in one commit: more than a commit adds, and under 1 ms of work."""
+
+READ_ROWS_MAX: Final = 2_000
+"""Rows fetched at once by an unbounded read: no read holds the database for longer."""
+
+READ_SEGMENTS_MAX: Final = 8
+"""Segments fetched at once by an unbounded read: up to 40,000 calls in memory."""
+
+READERS_IDLE_MAX: Final = 4
+"""Idle read connections that a database keeps open: one for each thread that reads at a time."""
+
+WAL_CHECKPOINT_PAGES: Final = 2_000
+"""Pages (4 kB) of write-ahead log after which SQLite copies them into the database file."""
+
+FIND_CALL_BEFORE_S: Final = 5.0
+"""How far before the time in its id a call is looked for: clocks of machines differ a little."""
+
+FIND_CALL_AFTER_S: Final = 60.0
+"""How far after the time in its id a call is looked for: ids are made as the call arrives."""

@@ -44,3 +44,15 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     def end(self) -> int:
         """The offset after the last call."""
         return self.first + len(self.calls)
+
+
+class OutgoingCall(msgspec.Struct, array_like=True, frozen=True):
+    """A call on its way to the engine: a `CallRecord` that has not been accepted yet."""
+
+    id: str
+    method: str
+    service: str
+    input: bytes
+    output: bytes | None = None
+    error: str | None = None
+    headers: dict[str, str] | None = None

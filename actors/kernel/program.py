@@ -1,0 +1,359 @@
+"""Drives an instance's tree: starts branches, hands outcomes to leaves, settles groups.
+
+The functions are generators so that ordinary awaits of user code pass through them to
+the event loop: what they yield is what the user's coroutine yielded and is not durable.
+A turn in which they yield nothing runs inline, without a task.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+
+from typing import Any, assert_never
+
+from raysume.actors.kernel.branches import (
+    Branch,
+    GroupLeaf,
+    Outcome,
+    SleepLeaf,
+    StepLeaf,
+    WaitLeaf,
+    path_to,
+)
+from raysume.actors.kernel.records import StepDone, StepRecord
+from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn, OpenedWait
+from raysume.call import Call
+from raysume.compiler import SubflowCall, loads
+from raysume.durable import Durable
+from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError, WaitTimeout
+from raysume.matching import bind
+from raysume.steps import Retry, Step
+from raysume.waits import First, Group, GroupResult, Sleep, Wait
+
+Passing = Generator[Any, Any, None]
+"""A part of a turn: yields what the event loop must wait for."""
+
+
+def start(turn: InstanceTurn, branch: Branch) -> Passing:
+    """The branch has run up to its first leaf, or to its end."""
+    value, branch.value = branch.value, None
+    if isinstance(value, SubflowCall):
+        branch.coroutine = value.begin()
+        yield from _run(turn, branch, Outcome("result"))
+    elif value is None:
+        raise InvariantViolated("a branch was started twice")
+    else:
+        yield from _open(turn, branch, value)
+
+
+def meet(turn: InstanceTurn, root: Branch, wait_id: str, call: Call[Any, Any]) -> Passing:
+    """The call has met the wait, and the code behind it has gone on."""
+    path = path_to(root, wait_id)
+    if path is None or not isinstance(path[-1].leaf, WaitLeaf):
+        raise InvariantViolated(f"a call met wait {wait_id}, which is not open")
+    leaf = path[-1].leaf
+    if leaf.value.on_match is not None:
+        _call_back(leaf.value.on_match, (call,), "after_match", leaf)
+    turn.end(leaf, "completed")
+    yield from _resolve(turn, path, Outcome("result", call))
+
+
+def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
+    """The leaf's timer is due: a sleep ends, a wait or group times out, a step may try again."""
+    path = path_to(root, timer_id)
+    if path is None:
+        return
+    branch, leaf = path[-1], path[-1].leaf
+    match leaf:
+        case SleepLeaf():
+            turn.end(leaf, "completed")
+            yield from _resolve(turn, path, Outcome("result"))
+        case WaitLeaf():
+            turn.end(leaf, "timed-out")
+            yield from _resolve(turn, path, Outcome("error", _timeout_of(leaf)))
+        case GroupLeaf():
+            if leaf.decided is None:
+                leaf.decided = Outcome("error", _timeout_of(leaf))
+            moved = yield from _settle(turn, branch)
+            if moved:
+                yield from _settle_above(turn, path[:-1])
+        case StepLeaf():
+            turn.timers_stopped.append(leaf.id)
+            turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.name, leaf.attempt, None)
+        case None:
+            raise InvariantViolated(f"timer {timer_id} belongs to a branch that is not suspended")
+        case _:
+            assert_never(leaf)
+
+
+def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
+    """The step's attempt is recorded: its result goes on, or the next attempt is set."""
+    path = path_to(root, done.step)
+    if path is None:
+        return
+    leaf = path[-1].leaf
+    if not isinstance(leaf, StepLeaf) or leaf.attempt != done.attempt:
+        return
+    if done.succeeded:
+        turn.end(leaf, "completed")
+        yield from _resolve(turn, path, Outcome("result", loads(done.payload)))
+        return
+    error = loads(done.payload)
+    retry: Retry | None = leaf.value.retry
+    if retry is not None and done.retriable and done.attempt < retry.max_attempts:
+        delay = retry.delay_after(done.attempt, random.random())
+        leaf.attempt += 1
+        due_us = turn.set_timer(leaf.id, delay)
+        turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.name, leaf.attempt, due_us)
+        return
+    failure = StepFailed(
+        f"step {leaf.value.name!r} failed at attempt {done.attempt}: {type(error).__name__}: "
+        f"{error}. Catch StepFailed to handle it, or give the step a Retry.",
+        step=leaf.value.name,
+        attempts=done.attempt,
+    )
+    failure.__cause__ = error
+    turn.end(leaf, "failed")
+    yield from _resolve(turn, path, Outcome("error", failure))
+
+
+def cancel(turn: InstanceTurn, branch: Branch) -> Passing:
+    """The branch is unwinding or unwound: `Cancelled` was thrown at its leaf."""
+    if branch.outcome is not None or branch.cancelling:
+        return
+    branch.cancelling = True
+    leaf = branch.leaf
+    if isinstance(leaf, GroupLeaf):
+        leaf.decided = Outcome("cancelled")
+        yield from _settle(turn, branch)
+        return
+    if leaf is None:
+        branch.outcome = Outcome("cancelled")
+        return
+    turn.end(leaf, "cancelled")
+    if isinstance(leaf, WaitLeaf) and leaf.value.on_cancel is not None:
+        _call_back(leaf.value.on_cancel, (), "when_cancelled", leaf)
+    yield from _go_on(turn, branch, Outcome("cancelled"))
+
+
+# --- inside ----------------------------------------------------------------------
+
+
+def _call_back(callback: Any, arguments: tuple[Any, ...], kind: str, leaf: WaitLeaf) -> None:
+    try:
+        callback(*arguments)
+    except Exception as error:
+        raise CallbackFailed(
+            f"the {kind} callback of the wait for {leaf.value.method.urn!r} raised "
+            f"{type(error).__name__}: {error}. The turn was undone and the wait stays.",
+            method=leaf.value.method.urn,
+        ) from error
+
+
+def _timeout_of(leaf: WaitLeaf | GroupLeaf) -> WaitTimeout:
+    if isinstance(leaf, WaitLeaf):
+        what = f"the wait for {leaf.value.method.urn!r}"
+    else:
+        what = f"the group of {len(leaf.branches)}"
+    return WaitTimeout(f"{what} was not met within {leaf.value.limit}.")
+
+
+def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
+    """The branch's code has gone on with `outcome` to its next leaf or its end."""
+    while True:
+        coroutine = branch.live()
+        branch.leaf = None
+        reached = yield from _step_into(coroutine, outcome)
+        if isinstance(reached, Outcome):
+            _end(branch, reached)
+            return
+        try:
+            yield from _open(turn, branch, reached)
+        except UsageError as error:
+            outcome = Outcome("error", error)
+            continue
+        return
+
+
+def _end(branch: Branch, outcome: Outcome) -> None:
+    branch.coroutine = None
+    branch.leaf = None
+    branch.outcome = Outcome("cancelled") if branch.cancelling else outcome
+    if branch.cancelling and outcome.kind == "error":
+        branch.outcome = outcome
+
+
+def _step_into(coroutine: Any, outcome: Outcome) -> Generator[Any, Any, Durable | Outcome]:
+    """The next durable value that the coroutine is suspended at, or how it ended."""
+    try:
+        match outcome.kind:
+            case "result":
+                yielded = coroutine.send(outcome.value)
+            case "error":
+                yielded = coroutine.throw(outcome.value)
+            case "cancelled":
+                yielded = coroutine.throw(Cancelled())
+            case _:
+                assert_never(outcome.kind)
+        while not isinstance(yielded, Durable):
+            try:
+                value = yield yielded
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                yielded = coroutine.throw(error)
+            else:
+                yielded = coroutine.send(value)
+    except StopIteration as stop:
+        return Outcome("result", stop.value)
+    except Cancelled:
+        return Outcome("cancelled")
+    except Exception as error:
+        return Outcome("error", error)
+    return yielded
+
+
+def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:
+    """The branch is suspended at a leaf for `value`."""
+    match value:
+        case Wait():
+            leaf = WaitLeaf(turn.next_id(), value)
+            binding = bind(value, first=turn.is_first)
+            branch.leaf = leaf
+            turn.open(leaf, "wait", name=value.name, method=value.method.urn)
+            turn.waits.append(OpenedWait(leaf, binding))
+            if value.limit is not None:
+                turn.set_timer(leaf.id, value.limit)
+        case Sleep():
+            branch.leaf = SleepLeaf(turn.next_id(), value)
+            turn.open(branch.leaf, "sleep", name=None)
+            due = value.delay if value.delay is not None else value.until
+            if due is None:
+                raise InvariantViolated("a sleep has neither a delay nor a moment")
+            turn.set_timer(branch.leaf.id, due)
+        case Step():
+            branch.leaf = StepLeaf(turn.next_id(), value)
+            turn.open(branch.leaf, "step", name=value.name)
+            turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.name, 1, None)
+        case Group():
+            yield from _open_group(turn, branch, value)
+        case SubflowCall():
+            raise InvariantViolated("a subflow's call was awaited without being entered")
+        case _:
+            raise UsageError(
+                f"a {value.durable_kind} cannot be awaited here yet. Use a wait, sleep, step, "
+                "group or subflow."
+            )
+
+
+def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passing:
+    leaf = GroupLeaf(turn.next_id(), value, [Branch(member) for member in value.members], [])
+    branch.leaf = leaf
+    turn.open(leaf, "group", name=None)
+    if value.limit is not None:
+        turn.set_timer(leaf.id, value.limit)
+    for index, member in enumerate(leaf.branches):
+        if isinstance(member.value, SubflowCall):
+            turn.entered(member.value.definition.name)
+        yield from start(turn, member)
+        if member.outcome is not None:
+            leaf.finished.append(index)
+    yield from _settle(turn, branch)
+
+
+def _resolve(turn: InstanceTurn, path: list[Branch], outcome: Outcome) -> Passing:
+    yield from _go_on(turn, path[-1], outcome)
+    yield from _settle_above(turn, path[:-1], path[-1])
+
+
+def _go_on(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
+    """The branch's leaf ended with `outcome`: its code goes on, or, without code, it ends too."""
+    if branch.is_code:
+        yield from _run(turn, branch, outcome)
+    else:
+        branch.leaf = None
+        branch.outcome = outcome
+
+
+def _settle_above(
+    turn: InstanceTurn, ancestors: list[Branch], child: Branch | None = None
+) -> Passing:
+    """Every group above a branch that ended has taken note of it, as far as it matters."""
+    for branch in reversed(ancestors):
+        leaf = branch.leaf
+        if not isinstance(leaf, GroupLeaf):
+            return
+        for index, member in enumerate(leaf.branches):
+            if member.outcome is not None and not member.cancelling and index not in leaf.finished:
+                leaf.finished.append(index)
+        moved = yield from _settle(turn, branch)
+        if not moved:
+            return
+
+
+def _settle(turn: InstanceTurn, branch: Branch) -> Generator[Any, Any, bool]:
+    """The group is decided if it can be; once its losers are unwound, its branch has gone on.
+
+    Returns:
+        Whether the branch went on or ended, so that the groups above must look again.
+    """
+    leaf = branch.leaf
+    if not isinstance(leaf, GroupLeaf):
+        raise InvariantViolated("a branch that is not at a group was settled")
+    if leaf.decided is None:
+        leaf.decided = _decide(leaf)
+    if leaf.decided is None:
+        return False
+    for member in leaf.branches:
+        yield from cancel(turn, member)
+    if any(member.outcome is None for member in leaf.branches):
+        return False
+    decided = leaf.decided
+    status = {"result": "completed", "error": "failed", "cancelled": "cancelled"}[decided.kind]
+    if isinstance(decided.value, WaitTimeout) and decided.kind == "error":
+        status = "timed-out"
+    turn.end(leaf, status)
+    yield from _go_on(turn, branch, decided)
+    return True
+
+
+def _decide(leaf: GroupLeaf) -> Outcome | None:
+    group, branches = leaf.value, leaf.branches
+    for index in leaf.finished[leaf.seen :]:
+        leaf.seen += 1
+        outcome = branches[index].outcome
+        if outcome is not None and outcome.kind != "result":
+            return outcome
+        if group.kind == "any" and outcome is not None:
+            return Outcome(
+                "result", First(index=index, name=group.name_of(index), result=outcome.value)
+            )
+        if group.kind == "until":
+            result = _result_of(leaf, upto=leaf.seen)
+            if group.filter is None or group.filter(result):
+                return Outcome("result", result)
+    if leaf.seen < len(branches):
+        return None
+    if group.kind == "all":
+        return Outcome("result", tuple(_value_of(branch) for branch in branches))
+    return Outcome("result", _result_of(leaf, upto=leaf.seen))
+
+
+def _value_of(branch: Branch) -> Any:
+    return None if branch.outcome is None else branch.outcome.value
+
+
+def _result_of(leaf: GroupLeaf, *, upto: int) -> GroupResult:
+    results: dict[str | int, Any] = {}
+    for index in leaf.finished[:upto]:
+        results[leaf.value.name_of(index) or index] = _value_of(leaf.branches[index])
+    pending = tuple(
+        leaf.value.name_of(index) or index
+        for index in range(len(leaf.branches))
+        if index not in leaf.finished[:upto]
+    )
+    return GroupResult(completed=upto, results=results, pending=pending)
+
+

@@ -1,0 +1,211 @@
+"""The durable forms of instances and turns: what journal rows and checkpoint rows contain.
+
+Everything here is plain data in MessagePack. A record is written whole: the latest one
+of an instance is all that recovery needs, which keeps recovery one dictionary update
+for each record and makes a checkpoint a copy of the latest committed records.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from raysume.actors.kernel.deliveries import DeliveredCall
+
+RECORD_FORMAT = 1
+"""Number of this layout; later releases read all older ones."""
+
+Place = tuple[int, int]
+"""(pos, offset): a call's place in the order of all calls."""
+
+START_OF_LOG: Place = (-1, -1)
+"""Before every call."""
+
+
+class Begin(msgspec.Struct, array_like=True, frozen=True, tag="begin"):
+    """The instance starts: by a call that met standing wait number `ordinal`, or explicitly."""
+
+    call: DeliveredCall | None = None
+    ordinal: int = 0
+    """Which wait of the first wait's tree receives the call, in order of registration."""
+    input: bytes | None = None
+    """JSON arguments of an explicit start."""
+
+
+class CallMet(msgspec.Struct, array_like=True, frozen=True, tag="call"):
+    """A call met one of the instance's waits."""
+
+    wait: str
+    call: DeliveredCall
+
+
+class TimerDue(msgspec.Struct, array_like=True, frozen=True, tag="timer"):
+    """The timer of a sleep, a timeout or a step's next attempt is due."""
+
+    timer: str
+
+
+class StepDone(msgspec.Struct, array_like=True, frozen=True, tag="step"):
+    """An attempt of a step ended."""
+
+    step: str
+    attempt: int
+    succeeded: bool
+    payload: bytes
+    """The pickled result, or the pickled exception."""
+    retriable: bool = True
+    """False when the retry policy gives up on this kind of error."""
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True, tag="cancel"):
+    """The instance is to be cancelled."""
+
+    reason: str = ""
+
+
+Stimulus = Begin | CallMet | TimerDue | StepDone | Cancel
+"""What can make an instance take a turn."""
+
+
+class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
+    """An open wait: enough to find and test it without code or state."""
+
+    id: str
+    method: str
+    shape: tuple[str, ...]
+    keys: tuple[bytes, ...]
+    predicate: bytes | None
+    """The pickled rest of the match; None when the key alone decides."""
+    name: str | None
+    looks_back: bool
+    """True while calls that came before it have not been looked at yet."""
+    since_us: int | None
+    """Calls accepted before this moment do not count; None: the mailbox's own rule."""
+
+
+class TimerRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A timer of an instance."""
+
+    id: str
+    due_us: int
+
+
+class StepRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A step that was asked and whose result is not recorded."""
+
+    id: str
+    name: str
+    attempt: int
+    """1 for the first."""
+    due_us: int | None
+    """When the next attempt may start; None: at once."""
+
+
+class PlaceRecord(msgspec.Struct, array_like=True, frozen=True):
+    """The last call received for one method and match key."""
+
+    method: str
+    shape: tuple[str, ...]
+    key: bytes
+    place: Place
+
+
+class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
+    """Why an instance failed, as text: readable without the user's code."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
+    """Everything about an instance as of one turn."""
+
+    id: str
+    number: int
+    status: str
+    turn: int
+    started_us: int
+    updated_us: int
+    state: bytes | None
+    """The pickled tree of frames; None before the first suspension and after the end."""
+    waits: list[WaitRecord]
+    timers: list[TimerRecord]
+    steps: list[StepRecord]
+    inbox: list[Stimulus]
+    """Taken in by the watermark but not applied yet, oldest first."""
+    horizon: Place
+    received: list[Place]
+    places: list[PlaceRecord]
+    result: bytes | None
+    """JSON of the returned value."""
+    error: ErrorRecord | None
+    tags: dict[str, str]
+    origin: str | None
+    """Id of the call that started it."""
+
+
+class LeafOpened(msgspec.Struct, array_like=True, frozen=True):
+    """A wait, group, sleep, step or subflow that a turn came to."""
+
+    id: str
+    kind: str
+    name: str | None
+    method: str | None
+
+
+class LeafEnded(msgspec.Struct, array_like=True, frozen=True):
+    """How a leaf ended: completed, cancelled, timed-out or failed."""
+
+    id: str
+    status: str
+
+
+class Outgoing(msgspec.Struct, array_like=True, frozen=True):
+    """A call published by a turn, numbered within its shard."""
+
+    sequence: int
+    call: bytes
+    """Encoded OutgoingCall."""
+
+
+class TurnRecord(msgspec.Struct, array_like=True, frozen=True):
+    """One turn: the instance after it, and what happened in it."""
+
+    instance: InstanceRecord
+    opened: list[LeafOpened]
+    ended: list[LeafEnded]
+    outgoing: list[Outgoing]
+
+
+class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
+    """A shard's own counters as of a journal row or a checkpoint."""
+
+    format: int
+    watermarks: dict[int, int]
+    """partition -> offset below which every call was applied."""
+    next_number: int
+    """Number of the next instance."""
+    next_sequence: int
+    """Sequence number of the next outgoing call."""
+    sent: int
+    """Outgoing calls below this sequence number are known to be accepted."""
+    newest: Place
+    """The place of the newest call applied."""
+
+
+class JournalBody(msgspec.Struct, array_like=True, frozen=True):
+    """What a journal row holds."""
+
+    header: ShardHeader
+    turns: list[TurnRecord]
+
+
+class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True):
+    """What a checkpoint's header holds."""
+
+    header: ShardHeader
+    unsent: list[Outgoing]
+    digest: bytes
+    """Keyed multiset digest over (number, turn) of all instance rows of the shard."""
+    rows: int
+    """How many instance rows there are."""

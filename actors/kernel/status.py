@@ -1,0 +1,56 @@
+"""The life of an instance as one pure function, used live and in recovery alike."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from raysume.errors import InvariantViolated
+
+
+class Status(StrEnum):
+    """Where an instance stands."""
+
+    RUNNING = "running"
+    """A turn or a step is under way."""
+    WAITING = "waiting"
+    """Suspended at waits or timers."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """An error left the workflow; the last saved point is kept."""
+    CANCELLED = "cancelled"
+
+
+class Event(StrEnum):
+    """What happens to an instance's status."""
+
+    TURN_BEGAN = "turn-began"
+    SUSPENDED_AT_WAIT = "suspended-at-wait"
+    SUSPENDED_AT_STEP = "suspended-at-step"
+    RETURNED = "returned"
+    RAISED = "raised"
+    UNWOUND = "unwound"
+    """Cancelled, and every `finally` has run."""
+
+
+FINISHED = frozenset({Status.COMPLETED, Status.CANCELLED})
+"""Statuses that never change again."""
+
+_AFTER = {
+    Event.TURN_BEGAN: Status.RUNNING,
+    Event.SUSPENDED_AT_WAIT: Status.WAITING,
+    Event.SUSPENDED_AT_STEP: Status.RUNNING,
+    Event.RETURNED: Status.COMPLETED,
+    Event.RAISED: Status.FAILED,
+    Event.UNWOUND: Status.CANCELLED,
+}
+
+
+def next_status(status: Status, event: Event) -> Status:
+    """The status after `event`.
+
+    Raises:
+        InvariantViolated: the instance is finished already.
+    """
+    if status in FINISHED:
+        raise InvariantViolated(f"an instance that is {status} got the event {event}")
+    return _AFTER[event]

@@ -1,0 +1,104 @@
+"""A turn: one uninterrupted run of an instance's code between two saved points.
+
+The turn collects what the code asks for. Nothing of it takes effect before the turn has
+succeeded and its record is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from raysume.actors.kernel.branches import Leaf, StepLeaf, WaitLeaf
+from raysume.actors.kernel.records import LeafEnded, LeafOpened, StepRecord, TimerRecord
+from raysume.errors import RaysumeError
+from raysume.instances import InstanceHandle
+from raysume.matching import Binding
+from raysume.records import OutgoingCall
+
+
+class CallbackFailed(RaysumeError):
+    """A callback of a wait raised: the turn is undone, and the wait stays."""
+
+    code = "callback-failed"
+
+
+@dataclass(slots=True)
+class OpenedWait:
+    """A wait that the turn came to, with its match bound to the variables of that moment."""
+
+    leaf: WaitLeaf
+    binding: Binding
+
+
+@dataclass(slots=True)
+class InstanceTurn:
+    """The running turn of one instance (the kernel's `raysume.durable.Turn`)."""
+
+    instance: InstanceHandle
+    number: int
+    now_us: int
+    is_first: bool = False
+    """Whether the turn is at the workflow's standing first wait."""
+    task: asyncio.Task[Any] | None = None
+    count: int = 0
+    opened: list[LeafOpened] = field(default_factory=list)
+    ended: list[LeafEnded] = field(default_factory=list)
+    waits: list[OpenedWait] = field(default_factory=list)
+    timers: list[TimerRecord] = field(default_factory=list)
+    timers_stopped: list[str] = field(default_factory=list)
+    steps: dict[str, StepRecord] = field(default_factory=dict)
+    steps_ended: list[str] = field(default_factory=list)
+    outgoing: list[bytes] = field(default_factory=list)
+
+    def next_id(self) -> str:
+        """An id that the instance has never used: (turn, n)."""
+        self.count += 1
+        return f"{self.number}.{self.count}"
+
+    def publish(self, call: OutgoingCall) -> None:
+        """See `raysume.durable.Turn.publish`."""
+        self.outgoing.append(msgspec.msgpack.encode(call))
+
+    def entered(self, name: str) -> None:
+        """A subflow was entered by a direct `await`."""
+        self.opened.append(LeafOpened(self.next_id(), "subflow", name, None))
+
+    def open(self, leaf: Leaf, kind: str, *, name: str | None, method: str | None = None) -> None:
+        """The code is suspended at `leaf`."""
+        self.opened.append(LeafOpened(leaf.id, kind, name, method))
+
+    def end(self, leaf: Leaf, status: str) -> None:
+        """`leaf` has ended; its timer and its step with it."""
+        self.ended.append(LeafEnded(leaf.id, status))
+        self.timers_stopped.append(leaf.id)
+        if isinstance(leaf, StepLeaf):
+            self.steps_ended.append(leaf.id)
+            self.steps.pop(leaf.id, None)
+
+    def set_timer(self, leaf_id: str, due: datetime | timedelta) -> int:
+        """A timer of the leaf is due at a moment, or after a duration; returns when (microseconds)."""
+        if isinstance(due, timedelta):
+            due_us = self.now_us + due // timedelta(microseconds=1)
+        else:
+            due_us = (due - EPOCH) // timedelta(microseconds=1)
+        self.timers.append(TimerRecord(leaf_id, due_us))
+        return due_us
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where microseconds are counted from."""
+
+
+def moment(us: int) -> datetime:
+    """The aware UTC datetime of a count of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime."""
+    return (at - EPOCH) // timedelta(microseconds=1)
