@@ -298,7 +298,9 @@ class CallLog(Protocol):
         """The calls with start <= offset < end, as segments (cut to the range), in order."""
         ...
 
-    def search(self, *, method: str, after_pos: int, since: datetime | None = None) -> Iterator[Segment]:
+    def search(
+        self, *, method: str, after_pos: int, since: datetime | None = None
+    ) -> Iterator[Segment]:
         """Segments with at least one call of `method`, `pos` > after_pos, accepted at or after
         `since`, in order of `pos`; other methods' calls in them are kept. For look-back."""
         ...

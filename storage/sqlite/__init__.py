@@ -1,0 +1,1 @@
+"""The adapters for SQLite: one file for engine state, one for the call log."""

@@ -1,0 +1,69 @@
+"""What a commit must satisfy before anything of it is written: the same for every store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from raysume.errors import Fenced, InvariantViolated
+from raysume.storage.ports import Checkpoint, StoreCommit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What the store holds of a shard when the commit begins."""
+
+    epoch: int
+    last_seq: int
+    """The last journal position ever committed; 0 before the first."""
+    checkpoint_seq: int
+    """The position of the last checkpoint; 0 before the first."""
+
+
+def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
+    """The commit is from the current owner of its shards, and continues what they hold.
+
+    Args:
+        held: every shard of `commit.epochs` that exists.
+
+    Raises:
+        Fenced: a shard is owned under another epoch, or does not exist.
+        InvariantViolated: the journal would get a hole or a checkpoint go back.
+    """
+    for shard, epoch in commit.epochs.items():
+        if shard not in held or held[shard].epoch != epoch:
+            raise Fenced(
+                f"shard {shard} is no longer owned under epoch {epoch}: another incarnation took "
+                "it over. Nothing was written; this incarnation must stop.",
+                shard=shard,
+                epoch=epoch,
+            )
+    last = {shard: row.last_seq for shard, row in held.items()}
+    for row in commit.journal:
+        if row.shard not in commit.epochs:
+            raise InvariantViolated(f"a journal row of shard {row.shard} came without its epoch")
+        if row.seq != last[row.shard] + 1:
+            raise InvariantViolated(
+                f"journal row {row.seq} of shard {row.shard} does not follow {last[row.shard]}"
+            )
+        last[row.shard] = row.seq
+    named = set[int]()
+    for checkpoint in commit.checkpoints:
+        if checkpoint.shard not in commit.epochs or checkpoint.shard in named:
+            raise InvariantViolated(
+                f"the checkpoint of shard {checkpoint.shard} came twice or without its epoch"
+            )
+        named.add(checkpoint.shard)
+        _check_checkpoint(checkpoint, held[checkpoint.shard], last[checkpoint.shard])
+
+
+def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None:
+    if not held.checkpoint_seq <= checkpoint.seq <= last_seq:
+        raise InvariantViolated(
+            f"the checkpoint of shard {checkpoint.shard} is at journal position {checkpoint.seq}, "
+            f"outside {held.checkpoint_seq} to {last_seq}"
+        )
+    if any(row.shard != checkpoint.shard for row in checkpoint.rows):
+        raise InvariantViolated(
+            f"the checkpoint of shard {checkpoint.shard} has a row of another shard"
+        )

@@ -1,0 +1,215 @@
+"""A `Store` in memory: it keeps every promise of the port but surviving the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from raysume.errors import InvariantViolated, StoreUnavailable
+from raysume.storage.commit_rules import Held, check_commit
+from raysume.storage.ports import (
+    Checkpoint,
+    InstanceQuery,
+    InstanceRow,
+    JournalRow,
+    OwnedShard,
+    ShardRef,
+    StoreCommit,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shard:
+    owned: OwnedShard
+    owner: str
+    journal: dict[int, JournalRow] = field(default_factory=dict[int, JournalRow])
+    last_seq: int = 0
+    checkpoint: tuple[int, bytes] | None = None
+    instances: dict[int, InstanceRow] = field(default_factory=dict[int, InstanceRow])
+
+    @property
+    def checkpoint_seq(self) -> int:
+        return 0 if self.checkpoint is None else self.checkpoint[0]
+
+
+class MemoryStore:
+    """Implements `raysume.storage.ports.Store`. Safe to use from several threads.
+
+    Durability: none; what is said to be durable lives as long as this object.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._shards: dict[int, _Shard] = {}
+        self._keys: dict[ShardRef, int] = {}
+        self._places: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._documents: dict[tuple[str, str], bytes] = {}
+        self._closed = False
+
+    def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
+        """See `Store.acquire`."""
+        with self._lock:
+            self._check_open()
+            return [self._acquire_one(ref, owner) for ref in refs]
+
+    def commit(self, commit: StoreCommit) -> None:
+        """See `Store.commit`."""
+        with self._lock:
+            self._check_open()
+            held = {
+                key: Held(
+                    epoch=shard.owned.epoch,
+                    last_seq=shard.last_seq,
+                    checkpoint_seq=shard.checkpoint_seq,
+                )
+                for key, shard in self._shards.items()
+                if key in commit.epochs
+            }
+            check_commit(commit, held)
+            self._check_unique(commit.checkpoints)
+            for row in commit.journal:
+                shard = self._shards[row.shard]
+                shard.journal[row.seq] = row
+                shard.last_seq = row.seq
+            for checkpoint in commit.checkpoints:
+                self._write_checkpoint(checkpoint)
+
+    def checkpoint_of(self, shard: int) -> tuple[int, bytes] | None:
+        """See `Store.checkpoint_of`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            return None if found is None else found.checkpoint
+
+    def instances_of(self, shard: int) -> Iterator[InstanceRow]:
+        """See `Store.instances_of`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            rows = {} if found is None else found.instances
+            return iter([rows[number] for number in sorted(rows)])
+
+    def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
+        """See `Store.journal_of`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            rows = {} if found is None else found.journal
+            return iter([rows[seq] for seq in sorted(rows) if seq > after])
+
+    def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
+        """See `Store.find_instance`."""
+        with self._lock:
+            self._check_open()
+            return [
+                self._shards[shard].instances[number]
+                for (found, of, _), (shard, number) in sorted(self._places.items())
+                if found == id and workflow in (None, of)
+            ]
+
+    def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:
+        """See `Store.list_instances`."""
+        with self._lock:
+            self._check_open()
+            rows = [
+                row
+                for shard in self._shards.values()
+                for row in shard.instances.values()
+                if _belongs(row, query)
+            ]
+        rows.sort(key=lambda row: (row.workflow, row.version))
+        rows.sort(key=_place, reverse=True)
+        end = query.limit
+        while 0 < end < len(rows) and _place(rows[end]) == _place(rows[end - 1]):
+            end += 1
+        return rows[:end]
+
+    def shards(self) -> list[OwnedShard]:
+        """See `Store.shards`."""
+        with self._lock:
+            self._check_open()
+            return [self._shards[key].owned for key in sorted(self._shards)]
+
+    def put_document(self, kind: str, key: str, body: bytes) -> None:
+        """See `Store.put_document`."""
+        with self._lock:
+            self._check_open()
+            self._documents[kind, key] = body
+
+    def get_document(self, kind: str, key: str) -> bytes | None:
+        """See `Store.get_document`."""
+        with self._lock:
+            self._check_open()
+            return self._documents.get((kind, key))
+
+    def documents(self, kind: str) -> list[tuple[str, bytes]]:
+        """See `Store.documents`."""
+        with self._lock:
+            self._check_open()
+            return sorted((key, body) for (of, key), body in self._documents.items() if of == kind)
+
+    def delete_document(self, kind: str, key: str) -> None:
+        """See `Store.delete_document`."""
+        with self._lock:
+            self._check_open()
+            self._documents.pop((kind, key), None)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with self._lock:
+            self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store in memory was closed; open a new one")
+
+    def _acquire_one(self, ref: ShardRef, owner: str) -> OwnedShard:
+        key = self._keys.setdefault(ref, len(self._keys) + 1)
+        shard = self._shards.get(key)
+        if shard is None:
+            shard = _Shard(owned=OwnedShard(key=key, ref=ref, epoch=0), owner=owner)
+            self._shards[key] = shard
+        shard.owned = replace(shard.owned, epoch=shard.owned.epoch + 1)
+        shard.owner = owner
+        return shard.owned
+
+    def _check_unique(self, checkpoints: Sequence[Checkpoint]) -> None:
+        new: dict[tuple[str, str, str], tuple[int, int]] = {}
+        for checkpoint in checkpoints:
+            for row in checkpoint.rows:
+                name, place = (row.id, row.workflow, row.version), (row.shard, row.number)
+                if self._places.get(name, place) != place or new.setdefault(name, place) != place:
+                    raise InvariantViolated(
+                        f"instance {row.id!r} of {row.workflow} exists twice in version "
+                        f"{row.version}"
+                    )
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        shard = self._shards[checkpoint.shard]
+        for row in checkpoint.rows:
+            old = shard.instances.get(row.number)
+            if old is None:
+                shard.instances[row.number] = row
+                self._places[row.id, row.workflow, row.version] = (row.shard, row.number)
+            else:
+                shard.instances[row.number] = replace(
+                    old, status=row.status, updated_at=row.updated_at, body=row.body
+                )
+        shard.checkpoint = (checkpoint.seq, checkpoint.header)
+        shard.journal = {seq: row for seq, row in shard.journal.items() if seq > checkpoint.seq}
+
+
+def _place(row: InstanceRow) -> tuple[object, str]:
+    return (row.started_at, row.id)
+
+
+def _belongs(row: InstanceRow, query: InstanceQuery) -> bool:
+    return (
+        (query.workflow is None or row.workflow == query.workflow)
+        and (query.version is None or row.version == query.version)
+        and (query.status is None or row.status == query.status)
+        and (query.since is None or row.started_at >= query.since)
+        and (query.until is None or row.started_at < query.until)
+        and (query.after is None or (row.started_at, row.id) < query.after)
+    )

@@ -1,0 +1,1 @@
+"""Alembic revisions of the databases: `state` and `calls`, each with a line of its own."""

@@ -1,0 +1,121 @@
+"""Reading and writing instance rows in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from raysume.limits import INSTANCES_PER_SHARD_MAX, READ_ROWS_MAX
+from raysume.storage.moments import from_us, to_us
+from raysume.storage.ports import InstanceQuery, InstanceRow
+
+_NUMBER_BITS: Final = INSTANCES_PER_SHARD_MAX.bit_length()
+
+UPSERT: Final = """
+INSERT INTO instance (key, id, workflow, version, status, started_at, updated_at, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+    status = excluded.status, updated_at = excluded.updated_at, body = excluded.body"""
+"""Updates name no indexed column, so that they touch the row alone."""
+
+_SELECT: Final = (
+    "SELECT key, id, workflow, version, status, started_at, updated_at, body FROM instance"
+)
+
+
+def key_of(shard: int, number: int) -> int:
+    """The primary key of an instance."""
+    return (shard << _NUMBER_BITS) | number
+
+
+def first_key_of(shard: int) -> int:
+    """The lowest primary key that an instance of the shard can have."""
+    return key_of(shard, 0)
+
+
+def rows_of(connection: sqlite3.Connection, shard: int, after: int) -> list[InstanceRow]:
+    """The next rows of a shard whose keys are greater than `after`, in order."""
+    found = connection.execute(
+        f"{_SELECT} WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
+        (after, first_key_of(shard + 1), READ_ROWS_MAX),
+    )
+    return [_row(fields) for fields in found.fetchall()]
+
+
+def find_rows(connection: sqlite3.Connection, id: str, workflow: str | None) -> list[InstanceRow]:
+    """The instances with this id, by workflow and version."""
+    found = connection.execute(
+        f"{_SELECT} WHERE id = :id AND (:workflow IS NULL OR workflow = :workflow) "
+        "ORDER BY workflow, version",
+        {"id": id, "workflow": workflow},
+    )
+    return [_row(fields) for fields in found.fetchall()]
+
+
+def list_rows(connection: sqlite3.Connection, query: InstanceQuery) -> list[InstanceRow]:
+    """One page of `Store.list_instances`."""
+    conditions, values = _conditions(query)
+    if query.after is not None:
+        conditions.append("(started_at, id) < (?, ?)")
+        values += [to_us(query.after[0]), query.after[1]]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    found = connection.execute(
+        f"{_SELECT}{where} ORDER BY started_at DESC, id DESC, workflow, version LIMIT ?",
+        [*values, query.limit],
+    ).fetchall()
+    rows = [_row(fields) for fields in found]
+    if 0 < query.limit == len(rows):
+        rows += _ties(connection, query, rows)
+    return rows
+
+
+def _ties(
+    connection: sqlite3.Connection, query: InstanceQuery, page: list[InstanceRow]
+) -> list[InstanceRow]:
+    """The rows that share the place of the page's last one and did not fit on it.
+
+    The next page begins behind that place, so they would be on none.
+    """
+    conditions, values = _conditions(query)
+    last = page[-1]
+    conditions += ["started_at = ?", "id = ?"]
+    found = connection.execute(
+        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY workflow, version",
+        [*values, to_us(last.started_at), last.id],
+    ).fetchall()
+    shown = {(row.shard, row.number) for row in page}
+    rows = [_row(fields) for fields in found]
+    return [row for row in rows if (row.shard, row.number) not in shown]
+
+
+def _conditions(query: InstanceQuery) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column, value in (
+        ("workflow", query.workflow),
+        ("version", query.version),
+        ("status", query.status),
+    ):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    for condition, moment in (("started_at >= ?", query.since), ("started_at < ?", query.until)):
+        if moment is not None:
+            conditions.append(condition)
+            values.append(to_us(moment))
+    return conditions, values
+
+
+def _row(fields: tuple[Any, ...]) -> InstanceRow:
+    key, id, workflow, version, status, started_at, updated_at, body = fields
+    return InstanceRow(
+        shard=key >> _NUMBER_BITS,
+        number=key & INSTANCES_PER_SHARD_MAX,
+        id=id,
+        workflow=workflow,
+        version=version,
+        status=status,
+        started_at=from_us(started_at),
+        updated_at=from_us(updated_at),
+        body=body,
+    )
