@@ -64,6 +64,9 @@ MAILBOX_WINDOW: Final = timedelta(hours=24)
 MAILBOX_PLACES_MAX: Final = 64
 """(method, key) places that an instance remembers; the oldest dropped one becomes its horizon."""
 
+RECENT_CALLS_MAX: Final = 100_000
+"""Calls that a pool keeps in memory for look-back, about 1 kB each; older ones come from the log."""
+
 STEP_THREADS: Final = 32
 """Threads of a pool actor for synchronous steps: they mostly wait for the network."""
 
@@ -136,6 +139,33 @@ CLIENT_BATCH_CALLS: Final = 500
 CLIENT_REQUESTS_IN_FLIGHT: Final = 4
 """Requests a client keeps in flight in `push_many` when order allows it."""
 
+CLIENT_BATCH_BYTES: Final = 4_000_000
+"""Bytes of one batch a client sends: a quarter of what a request may have, so that proxies pass it."""
+
+CLIENT_LINGER_S: Final = 0.1
+"""Longest time `push_many` holds a call back for company, when the iterable gives them slowly."""
+
+CLIENT_TIMEOUT_S: Final = 60.0
+"""How long a client goes on trying one request: longer than the restart of an engine takes."""
+
+CLIENT_CONNECT_S: Final = 5.0
+"""Seconds to wait for a connection before it counts as one attempt."""
+
+CLIENT_IDLE_S: Final = 4.0
+"""Seconds a silent connection is kept: below the 5 s after which common servers close it."""
+
+LONG_POLL_S: Final = 25.0
+"""Longest single question for a result: proxies commonly end silent connections after 30 s."""
+
+OUTBOX_REFUSED_MAX: Final = 10_000
+"""Refused calls kept on a publisher's disk for inspection; the oldest go first."""
+
+OUTBOX_ORPHANS_S: Final = 30.0
+"""Seconds between looks for outboxes that dead processes of the same service left behind."""
+
+OUTBOX_EXIT_FLUSH_S: Final = 2.0
+"""Seconds an exiting process tries to send what is left; the rest stays on disk."""
+
 OUTBOX_CALLS_MAX: Final = 1_000_000
 """Calls kept on disk by a publisher while the engine is away; beyond it publishing raises."""
 
@@ -183,3 +213,12 @@ FIND_CALL_BEFORE_S: Final = 5.0
 
 FIND_CALL_AFTER_S: Final = 60.0
 """How far after the time in its id a call is looked for: ids are made as the call arrives."""
+
+# --- matching --------------------------------------------------------------------
+
+MATCH_KEYS_MAX: Final = 64
+"""Keys of one wait (`in` gives several): each is an index entry. Beyond it, `in` is left to the
+predicate."""
+
+PREDICATES_CACHED_MAX: Final = 10_000
+"""Predicates of waits kept ready to be evaluated: about 1 kB each."""

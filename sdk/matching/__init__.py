@@ -1,0 +1,21 @@
+"""Matching: from a wait to what is stored of it, and from a call to the waits it may meet.
+
+`bind` turns a wait into a key and a predicate, `extractor` gives the keys of calls, and
+`evaluate` decides on the calls found. What `evaluate` accepts is always found by key.
+"""
+
+from __future__ import annotations
+
+from raysume.matching.binding import Binding, MatchAnyWarning, bind
+from raysume.matching.extraction import Extractor, Parsed, extractor
+from raysume.matching.predicates import evaluate
+
+__all__ = [
+    "Binding",
+    "Extractor",
+    "MatchAnyWarning",
+    "Parsed",
+    "bind",
+    "evaluate",
+    "extractor",
+]

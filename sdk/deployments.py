@@ -1,0 +1,94 @@
+"""What a module deploys: its workflows, and the methods that they may wait for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from raysume import registry
+from raysume.errors import UsageError
+from raysume.methods import BoundMethod, Method
+from raysume.workflows import Workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Workflows and methods with unique names."""
+
+    workflows: Mapping[str, Workflow[..., Any]]
+    """By name."""
+    methods: Mapping[str, Method]
+    """By URN."""
+
+
+def collect(module: ModuleType) -> Deployment:
+    """Everything that `module` defines or can see, and the methods of all loaded modules.
+
+    Raises:
+        UsageError: two workflows have one name, or two methods with different signatures
+            one URN; names both places.
+    """
+    found = list(_visible(module))
+    methods = [*registry.registered(), *(value for value in found if isinstance(value, Method))]
+    workflows = [value for value in found if isinstance(value, Workflow)]
+    return deployment(workflows, methods)
+
+
+def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> Deployment:
+    """The workflows by name and the methods by URN.
+
+    Raises:
+        UsageError: two workflows have one name, or two methods with different signatures
+            one URN; names both places.
+    """
+    by_name: dict[str, Workflow[..., Any]] = {}
+    for one in workflows:
+        other = by_name.setdefault(one.name, one)
+        if other is not one:
+            raise UsageError(
+                f"two workflows are named {one.name!r}: at {other.place} and at {one.place}. "
+                "Give one of them another name with @workflow(name=...)."
+            )
+    by_urn: dict[str, Method] = {}
+    for method in methods:
+        other_method = by_urn.setdefault(method.urn, method)
+        if other_method is not method:
+            registry.refuse_another_signature(other_method, method)
+    return Deployment(workflows=by_name, methods=by_urn)
+
+
+def _visible(module: ModuleType) -> Iterator[Any]:
+    """The workflows and methods among a module's globals and in its classes, each once."""
+    seen: set[int] = set()
+    for value in _candidates(module):
+        meant = _meant(value)
+        if meant is not None and id(meant) not in seen:
+            seen.add(id(meant))
+            yield meant
+
+
+def _candidates(module: ModuleType) -> Iterator[Any]:
+    for value in list(vars(module).values()):
+        yield value
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            yield from _of_class(value)
+
+
+def _of_class(owner: type) -> Iterator[Any]:
+    for base in owner.__mro__:
+        if base.__module__ == owner.__module__:
+            for value in list(vars(base).values()):
+                yield value
+                if inspect.isclass(value) and value.__qualname__.startswith(owner.__qualname__):
+                    yield from _of_class(value)
+
+
+def _meant(value: Any) -> Workflow[..., Any] | Method | None:
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    if isinstance(value, BoundMethod):
+        value = value.method
+    return value if isinstance(value, Workflow | Method) else None

@@ -1,0 +1,345 @@
+"""Workflows and subflows: the decorators, and what a deployment collects from a module."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import linecache
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from raysume import parameters
+from raysume.errors import UsageError
+from raysume.ids import VersionId, WorkflowName
+from raysume.steps import Retry
+
+if TYPE_CHECKING:
+    from raysume.compiler import Definition
+
+P = ParamSpec("P")
+P2 = ParamSpec("P2")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Workflow(Generic[P, R_co]):
+    """An `async def` that is durable: deployed, its instances wait for as long as it takes."""
+
+    name: WorkflowName
+    """Unique in a deployment."""
+    definition: Definition
+    """The compiled function."""
+    active: bool
+    """False: takes no new instances."""
+    version_label: str | None
+    """Given by the user instead of the computed version."""
+    id_function: Callable[..., Any] | None
+    """Makes the instance's id from the parameters."""
+    every: str | None
+    """A cron expression: starts on a schedule."""
+    tz: str | None
+    """The schedule's time zone."""
+    retry: Retry | None
+    """How failed instances are retried."""
+
+    def __init__(
+        self,
+        function: Callable[P, Coroutine[Any, Any, R_co]],
+        *,
+        name: str | None = None,
+        id: Callable[..., Any] | None = None,
+        active: bool = True,
+        version: str | None = None,
+        every: str | None = None,
+        tz: str | None = None,
+        retry: Retry | None = None,
+        local_names: Mapping[str, Any] | None = None,
+    ) -> None:
+        from raysume.compiler import compile_workflow
+
+        if not inspect.isfunction(function):
+            raise UsageError(
+                f"@workflow needs an async function, not {function!r}: put it directly above "
+                "`async def`."
+            )
+        self.function = function
+        self.name = WorkflowName(name or declared_name(function))
+        self.definition = compile_workflow(function, name=self.name)
+        self.active, self.version_label, self.id_function = active, version, id
+        self.every, self.tz, self.retry = every, tz, retry
+        self._local_names: Mapping[str, Any] = local_names or {}
+        functools.update_wrapper(cast(Any, self), function)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that defines it."""
+        return self.function.__module__
+
+    @property
+    def file(self) -> str:
+        """The file that defines it."""
+        return self.function.__code__.co_filename
+
+    @property
+    def place(self) -> str:
+        """file:line of the function."""
+        return f"{self.file}:{self.function.__code__.co_firstlineno}"
+
+    @functools.cached_property
+    def _parameters(self) -> tuple[inspect.Parameter, ...]:
+        first = next(iter(inspect.signature(self.function).parameters), None)
+        return parameters.named_parameters(
+            self.function,
+            receiver="." in declared_name(self.function) and first in ("self", "cls"),
+            what=f"workflow {self.name!r} ({self.place})",
+        )
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of its parameters, `self` left out."""
+        return tuple(parameter.name for parameter in self._parameters)
+
+    @property
+    def has_parameters(self) -> bool:
+        """True: started by `client.start`; False: by the calls that meet its first wait."""
+        return bool(self._parameters)
+
+    @functools.cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return parameters.hints_of(self.function, self._local_names)
+        except parameters.UnresolvedAnnotation as error:
+            raise UsageError(
+                f"an annotation of workflow {self.name!r} ({self.place}) cannot be resolved: "
+                f"{error}. Define or import the name in that module."
+            ) from error
+
+    @functools.cached_property
+    def input_model(self) -> type[BaseModel]:
+        """The pydantic model of the parameters, by name."""
+        return parameters.model_of(
+            f"{self.function.__name__}_parameters",
+            self._parameters,
+            self._hints,
+            module=self.module,
+            what=f"workflow {self.name!r} ({self.place})",
+        )
+
+    @functools.cached_property
+    def output_adapter(self) -> TypeAdapter[Any]:
+        """Validates and serialises results."""
+        return parameters.adapter_of(
+            self._hints.get("return", Any), what=f"workflow {self.name!r} ({self.place})"
+        )
+
+    def encode_arguments(self, /, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """The JSON of the arguments of a start, by parameter name.
+
+        Raises:
+            UsageError: they are not the workflow's parameters, or not of their types.
+        """
+        names = list(self.parameters)
+        signature = inspect.Signature(list(self._parameters))
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise UsageError(
+                f"workflow {self.name!r} cannot be started so: {error}; its parameters are "
+                f"({', '.join(names)})."
+            ) from None
+        bound.apply_defaults()
+        try:
+            checked = self.input_model.model_validate(dict(bound.arguments))
+        except ValidationError as error:
+            raise self._invalid(error) from error
+        return checked.__pydantic_serializer__.to_json(checked, by_alias=True)
+
+    def decode_arguments(self, data: bytes) -> dict[str, Any]:
+        """The arguments by parameter name, validated.
+
+        Raises:
+            UsageError: naming the parameter that does not fit.
+        """
+        try:
+            return parameters.values_of(self.input_model.model_validate_json(data))
+        except ValidationError as error:
+            raise self._invalid(error) from error
+
+    def _invalid(self, error: ValidationError) -> UsageError:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "input"
+        return UsageError(
+            f"workflow {self.name!r} was started with an invalid {where}: {first['msg']}.",
+            field=where,
+        )
+
+    def instance_id(self, arguments: Mapping[str, Any]) -> str | None:
+        """The id made by `@workflow(id=...)` for these arguments; None when there is no such rule."""
+        if self.id_function is None:
+            return None
+        accepted = inspect.signature(self.id_function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            return str(self.id_function(**arguments))
+        return str(self.id_function(**{n: v for n, v in arguments.items() if n in accepted}))
+
+    def version_id(self) -> VersionId:
+        """The label given by the user, else six hex digits of the defining file's digest."""
+        if self.version_label is not None:
+            return VersionId(self.version_label)
+        text = "".join(linecache.getlines(self.file, self.function.__globals__))
+        if not text:
+            code = self.function.__code__
+            text = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"
+        return VersionId(hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:6])
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]:
+        """Child workflows are not there yet.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"workflow {self.name!r} was called: workflows are started by client.start(...) or "
+            "by their first wait, and cannot be awaited by another workflow yet. For a part of "
+            "a workflow, decorate it with @subflow."
+        )
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Workflow[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Workflow[Concatenate[Any, P2], R_co], instance: object, owner: type | None = None
+    ) -> Workflow[P2, R_co]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self
+
+    def __await__(self) -> NoReturn:
+        raise UsageError(f"workflow {self.name!r} is not a value to await; start it with a client.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_named, (self.module, self.function.__qualname__))
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} {self.place}>"
+
+
+def _named(module: str, qualname: str) -> Any:
+    import importlib
+
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@overload
+def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    id: Callable[..., Any] | None = None,
+    active: bool = True,
+    version: str | None = None,
+    every: str | None = None,
+    tz: str | None = None,
+    retry: Retry | None = None,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Workflow[P, R]]: ...
+def workflow(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    id: Callable[..., Any] | None = None,
+    active: bool = True,
+    version: str | None = None,
+    every: str | None = None,
+    tz: str | None = None,
+    retry: Retry | None = None,
+) -> Any:
+    """The decorated `async def` is a workflow.
+
+    Args:
+        name: unique in a deployment; the function's name by default, `Class.method` for methods.
+        id: makes an instance's id from the parameters of its start.
+        active: False takes no new instances.
+        version: a label instead of the computed version.
+        every, tz: a cron expression and its time zone.
+        retry: how a failed instance is retried.
+
+    Raises:
+        CompileError: the function cannot be made durable as it is written.
+    """
+    frame = parameters.caller_frame()
+
+    def decorate(function: Any) -> Workflow[..., Any]:
+        names = parameters.namespace_of(frame, getattr(function, "__globals__", {}))
+        return Workflow(
+            function,
+            name=name,
+            id=id,
+            active=active,
+            version=version,
+            every=every,
+            tz=tz,
+            retry=retry,
+            local_names=names,
+        )
+
+    return decorate if fn is None else decorate(fn)
+
+
+class Subflow(Protocol[P, R_co]):
+    """How type checkers see a subflow: called, it gives a durable value with its return type."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]: ...
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Subflow[P, R_co]: ...
+    @overload
+    def __get__(
+        self: Subflow[Concatenate[Any, P2], R_co], instance: object, owner: type | None = None
+    ) -> Subflow[P2, R_co]: ...
+
+
+@overload
+def subflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Subflow[P, R]: ...
+@overload
+def subflow(
+    *, name: str | None = None
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Subflow[P, R]]: ...
+def subflow(fn: Any = None, /, *, name: str | None = None) -> Any:
+    """The decorated `async def` may wait durably, inside the instance that awaits it.
+
+    Raises:
+        CompileError: the function cannot be made durable as it is written.
+    """
+    from raysume.compiler import compile_subflow
+
+    if fn is None:
+        return functools.partial(_named_subflow, name)
+    return compile_subflow(fn, name=name)
+
+
+def _named_subflow(name: str | None, fn: Any) -> Any:
+    from raysume.compiler import compile_subflow
+
+    return compile_subflow(fn, name=name)
+
+
+def declared_name(function: Callable[..., Any]) -> str:
+    """The name a workflow has by default: the function's, `Class.method` for methods."""
+    return function.__qualname__.rpartition("<locals>.")[2]
