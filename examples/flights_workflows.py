@@ -13,6 +13,7 @@ import os
 from datetime import date, datetime
 
 from pydantic import BaseModel
+
 from raysume import Retry, any_of, external_call, push_call, step, step_key, wait, workflow
 
 REBOOK_AFTER_MINUTES = 60
@@ -178,9 +179,11 @@ async def airport_alerts() -> AlertReport:
     while True:
         event = await any_of(
             wait(departed).match_if(
-                lambda call: call.input.origin == airport
-                and call.input.day == day
-                and call.input.delay_minutes > REBOOK_AFTER_MINUTES
+                lambda call: (
+                    call.input.origin == airport
+                    and call.input.day == day
+                    and call.input.delay_minutes > REBOOK_AFTER_MINUTES
+                )
             ),
             wait(day_closed).match(airport=airport, day=day),
         )
