@@ -153,9 +153,12 @@ class Call(Generic[I_co, O_co]):
     def __reduce__(self) -> tuple[Any, ...]:
         method: Method | None = self._method  # type: ignore[attr-defined]
         raw = self.raw
-        fields = (raw.id, raw.method, raw.service, raw.at_us, raw.input, raw.output, raw.error)
+        fields = (
+            *(raw.id, raw.method, raw.service, raw.at_us),
+            *(raw.input, raw.output, raw.error, raw.headers),
+        )
         place = () if method is None else (method.module, method.qualname)
-        return (_restored, (type(self), fields, raw.headers, *place))
+        return (_restored, (fields, *place))
 
     def __repr__(self) -> str:
         return f"<Call {self.raw.id} of {self.raw.method!r}>"
@@ -171,13 +174,7 @@ class PushedCall(Call[Any, O_co], Generic[P, O_co]):
         def read(self, function: Callable[P, T]) -> T: ...
 
 
-def _restored(
-    kind: type[Call[Any, Any]],
-    fields: tuple[Any, ...],
-    headers: dict[str, str] | None,
-    module: str = "",
-    qualname: str = "",
-) -> Call[Any, Any]:
-    record = CallRecord(*fields, headers=headers)
+def _restored(fields: tuple[Any, ...], module: str = "", qualname: str = "") -> Call[Any, Any]:
+    record = CallRecord(*fields)
     method = registry.require(record.method, module, qualname) if module else None
-    return kind(record, method)
+    return Call(record, method)

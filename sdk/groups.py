@@ -81,7 +81,9 @@ class Group(Durable, Generic[T_co]):
         """
         return Group(self.kind, self.members, positive(limit, "timeout"), self.filter)
 
-    def until(self: Group[GroupResult], filter: Callable[[GroupResult], object]) -> Group[GroupResult]:
+    def until(
+        self: Group[GroupResult], filter: Callable[[GroupResult], object]
+    ) -> Group[GroupResult]:
         """The group finishes as soon as `filter(progress)` is true after a member finished."""
         if self.kind != "until":
             raise UsageError(
@@ -155,15 +157,15 @@ def all_of(a: Awaitable[T1], b: Awaitable[T2], /) -> Group[tuple[T1, T2]]: ...
 @overload
 def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /) -> Group[tuple[T1, T2, T3]]: ...
 @overload
-def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /) -> Group[tuple[T1, T2, T3, T4]]: ...  # noqa: E501
+def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /) -> Group[tuple[T1, T2, T3, T4]]: ...
 @overload
-def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /) -> Group[tuple[T1, T2, T3, T4, T5]]: ...  # noqa: E501
+def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /) -> Group[tuple[T1, T2, T3, T4, T5]]: ...
 @overload
-def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /) -> Group[tuple[T1, T2, T3, T4, T5, T6]]: ...  # noqa: E501
+def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /) -> Group[tuple[T1, T2, T3, T4, T5, T6]]: ...
 @overload
-def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], /) -> Group[tuple[T1, T2, T3, T4, T5, T6, T7]]: ...  # noqa: E501
+def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], /) -> Group[tuple[T1, T2, T3, T4, T5, T6, T7]]: ...
 @overload
-def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], h: Awaitable[T8], /) -> Group[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]: ...  # noqa: E501
+def all_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], h: Awaitable[T8], /) -> Group[tuple[T1, T2, T3, T4, T5, T6, T7, T8]]: ...
 # fmt: on
 @overload
 def all_of(*members: Awaitable[T]) -> Group[tuple[T, ...]]: ...
@@ -184,17 +186,17 @@ def any_of(a: Awaitable[T1], /) -> Group[First[T1]]: ...
 @overload
 def any_of(a: Awaitable[T1], b: Awaitable[T2], /) -> Group[First[T1] | First[T2]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /) -> Group[First[T1] | First[T2] | First[T3]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], /) -> Group[First[T1] | First[T2] | First[T3]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6] | First[T7]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6] | First[T7]]: ...
 @overload
-def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], h: Awaitable[T8], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6] | First[T7] | First[T8]]: ...  # noqa: E501
+def any_of(a: Awaitable[T1], b: Awaitable[T2], c: Awaitable[T3], d: Awaitable[T4], e: Awaitable[T5], f: Awaitable[T6], g: Awaitable[T7], h: Awaitable[T8], /) -> Group[First[T1] | First[T2] | First[T3] | First[T4] | First[T5] | First[T6] | First[T7] | First[T8]]: ...
 # fmt: on
 @overload
 def any_of(*members: Awaitable[T]) -> Group[First[T]]: ...
@@ -218,5 +220,6 @@ def group(*members: Awaitable[Any]) -> Group[GroupResult]:
     return Group("until", _members(members, "group"))
 
 
+_durable: Any
 for _durable in (all_of, any_of, group):
-    _durable.__raysume_durable__ = True  # type: ignore[attr-defined]
+    _durable.__raysume_durable__ = True

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from raysume.durable import Durable
 from raysume.errors import UsageError
@@ -130,19 +130,42 @@ class Step(Durable, Generic[T_co]):
         return f"<step {self.label}>"
 
 
-# A ParamSpec cannot stand beside further keywords, so arguments are checked statically where
-# there are no options, and by `step` itself in every case.
-# fmt: off
-@overload
-def step(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...  # noqa: E501
-@overload
-def step(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...
-@overload
-def step(fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...  # noqa: E501
-@overload
-def step(fn: Callable[..., T], /, *args: Any, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...  # noqa: E501
-# fmt: on
-def step(
+class StepFunction(Protocol):
+    """How type checkers see `step`.
+
+    A ParamSpec cannot stand beside further keywords, so arguments are checked statically
+    where there are no options, and by `step` itself in every case.
+    """
+
+    # fmt: off
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, retry: Retry | None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T], /, *args: Any, retry: Retry | None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, timeout: timedelta | None, retry: Retry | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T], /, *args: Any, timeout: timedelta | None, retry: Retry | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, ray: Mapping[str, Any] | None, retry: Retry | None = None, timeout: timedelta | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T], /, *args: Any, ray: Mapping[str, Any] | None, retry: Retry | None = None, timeout: timedelta | None = None, compensate: Callable[..., Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, compensate: Callable[..., Any] | None, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T], /, *args: Any, compensate: Callable[..., Any] | None, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, name: str | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, name: str | None, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[..., T], /, *args: Any, name: str | None, retry: Retry | None = None, timeout: timedelta | None = None, ray: Mapping[str, Any] | None = None, compensate: Callable[..., Any] | None = None, **kwargs: Any) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Step[T]: ...
+    # fmt: on
+
+
+def _step(
     fn: Callable[..., Any],
     /,
     *args: Any,
@@ -236,4 +259,7 @@ def _label(fn: object) -> str:
     return str(getattr(fn, "__qualname__", None) or type(fn).__name__)
 
 
-step.__raysume_durable__ = True  # type: ignore[attr-defined]
+_made: Any = _step
+_made.__name__ = _made.__qualname__ = "step"
+_made.__raysume_durable__ = True
+step: StepFunction = _made

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
 
 from raysume.durable import Durable
 from raysume.errors import UsageError
@@ -206,9 +216,7 @@ class Wait(Durable, Generic[C_co]):
 
 
 @overload
-def wait(
-    method: PushedMethod[P, O_], name: str | None = None
-) -> Wait[PushedCall[P, O_]]: ...
+def wait(method: PushedMethod[P, O_], name: str | None = None) -> Wait[PushedCall[P, O_]]: ...
 @overload
 def wait(method: ExternalMethod[I_, O_], name: str | None = None) -> Wait[Call[I_, O_]]: ...
 @overload
@@ -292,5 +300,6 @@ def aware(moment: object, what: str) -> datetime:
     return moment
 
 
+_durable: Any
 for _durable in (wait, sleep, sleep_until):
-    _durable.__raysume_durable__ = True  # type: ignore[attr-defined]
+    _durable.__raysume_durable__ = True

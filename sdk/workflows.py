@@ -206,7 +206,7 @@ class Workflow(Generic[P, R_co]):
             text = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"
         return VersionId(hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:6])
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]:
+    def __call__(self, /, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R_co]:
         """Child workflows are not there yet.
 
         Raises:
@@ -306,7 +306,7 @@ def workflow(
 class Subflow(Protocol[P, R_co]):
     """How type checkers see a subflow: called, it gives a durable value with its return type."""
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]: ...
+    def __call__(self, /, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Subflow[P, R_co]: ...
     @overload

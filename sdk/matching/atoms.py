@@ -173,7 +173,8 @@ class _Analyser:
     def _conjunct(self, node: ast.expr) -> bool:
         """Collects what `node` implies; whether that is all it says."""
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-            return all([self._conjunct(value) for value in node.values])
+            # a list: every conjunct is to be looked at, also after one that says more
+            return all([self._conjunct(value) for value in node.values])  # noqa: C419
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitAnd):
             return self._bit_and(node)
         self.groups += 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, cast
@@ -118,7 +119,9 @@ def _predicate_parts(wait: Wait[Any], parts: dict[str, Part]) -> bool:
     found: dict[int, Part | None] = {}
     for index, atom in enumerate(analysis.atoms):
         found[index] = _part_of(atom, values)
-    refused = {a.group for i, a in enumerate(analysis.atoms) if found[i] is None and _is_joint(analysis, a)}
+    refused = {
+        a.group for i, a in enumerate(analysis.atoms) if found[i] is None and _is_joint(analysis, a)
+    }
     for index, atom in enumerate(analysis.atoms):
         part = found[index]
         if part is None or atom.part in parts or atom.group in refused:
@@ -162,7 +165,7 @@ def _one_of(container: Any) -> Part | None:
         return None
     found: dict[bytes, None] = {}
     exact = True
-    for value in cast("Set[Any] | Mapping[Any, Any]", container):
+    for value in cast("AbstractSet[Any] | Mapping[Any, Any]", container):
         one = None if value is None else canonical(value)
         if one is None:
             return None
@@ -173,22 +176,18 @@ def _one_of(container: Any) -> Part | None:
 
 def _values(analysis: atoms.Analysis, function: FunctionType) -> tuple[Any, ...]:
     """The values of the atoms, each evaluated now; _FAILED for those that raise."""
-    if not analysis.each:
-        return ()
-    try:
-        if len(analysis.each) == 1:
-            return (_run(analysis.each[0], function),)
-        if analysis.values is not None:
+    if len(analysis.each) > 1 and analysis.values is not None:
+        try:
             return cast(tuple[Any, ...], _run(analysis.values, function))
-    except Exception:
-        pass  # one by one, to see which
+        except Exception:  # noqa: BLE001 - user code: one by one, to see which
+            return tuple(_tried(code, function) for code in analysis.each)
     return tuple(_tried(code, function) for code in analysis.each)
 
 
 def _tried(code: Any, function: FunctionType) -> Any:
     try:
         return _run(code, function)
-    except Exception:
+    except Exception:  # noqa: BLE001 - user code: whatever it raises, the value is unknown
         return _FAILED
 
 

@@ -8,7 +8,8 @@ predicate instead.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -47,7 +48,7 @@ def _integer(value: int) -> Canonical:
 
 
 def _float(value: float) -> Canonical | None:
-    if value != value:
+    if math.isnan(value):
         return None
     if value.is_integer():
         return _integer(int(value))
@@ -89,7 +90,7 @@ def _datetime(value: datetime) -> Canonical | None:
 
 _MICROSECOND = timedelta(microseconds=1)
 _FIXED_ZONES: frozenset[type] = frozenset({timezone, TzInfo})
-_CONVERSIONS: dict[type, Any] = {
+_CONVERSIONS: dict[type, Callable[[Any], Canonical | None]] = {
     float: _float,
     Decimal: _decimal,
     UUID: _uuid,

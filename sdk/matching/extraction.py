@@ -118,9 +118,7 @@ def _validated(read: Callable[[Call[Any, Any]], Any]) -> PartReader:
     def reader(parsed: Parsed) -> Any:
         try:
             return read(parsed.call)
-        except (
-            InvalidCall, AttributeError, LookupError, TypeError, ValueError, ArithmeticError
-        ):
+        except (InvalidCall, AttributeError, LookupError, TypeError, ValueError, ArithmeticError):
             return None
 
     return reader

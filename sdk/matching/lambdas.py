@@ -32,8 +32,11 @@ def tree_of(function: FunctionType) -> ast.Lambda | None:
 def compiled(tree: ast.Lambda, free: tuple[str, ...], like: CodeType) -> CodeType | None:
     """The code of a lambda compiled where the names in `free` are closed over."""
     arguments = ast.arguments(
-        posonlyargs=[], args=[ast.arg(name) for name in free], kwonlyargs=[],
-        kw_defaults=[], defaults=[],
+        posonlyargs=[],
+        args=[ast.arg(name) for name in free],
+        kwonlyargs=[],
+        kw_defaults=[],
+        defaults=[],
     )
     plain = ast.Lambda(args=_without_defaults(tree.args), body=tree.body)
     factory = ast.Expression(ast.Lambda(args=arguments, body=plain))
@@ -128,5 +131,6 @@ class _Mangler(ast.NodeTransformer):
 
 
 def _mangled(tree: ast.Lambda, owner: str) -> ast.Lambda:
-    copy: ast.Lambda = ast.parse(ast.unparse(tree), mode="eval").body  # type: ignore[assignment]
-    return ast.copy_location(_Mangler(owner).visit(copy), tree)
+    copy = ast.parse(ast.unparse(tree), mode="eval").body
+    mangled: ast.Lambda = _Mangler(owner).visit(copy)
+    return ast.copy_location(mangled, tree)

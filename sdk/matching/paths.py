@@ -186,7 +186,7 @@ def _item(hint: Any, key: Any) -> Any:
 def _hints(owner: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(owner)
-    except Exception:  # an annotation that cannot be resolved: nothing is known
+    except Exception:  # noqa: BLE001 - an annotation that cannot be resolved: nothing is known
         return {}
 
 

@@ -31,7 +31,8 @@ def frozen(wait: Wait[Any]) -> bytes:
     """
     from raysume import compiler
 
-    return compiler.dumps((wait.fields, wait.predicate))
+    data: bytes = compiler.dumps((wait.fields, wait.predicate))
+    return data
 
 
 def evaluate(predicate: bytes, call: Call[Any, Any]) -> bool:
@@ -59,7 +60,7 @@ def loaded(predicate: bytes) -> Check:
 
     def check(call: Call[Any, Any]) -> bool:
         for read, value in checks:
-            if not read(call) == value:
+            if not read(call) == value:  # noqa: SIM201 - equality is asked for, not its absence
                 return False
         return function is None or bool(function(call))
 
