@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -180,7 +180,7 @@ def explain(engine: Development, folder: Path, *, stays: bool) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Bars]:
+def _bars() -> Generator[Bars]:
     columns = (
         TextColumn("{task.description:>20}"),
         BarColumn(),

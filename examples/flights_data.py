@@ -175,7 +175,8 @@ def _calls_of_days(flights: list[Flight]) -> Iterator[DayCall]:
     for (day, airport), of_airport in airports.items():
         opened = min(flight.scheduled_at for flight in of_airport) - ON_THE_BOARD
         closed = max(flight.departed_at or flight.scheduled_at for flight in of_airport)
-        for stage, at in (("opened", opened), ("closed", closed)):
+        ends: tuple[tuple[Stage, datetime], ...] = (("opened", opened), ("closed", closed))
+        for stage, at in ends:
             facts = {"airport": airport, "day": day.isoformat(), "at": at.isoformat()}
             subject = f"{day.isoformat()}/{airport}"
             yield DayCall(at=at, stage=stage, subject=subject, input=facts)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from flights_data import DayCall
 from flights_figures import Report
 from raysume import Client
+from raysume.client import Run
 
 KILLS = 3
 POLL_S = 0.25
@@ -199,10 +200,15 @@ def _stuck(client: Client, expected: Mapping[str, int], completed: int) -> str:
 
 def results(client: Client, workflow: str, progress: Progress) -> list[Report]:
     """What every completed instance of the workflow returned."""
+
+    def read(run: Run[Any]) -> Report:
+        report: Report = run.result(timeout=60)
+        return report
+
     found: list[Report] = []
     with ThreadPoolExecutor(READERS) as pool:
         runs = client.instances(workflow=workflow, status="completed")
-        for report in pool.map(lambda run: run.result(timeout=60), runs):
+        for report in pool.map(read, runs):
             found.append(report)
             progress(len(found))
     return found
