@@ -1,0 +1,25 @@
+"""Partitions left behind by a dead ingress: closed, and named for delivery."""
+
+from __future__ import annotations
+
+from raysume.storage.ports import CallLog, Partition
+from raysume.storage.processes import is_other_live_process
+
+
+def adopt(log: CallLog) -> list[Partition]:
+    """Partitions of dead owners are closed; all partitions that hold calls are returned.
+
+    A partition of a living process is left alone. One of this process was left by an
+    ingress that ended without closing it; if it did not end, its next append finds the
+    partition closed and opens another one.
+
+    Raises:
+        StoreUnavailable: some may be closed already; adopting again is harmless.
+    """
+    found: list[Partition] = []
+    for partition in log.partitions():
+        if partition.open and not is_other_live_process(partition.owner):
+            partition = log.close_partition(partition.id)
+        if partition.next_offset > 0:
+            found.append(partition)
+    return found

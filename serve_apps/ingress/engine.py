@@ -1,0 +1,101 @@
+"""What the ingress asks of the rest of the cluster: a protocol, and the records it exchanges.
+
+The implementation over Ray handles lives with the deployment; the ingress and its
+tests know only this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+
+class MethodEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One method that may be pushed."""
+
+    urn: str
+    service: str
+    """The service that publishes it: the `service` of every call of it."""
+    external: bool
+    """True when clients of other services may push it too."""
+    local_only: bool
+    """True when only workflows of the same service see its calls."""
+    input_schema: dict[str, Any]
+    """JSON schema (2020-12) of the input object."""
+    output_schema: dict[str, Any] | None
+    """JSON schema of the output; None when any JSON will do."""
+
+
+class WorkflowEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a workflow."""
+
+    name: str
+    version: str
+    pool: str
+    """Name of the pool actor that runs it, e.g. "approval@3f2a91/0"."""
+    active: bool
+    """True for the version that takes new instances."""
+    has_parameters: bool
+    """True when it is started by clients, False when its first wait starts it."""
+    input_schema: dict[str, Any] | None
+    """JSON schema of the arguments by name; None when there are no parameters."""
+    subscribes: list[str]
+    """URNs of the methods that it awaits."""
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """What is deployed now: replaced as a whole when anything changes."""
+
+    version: int
+    """Differs for every other content; deliveries name the one they were filtered with. Above 0."""
+    generation: int
+    """Deployments so far."""
+    methods: dict[str, MethodEntry]
+    workflows: list[WorkflowEntry]
+    pools: dict[str, frozenset[str]]
+    """Pool name -> URNs it awaits."""
+
+
+class Engine(Protocol):
+    """The cluster behind the ingress. Every method may raise `Unavailable`; the caller retries."""
+
+    async def catalogue(self, known: int) -> Catalogue:
+        """The catalogue, as soon as its version differs from `known`, or after about 30 s."""
+        ...
+
+    async def deliver(self, pool: str, delivery: bytes) -> int:
+        """The pool has the delivery (msgpack of `Delivery`) in memory.
+
+        Returns:
+            The calls that the pool has received and not yet worked off.
+        """
+        ...
+
+    async def start(self, pool: str, request: bytes) -> bytes:
+        """The instance exists durably; msgpack of `StartRequest` in, of `StartAnswer` out."""
+        ...
+
+    async def describe(self, pool: str, id: str) -> dict[str, Any] | None:
+        """The pool's instance with this id, or None.
+
+        Keys: id, workflow, version, status, started_at (ISO), updated_at, error, waits, tags.
+        """
+        ...
+
+    async def state(self, pool: str, id: str) -> dict[str, Any] | None:
+        """{"frames": [{definition, file, line, wait, locals}]} of the instance, or None."""
+        ...
+
+    async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
+        """{"status", "result": JSON bytes or None, "error"} once it ended or `wait_s` passed."""
+        ...
+
+    async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """A page of the pool's instances as `describe` gives them, newest first.
+
+        `query` has the keys workflow, status, since, until (ISO, all or None), after
+        ([started_at ISO, id] of the last row of the page before, or None) and limit.
+        Newest first means by started_at, then by id, both descending.
+        """
+        ...

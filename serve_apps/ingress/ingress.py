@@ -1,0 +1,208 @@
+"""The ingress without HTTP: catalogue, acceptance and delivery, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import structlog
+
+from raysume.errors import Unavailable
+from raysume.limits import (
+    CALL_LOG_READ_THREADS,
+    INGRESS_DRAIN_S,
+    INGRESS_START_S,
+    RETRY_BACKOFF_S_MIN,
+    STORE_RETRY_S,
+)
+from raysume.records import Segment
+from raysume.serve_apps.ingress.acceptance import Acceptor
+from raysume.serve_apps.ingress.bodies import BodyBudget
+from raysume.serve_apps.ingress.delivery import Dispatcher
+from raysume.serve_apps.ingress.engine import Catalogue, Engine, WorkflowEntry
+from raysume.serve_apps.ingress.problems import overloaded
+from raysume.serve_apps.ingress.progress import Progress
+from raysume.serve_apps.ingress.tokens import TokenBook
+from raysume.serve_apps.ingress.validation import Checker, MethodChecks, compile_schema
+from raysume.storage.ports import Accepted, Batch, CallLog, Partition
+
+T = TypeVar("T")
+
+_log = structlog.get_logger("raysume.ingress")
+
+
+class Ingress:
+    """Accepts calls durably and delivers them; knows what is deployed.
+
+    Args:
+        engine: the rest of the cluster.
+        call_log: where accepted calls go; closed by whoever opened it.
+        tokens: who may ask for what.
+        owner: "pid:start_time:label", recorded with the partitions written here.
+    """
+
+    def __init__(self, engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: str) -> None:
+        self.engine = engine
+        self.tokens = tokens
+        self.bodies = BodyBudget()
+        self._call_log = call_log
+        self._acceptor = Acceptor(call_log, owner=owner, emit=self._stored)
+        self._dispatcher = Dispatcher(engine.deliver)
+        self._checks: MethodChecks | None = None
+        self._inputs: dict[tuple[str, str], Checker] = {}
+        self._deployed = Progress()
+        self._watch: asyncio.Task[None] | None = None
+        self._readers: ThreadPoolExecutor | None = None
+
+    async def start(self) -> None:
+        """Calls are accepted, or `health` says why not; both come right by themselves."""
+        self._readers = ThreadPoolExecutor(CALL_LOG_READ_THREADS, "raysume-read")
+        self._watch = asyncio.get_running_loop().create_task(self._follow(), name="catalogue")
+        await self._acceptor.start()
+        try:
+            async with asyncio.timeout(INGRESS_START_S):
+                await self._deployed.until(lambda: self._checks is not None)
+        except TimeoutError:
+            _log.warning("started_without_catalogue", waited_s=INGRESS_START_S)
+
+    async def stop(self) -> None:
+        """What was accepted is stored and answered, and delivered if the pools take it in time."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self._acceptor.stop()
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(INGRESS_DRAIN_S):
+                await self._dispatcher.drain()
+        except TimeoutError:
+            _log.warning("stopped_before_all_was_delivered", lag=self._dispatcher.lag())
+        await self._dispatcher.stop()
+        if self._readers is not None:
+            self._readers.shutdown(wait=False)
+
+    # --- what is deployed --------------------------------------------------------
+
+    @property
+    def methods(self) -> MethodChecks:
+        """The methods that may be pushed now.
+
+        Raises:
+            Unavailable: the first catalogue has not come yet.
+        """
+        if self._checks is None:
+            raise Unavailable("The engine is starting. Try again shortly.")
+        return self._checks
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is deployed now. Raises as `methods` does."""
+        return self.methods.catalogue
+
+    async def deployed(self, version: int) -> None:
+        """The ingress works with this version of the catalogue, or a later one."""
+        await self._deployed.until(
+            lambda: self._checks is not None and self._checks.catalogue.version >= version
+        )
+
+    def input_of(self, workflow: WorkflowEntry) -> Checker | None:
+        """The compiled schema of a workflow's arguments; None when any object will do."""
+        if workflow.input_schema is None:
+            return None
+        key = (workflow.name, workflow.version)
+        checker = self._inputs.get(key)
+        if checker is None:
+            checker = compile_schema(workflow.input_schema, owner=f"workflow {workflow.name!r}")
+            self._inputs[key] = checker
+        return checker
+
+    async def _follow(self) -> None:
+        known, backoff_s = -1, RETRY_BACKOFF_S_MIN
+        while True:
+            try:
+                catalogue = await self.engine.catalogue(known)
+                if catalogue.version != known:
+                    self._deploy(catalogue)
+            except Exception as error:  # noqa: BLE001 - asked again whatever failed
+                _log.warning("catalogue_not_read", error=repr(error))
+                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+                backoff_s = min(backoff_s * 2, STORE_RETRY_S)
+                continue
+            if catalogue.version == known:
+                # Nothing new in half a minute, or an engine that does not wait: never spin.
+                await asyncio.sleep(RETRY_BACKOFF_S_MIN)
+            known, backoff_s = catalogue.version, RETRY_BACKOFF_S_MIN
+
+    def _deploy(self, catalogue: Catalogue) -> None:
+        self._checks = MethodChecks(catalogue, self._checks)
+        self._inputs.clear()
+        self._dispatcher.update(catalogue)
+        self._deployed.advance()
+        _log.info(
+            "catalogue",
+            version=catalogue.version,
+            methods=len(catalogue.methods),
+            pools=len(catalogue.pools),
+        )
+
+    # --- calls -------------------------------------------------------------------
+
+    async def accept(self, batch: Batch, methods: set[str]) -> Accepted:
+        """The batch is durable and on its way to the pools; or it was stored before.
+
+        Args:
+            methods: those of the batch's calls.
+
+        Raises:
+            Problem: 429 when a pool that awaits one of the methods is too far behind, or
+                too much is waiting to be stored.
+            Unavailable: the call log cannot be written.
+        """
+        behind = self._dispatcher.lagging(methods)
+        if behind:
+            raise overloaded(
+                f"{', '.join(behind[:5])} cannot keep up with the calls it awaits. Nothing was "
+                "stored; slow down and try again."
+            )
+        return await self._acceptor.accept(batch)
+
+    async def delivered(self, partition: int, offset: int) -> None:
+        """Every pool has everything of the partition below `offset` (a signal for tests)."""
+        await self._dispatcher.delivered(partition, offset)
+
+    async def all_delivered(self) -> None:
+        """Every pool has everything that was accepted before (a signal for tests)."""
+        await self._dispatcher.drain()
+
+    async def read(self, ask: Callable[[CallLog], T]) -> T:
+        """What `ask` finds in the call log, read in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, ask, self._call_log)
+
+    def health(self) -> dict[str, Any]:
+        """{"status": "ok" | "starting" | "unavailable", ...}; only "ok" can accept calls."""
+        status, detail = "ok", None
+        if self._acceptor.trouble is not None:
+            status, detail = "unavailable", self._acceptor.trouble
+        elif self._checks is None:
+            status, detail = "starting", "the first catalogue has not come yet"
+        found: dict[str, Any] = {
+            "status": status,
+            "catalogue": self._checks.catalogue.version if self._checks else None,
+            "lag": self._dispatcher.lag(),
+        }
+        return found if detail is None else {**found, "detail": detail}
+
+    @property
+    def appends(self) -> int:
+        """Append transactions so far: fewer than requests when they were grouped."""
+        return self._acceptor.appends
+
+    def _stored(self, segments: Sequence[Segment], closed: Sequence[Partition]) -> None:
+        for partition in closed:
+            if partition.next_offset > 0:
+                self._dispatcher.announce(partition.id, partition.next_offset)
+        for segment in segments:
+            self._dispatcher.offer(segment)

@@ -1,0 +1,230 @@
+"""An engine in memory that keeps the promises of a pool: ranges, watermarks, reading the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+
+from raysume.actors.kernel.deliveries import Delivery, StartAnswer, StartRequest
+from raysume.errors import Unavailable
+from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
+from raysume.storage.ports import CallLog
+
+ORDER = {
+    "type": "object",
+    "properties": {
+        "order": {
+            "type": "object",
+            "properties": {
+                "id": {"type": "integer"},
+                "at": {"type": "string", "format": "date-time"},
+            },
+            "required": ["id"],
+        },
+        "user": {"type": "string"},
+    },
+    "required": ["order", "user"],
+    "additionalProperties": False,
+}
+
+TOKENS = FixedTokens(
+    {
+        "operator": Principal(kind="operator"),
+        "shop": Principal(kind="service", service="shop"),
+        "other": Principal(kind="service", service="other"),
+    }
+)
+
+
+def method(
+    urn: str, *, external: bool = False, output: dict[str, Any] | None = None
+) -> MethodEntry:
+    return MethodEntry(
+        urn=urn,
+        service="shop",
+        external=external,
+        local_only=False,
+        input_schema=ORDER,
+        output_schema=output,
+    )
+
+
+def workflow(name: str, pool: str, **changes: Any) -> WorkflowEntry:
+    plain: dict[str, Any] = {
+        "name": name,
+        "version": "v1",
+        "pool": pool,
+        "active": True,
+        "has_parameters": True,
+        "input_schema": ORDER,
+        "subscribes": ["orders.submitted"],
+    }
+    return WorkflowEntry(**{**plain, **changes})
+
+
+def catalogue(version: int = 1, **changes: Any) -> Catalogue:
+    plain: dict[str, Any] = {
+        "version": version,
+        "generation": 1,
+        "methods": {
+            entry.urn: entry
+            for entry in (
+                method("orders.submitted", output={"type": "boolean"}),
+                method("orders.paid", external=True),
+            )
+        },
+        "workflows": [
+            workflow("fulfil", "fulfil@v1/0"),
+            workflow("approval", "approval@v1/0", has_parameters=False, input_schema=None),
+        ],
+        "pools": {
+            "approval@v1/0": frozenset({"orders.submitted"}),
+            "fulfil@v1/0": frozenset({"orders.paid"}),
+        },
+    }
+    return Catalogue(**{**plain, **changes})
+
+
+class Pool:
+    """What a pool has received: it drops what it has, and reads what it lacks from the log."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+        self.watermarks: dict[int, int] = {}
+        self.calls: list[str] = []
+        """Ids of the calls it took, in the order it took them."""
+        self.away = 0
+        """Deliveries still to be refused."""
+        self.backlog = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = asyncio.Event()
+
+    def take(self, delivery: Delivery, log: CallLog, urns: frozenset[str]) -> None:
+        self.deliveries.append(delivery)
+        mark = self.watermarks.get(delivery.partition, 0)
+        if delivery.end > mark:
+            if delivery.catalogue == 0 or delivery.start > mark:
+                for segment in log.read(delivery.partition, start=mark, end=delivery.end):
+                    self.calls += [call.id for call in segment.calls if call.method in urns]
+            else:
+                self.calls += [one.call.id for one in delivery.calls if one.offset >= mark]
+            self.watermarks[delivery.partition] = delivery.end
+
+
+class FakeEngine:
+    def __init__(self, log: CallLog, first: Catalogue | None = None) -> None:
+        self.log = log
+        self.current = first if first is not None else catalogue()
+        self.changed = asyncio.Event()
+        self.pools: dict[str, Pool] = {}
+        self.rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.requests: list[StartRequest] = []
+        self.away: set[str] = set()
+        self.broken: Exception | None = None
+        self.waited_s = 0.0
+
+    def pool(self, name: str) -> Pool:
+        return self.pools.setdefault(name, Pool())
+
+    def deploy(self, new: Catalogue) -> None:
+        self.current = new
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    async def catalogue(self, known: int) -> Catalogue:
+        while self.current.version == known:
+            await self.changed.wait()
+        return self.current
+
+    async def deliver(self, pool: str, delivery: bytes) -> int:
+        there = self.pool(pool)
+        there.arrived.set()
+        await there.gate.wait()
+        if there.away:
+            there.away -= 1
+            raise Unavailable(f"{pool} restarts")
+        urns = self.current.pools.get(pool, frozenset())
+        there.take(msgspec.msgpack.decode(delivery, type=Delivery), self.log, urns)
+        return there.backlog
+
+    def _check(self, pool: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        if pool in self.away:
+            raise Unavailable(f"{pool} restarts", retry_after=2)
+
+    async def start(self, pool: str, request: bytes) -> bytes:
+        self._check(pool)
+        asked = msgspec.msgpack.decode(request, type=StartRequest)
+        self.requests.append(asked)
+        created = (pool, asked.id) not in self.rows
+        if created:
+            self.add(pool, asked.id, asked.workflow, f"2026-01-01T00:00:{len(self.rows):02}+00:00")
+        return msgspec.msgpack.encode(
+            StartAnswer(
+                id=asked.id,
+                workflow=asked.workflow,
+                version="v1",
+                status="waiting",
+                created=created,
+            )
+        )
+
+    def add(self, pool: str, id: str, workflow: str, started_at: str, **more: Any) -> None:
+        self.rows[pool, id] = {
+            "id": id,
+            "workflow": workflow,
+            "version": "v1",
+            "status": "waiting",
+            "started_at": started_at,
+            "updated_at": started_at,
+            "error": None,
+            "waits": [],
+            "tags": {},
+            **more,
+        }
+
+    async def describe(self, pool: str, id: str) -> dict[str, Any] | None:
+        self._check(pool)
+        return self.rows.get((pool, id))
+
+    async def state(self, pool: str, id: str) -> dict[str, Any] | None:
+        self._check(pool)
+        if (pool, id) not in self.rows:
+            return None
+        return {"frames": [{"definition": "fulfil", "file": "f.py", "line": 3, "locals": {"x": 1}}]}
+
+    async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
+        self._check(pool)
+        if (pool, id) not in self.rows:
+            return None
+        self.waited_s = wait_s
+        return self.results.get(id, {"status": "waiting"})
+
+    async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        self._check(pool)
+        rows = [row for (where, _), row in self.rows.items() if where == pool]
+        rows.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+        if query["status"] is not None:
+            rows = [row for row in rows if row["status"] == query["status"]]
+        if query["after"] is not None:
+            rows = [row for row in rows if [row["started_at"], row["id"]] < query["after"]]
+        return rows[: query["limit"]]
+
+
+def call(number: int = 1, **changes: Any) -> dict[str, Any]:
+    plain = {
+        "method": "orders.submitted",
+        "input": {"order": {"id": number}, "user": "ann"},
+        "output": True,
+    }
+    return {**plain, **changes}
+
+
+def as_json(value: Any) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,468 @@
+"""Calls through the app, without a socket: what is accepted, and what is refused whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ingress_fakes import TOKENS, FakeEngine, as_json, call, catalogue, method
+
+from raysume.limits import (
+    BATCH_CALLS_MAX,
+    CALL_BODY_BYTES_MAX,
+    REQUEST_BODY_BYTES_MAX,
+)
+from raysume.serve_apps.ingress import build_app
+from raysume.storage.memory.calls import MemoryCallLog
+from raysume.storage.ports import CallQuery
+
+OPERATOR = {"Authorization": "Bearer operator"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+JSON = {"Content-Type": "application/json"}
+
+
+class Served:
+    """An app with its log and engine, and a client that holds the operator's token."""
+
+    def __init__(self, log: MemoryCallLog, engine: FakeEngine, app: Any) -> None:
+        self.log, self.engine, self.app = log, engine, app
+        self.ingress = app.state.ingress
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://test", headers=OPERATOR
+        )
+
+    async def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+        content = body if isinstance(body, bytes) else as_json(body)
+        headers = {**JSON, **more.pop("headers", {})}
+        return await self.client.post(path, content=content, headers=headers, **more)
+
+    def stored(self) -> list[str]:
+        return [one.call.id for one in self.log.list_calls(CallQuery(limit=100_000))]
+
+    def refused(self, answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+        """The problem details; nothing of the request was stored."""
+        body = answer.json()
+        assert (answer.status_code, body["code"]) == (status, code), body
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert body["status"] == status
+        assert body["title"]
+        assert self.stored() == []
+        return body
+
+
+@asynccontextmanager
+async def served(engine: FakeEngine | None = None) -> AsyncGenerator[Served]:
+    log = MemoryCallLog() if engine is None else engine.log
+    assert isinstance(log, MemoryCallLog)
+    engine = engine or FakeEngine(log)
+    app = build_app(engine, log, TOKENS, owner="1:0:test")
+    async with app.router.lifespan_context(app):
+        one = Served(log, engine, app)
+        async with one.client:
+            yield one
+
+
+# --- accepted ----------------------------------------------------------------------
+
+
+async def test_an_accepted_call_is_stored_and_delivered_to_the_pool_that_awaits_it() -> None:
+    async with served() as one:
+        answer = await one.post("/v1/calls", call())
+        assert answer.status_code == 202
+        id = answer.json()["id"]
+        assert one.stored() == [id]
+        await one.ingress.all_delivered()
+        assert one.engine.pool("approval@v1/0").calls == [id]
+        assert one.engine.pool("fulfil@v1/0").calls == []
+
+
+async def test_a_call_belongs_to_the_service_of_its_method_whatever_the_headers_say() -> None:
+    async with served() as one:
+        await one.post("/v1/calls", call(), headers={"Raysume-Service": "evil"})
+        [found] = one.log.list_calls(CallQuery())
+        assert found.call.service == "shop"
+
+
+async def test_input_and_output_are_stored_as_the_bytes_that_were_sent() -> None:
+    async with served() as one:
+        body = b'{"method":"orders.paid","input": {"user":"\\u00e9", "order":{"id":1e0}},"output":null}'
+        assert (await one.post("/v1/calls", body)).status_code == 202
+        [found] = one.log.list_calls(CallQuery())
+        assert found.call.input == b'{"user":"\\u00e9", "order":{"id":1e0}}'
+        assert found.call.output == b"null"
+
+
+async def test_a_call_without_output_carries_none() -> None:
+    async with served() as one:
+        body = call()
+        del body["output"]
+        assert (await one.post("/v1/calls", body)).status_code == 202
+        [found] = one.log.list_calls(CallQuery())
+        assert found.call.output is None
+
+
+async def test_numbers_beyond_64_bits_are_kept() -> None:
+    async with served() as one:
+        assert (await one.post("/v1/calls", call(2**200))).status_code == 202
+        [found] = one.log.list_calls(CallQuery())
+        assert json.loads(found.call.input)["order"]["id"] == 2**200
+
+
+async def test_a_naive_time_fits_because_a_datetime_field_takes_it() -> None:
+    async with served() as one:
+        body = call(input={"order": {"id": 1, "at": "2013-02-08T05:15:00"}, "user": "ann"})
+        assert (await one.post("/v1/calls", body)).status_code == 202
+
+
+async def test_a_batch_is_accepted_in_its_order() -> None:
+    async with served() as one:
+        batch = [call(n, id=f"c{n}") for n in range(50)]
+        answer = await one.post("/v1/calls:batch?ids=true", batch)
+        assert answer.status_code == 202
+        ids = [f"c{n}" for n in range(50)]
+        assert answer.json() == {"accepted": 50, "duplicates": 0, "ids": ids}
+        assert one.stored() == ids
+
+
+async def test_lines_are_accepted_in_their_order_even_when_cut_anywhere() -> None:
+    async with served() as one:
+        lines = b"\r\n\n".join(as_json(call(n, id=f"c{n}")) for n in range(20))
+
+        async def bytes_by_seven() -> AsyncGenerator[bytes]:
+            for at in range(0, len(lines), 7):
+                yield lines[at : at + 7]
+
+        answer = await one.client.post(
+            "/v1/calls:batch", content=bytes_by_seven(), headers={**OPERATOR, **NDJSON}
+        )
+        assert answer.status_code == 202, answer.text
+        assert answer.json() == {"accepted": 20, "duplicates": 0}
+        assert one.stored() == [f"c{n}" for n in range(20)]
+
+
+async def test_an_empty_batch_is_accepted_and_stores_nothing() -> None:
+    async with served() as one:
+        answer = await one.post("/v1/calls:batch", b"[]")
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 0, "duplicates": 0})
+        assert one.stored() == []
+
+
+async def test_many_checked_in_slices_keep_their_indexes() -> None:
+    async with served() as one:
+        batch = [call(n) for n in range(1200)]
+        batch[1100] = call(input={"user": "ann"})
+        problem = one.refused(await one.post("/v1/calls:batch", batch), 422, "invalid-call")
+        assert problem["errors"] == [
+            {"item": 1100, "field": "input.order", "message": "is missing"}
+        ]
+
+
+# --- duplicates --------------------------------------------------------------------
+
+
+async def test_a_repeated_id_with_the_same_body_answers_200_duplicate() -> None:
+    async with served() as one:
+        first = await one.post("/v1/calls", call(id="c1"))
+        assert (first.status_code, first.json()) == (202, {"id": "c1"})
+        spaced = json.dumps(call(id="c1"), indent=3).encode()
+        again = await one.post("/v1/calls", spaced)
+        assert (again.status_code, again.json()) == (200, {"id": "c1", "duplicate": True})
+        assert one.stored() == ["c1"]
+
+
+async def test_a_repeated_id_with_another_body_answers_409_naming_it() -> None:
+    async with served() as one:
+        await one.post("/v1/calls", call(1, id="c1"))
+        answer = await one.post("/v1/calls:batch", [call(5), call(2, id="c1")])
+        assert answer.status_code == 409
+        problem = answer.json()
+        assert problem["code"] == "duplicate-call"
+        assert problem["errors"][0]["item"] == 1
+        assert problem["errors"][0]["field"] == "id"
+        assert one.stored() == ["c1"]
+
+
+async def test_a_publisher_may_repeat_a_request_without_harm() -> None:
+    async with served() as one:
+        headers = {"Raysume-Publisher": "p", "Raysume-Sequence": "10"}
+        batch = [call(n) for n in range(3)]
+        first = await one.post("/v1/calls:batch", batch, headers=headers)
+        assert (first.status_code, first.json()["accepted"]) == (202, 3)
+        again = await one.post("/v1/calls:batch?ids=true", batch, headers=headers)
+        assert again.status_code == 200
+        assert again.json() == {
+            "accepted": 0,
+            "duplicates": 3,
+            "duplicate": True,
+            "ids": [None] * 3,
+        }
+        more = await one.post("/v1/calls:batch", [*batch, call(3)], headers=headers)
+        assert (more.status_code, more.json()) == (202, {"accepted": 1, "duplicates": 3})
+        assert len(one.stored()) == 4
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Raysume-Publisher": "p"},
+        {"Raysume-Sequence": "1"},
+        {"Raysume-Publisher": "p", "Raysume-Sequence": "-1"},
+        {"Raysume-Publisher": "p", "Raysume-Sequence": "9" * 30},
+        {
+            "Raysume-Publisher": "p",
+            "Raysume-Sequence": "\u00b2".encode("latin-1").decode("latin-1"),
+        },
+        {"Raysume-Publisher": "", "Raysume-Sequence": "1"},
+        {"Raysume-Publisher": "p" * 201, "Raysume-Sequence": "1"},
+    ],
+)
+async def test_unusable_publisher_headers_are_refused(headers: dict[str, str]) -> None:
+    async with served() as one:
+        raw = {name: value.encode("latin-1") for name, value in headers.items()}
+        one.refused(await one.post("/v1/calls", call(), headers=raw), 422, "bad-parameter")
+
+
+# --- refused -----------------------------------------------------------------------
+
+DEEP = b"[" * 10_000 + b"]" * 10_000
+INPUT = b'{"order":{"id":1},"user":"ann"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"{",
+        b'{"method":"orders.submitted","input":{"order":{"id":1},"us',
+        b'{"method":"orders.submitted","input":' + INPUT + b"} x",
+        b'{"method":"orders.submitted","input":{"order":{"id":1},"user":"\xff"}}',
+        b'{"method":"orders.submitted","input":{"order":{"id":1},"user":"\\ud800"}}',
+        b'{"method":"orders.submitted","input":{"order":{"id":NaN},"user":"a"}}',
+        b'{"method":"orders.submitted","input":{"order":{"id":Infinity},"user":"a"}}',
+        b'{"method":"orders.submitted","input":{"order":{"id":1},"order":{"id":2},"user":"a"}}',
+        b'{"method":"orders.paid","method":"orders.submitted","input":' + INPUT + b"}",
+        b'{"method":"orders.submitted","input":{"user":"\\u0022","us\\u0065r":"a","order":{"id":1}}}',
+        b'{"method":"orders.submitted","input":' + DEEP + b"}",
+        b'{"method":"orders.submitted","input":{"user":' + b"[" * 200 + b"]" * 200 + b"}}",
+        DEEP,
+        b"[" * 100_000,
+        "{}".encode("utf-16"),
+    ],
+)
+async def test_what_is_not_usable_json_is_refused_with_400(body: bytes) -> None:
+    async with served() as one:
+        one.refused(await one.post("/v1/calls", body), 400, "malformed")
+        if body.strip():
+            array = b"[" + body + b"]"
+            one.refused(await one.post("/v1/calls:batch", array), 400, "malformed")
+            lines = await one.post("/v1/calls:batch", body + b"\n", headers=NDJSON)
+            one.refused(lines, 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"input": INPUT.decode()}, "input"),
+        ({"method": 5}, "method"),
+        ({"id": 5}, "id"),
+        ({"id": ""}, "id"),
+        ({"id": "x" * 201}, "id"),
+        ({"id": "a\nb"}, "id"),
+        ({"surprise": 1}, "surprise"),
+        ({"headers": {"a": 1}}, "headers.*"),
+        ({"headers": {str(n): "x" for n in range(33)}}, "headers"),
+        ({"headers": {"a": "x" * 1001}}, "headers.a"),
+        ({"headers": {"": "x"}}, "headers."),
+        ({"headers": {"a": "x\r\ny: z"}}, "headers.a"),
+        ({"error": "boom"}, "error"),
+        ({"output": "yes"}, "output"),
+        ({"input": {"user": "ann"}}, "input.order"),
+        ({"input": {"user": "ann", "order": {"id": 1}, "x": 1}}, "input.x"),
+        ({"input": {"user": "ann", "order": {"id": "7"}}}, "input.order.id"),
+        ({"input": {"user": "ann", "order": {"id": 1, "at": "soon"}}}, "input.order.at"),
+    ],
+)
+async def test_a_misfit_is_refused_naming_item_and_field(bad: dict[str, Any], field: str) -> None:
+    async with served() as one:
+        problem = one.refused(await one.post("/v1/calls", call(**bad)), 422, "invalid-call")
+        assert (problem["errors"][0]["item"], problem["errors"][0]["field"]) == (0, field)
+        batch = [call(1), call(**bad), call(2)]
+        problem = one.refused(await one.post("/v1/calls:batch", batch), 422, "invalid-call")
+        assert (problem["errors"][0]["item"], problem["errors"][0]["field"]) == (1, field)
+        lines = b"\n".join(as_json(item) for item in batch)
+        answer = await one.post("/v1/calls:batch", lines, headers=NDJSON)
+        problem = one.refused(answer, 422, "invalid-call")
+        assert (problem["errors"][0]["item"], problem["errors"][0]["field"]) == (1, field)
+
+
+@pytest.mark.parametrize("missing", ["method", "input"])
+async def test_a_missing_field_is_named(missing: str) -> None:
+    async with served() as one:
+        body = call()
+        del body[missing]
+        problem = one.refused(await one.post("/v1/calls:batch", [body]), 422, "invalid-call")
+        assert problem["errors"] == [{"item": 0, "field": missing, "message": "is missing"}]
+
+
+async def test_an_unknown_method_is_refused_with_names_that_are_close() -> None:
+    async with served() as one:
+        answer = await one.post("/v1/calls:batch", [call(), call(method="orders.submited")])
+        problem = one.refused(answer, 422, "unknown-method")
+        assert problem["errors"][0]["item"] == 1
+        assert "'orders.submitted'" in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("body", [b"5", b"null", b'"x"', b"{}", b"[1]", b"[[]]", b"[null]"])
+async def test_another_kind_of_json_is_refused(body: bytes) -> None:
+    async with served() as one:
+        one.refused(await one.post("/v1/calls", body), 422, "invalid-call")
+        one.refused(await one.post("/v1/calls:batch", body), 422, "invalid-call")
+
+
+async def test_too_many_calls_are_refused() -> None:
+    async with served() as one:
+        batch = [call()] * (BATCH_CALLS_MAX + 1)
+        one.refused(await one.post("/v1/calls:batch", batch), 413, "too-large")
+        lines = b"\n".join([as_json(call())] * (BATCH_CALLS_MAX + 1))
+        answer = await one.post("/v1/calls:batch", lines, headers=NDJSON)
+        one.refused(answer, 413, "too-large")
+
+
+async def test_one_call_that_is_too_large_is_named() -> None:
+    async with served() as one:
+        large = call(input={"order": {"id": 1}, "user": "x" * CALL_BODY_BYTES_MAX})
+        problem = one.refused(await one.post("/v1/calls:batch", [call(), large]), 413, "too-large")
+        assert problem["errors"][0]["item"] == 1
+
+
+async def test_a_body_that_is_too_large_is_refused_with_and_without_its_length() -> None:
+    async with served() as one:
+        one.refused(
+            await one.post("/v1/calls", b" " * (REQUEST_BODY_BYTES_MAX + 1)), 413, "too-large"
+        )
+
+        async def endless() -> AsyncGenerator[bytes]:
+            for _ in range(20):
+                yield b" " * 1_000_000
+
+        answer = await one.client.post("/v1/calls", content=endless(), headers={**OPERATOR, **JSON})
+        one.refused(answer, 413, "too-large")
+        assert one.ingress.bodies.held == 0
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}])
+async def test_other_types_and_codings_are_refused(headers: dict[str, str]) -> None:
+    async with served() as one:
+        for path in ("/v1/calls", "/v1/calls:batch"):
+            answer = await one.post(path, call(), headers=headers)
+            one.refused(answer, 415, "unsupported-media-type")
+
+
+# --- tokens ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic operator", "operator", "Bearer \xe9"],
+)
+async def test_without_a_known_token_nothing_is_answered_but_401(header: str | None) -> None:
+    async with served() as one:
+        headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(one.app), base_url="http://test"
+        ) as stranger:
+            for path in ("/v1/calls", "/v1/instances", "/nothing/here"):
+                answer = await stranger.post(path, content=as_json(call()), headers=headers)
+                one.refused(answer, 401, "unauthorized")
+                assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_health_and_documentation_need_no_token() -> None:
+    async with served() as one:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(one.app), base_url="http://test"
+        ) as stranger:
+            assert (await stranger.get("/health")).json()["status"] == "ok"
+            assert "raysume" in (await stranger.get("/docs")).text
+            document = (await stranger.get("/openapi.json")).json()
+        post = document["paths"]["/v1/calls"]["post"]
+        assert post["requestBody"]["content"]["application/json"]["schema"]["required"] == [
+            "method",
+            "input",
+        ]
+        assert "ProblemDetails" in document["components"]["schemas"]
+        assert {"202", "200", "409", "413", "422", "429"} <= set(post["responses"])
+
+
+async def test_a_service_pushes_its_own_methods_and_external_ones_only() -> None:
+    async with served() as one:
+        other = {"Authorization": "Bearer other"}
+        answer = await one.post("/v1/calls", call(), headers=other)
+        problem = one.refused(answer, 403, "not-external")
+        assert problem["errors"][0]["field"] == "method"
+        own = await one.post("/v1/calls", call(), headers={"Authorization": "Bearer shop"})
+        assert own.status_code == 202
+        external = await one.post("/v1/calls", call(method="orders.paid"), headers=other)
+        assert external.status_code == 202
+
+
+# --- whatever is sent --------------------------------------------------------------
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+_calls = st.fixed_dictionaries(
+    {},
+    optional={
+        "method": st.sampled_from(["orders.submitted", "orders.paid", "x"]) | _json,
+        "input": _json,
+        "output": _json,
+        "id": st.text() | _json,
+        "headers": _json,
+        "error": _json,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    body=st.binary()
+    | _calls.map(as_json)
+    | st.lists(_calls).map(as_json)
+    | st.tuples(_calls.map(as_json), st.binary(), st.integers(0, 300)).map(
+        lambda parts: parts[0][: parts[2]] + parts[1] + parts[0][parts[2] :]
+    ),
+    lines=st.booleans(),
+    path=st.sampled_from(["/v1/calls", "/v1/calls:batch", "/v1/workflows/fulfil/instances"]),
+)
+def test_random_bodies_are_accepted_or_refused_and_break_nothing(
+    body: bytes, lines: bool, path: str
+) -> None:
+    async def check() -> None:
+        async with served() as one:
+            answer = await one.post(path, body, headers=NDJSON if lines else JSON)
+            assert answer.status_code < 500, answer.text
+            if answer.status_code >= 400:
+                assert one.stored() == []
+                assert answer.json()["code"]
+
+    asyncio.run(check())
+
+
+async def test_a_deployed_method_can_be_pushed_and_one_that_went_cannot() -> None:
+    async with served() as one:
+        one.engine.deploy(catalogue(2, methods={"new": method("new")}))
+        await one.ingress.deployed(2)
+        assert (await one.post("/v1/calls", call())).status_code == 422
+        body = call(method="new")
+        assert (await one.post("/v1/calls", body)).status_code == 202
