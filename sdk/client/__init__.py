@@ -1,0 +1,48 @@
+"""Clients of the engine: push calls, start workflows, look at instances.
+
+Names are loaded on first use: the outbox needs parts of this package, but not the clients.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raysume.client.async_client import AsyncClient, AsyncListing, AsyncRun
+    from raysume.client.client import Client, Listing, Run
+    from raysume.client.operations import InstanceFacts
+    from raysume.client.questions import Frame, InstanceState, WorkflowFacts
+
+__all__ = [
+    "AsyncClient",
+    "AsyncListing",
+    "AsyncRun",
+    "Client",
+    "Frame",
+    "InstanceFacts",
+    "InstanceState",
+    "Listing",
+    "Run",
+    "WorkflowFacts",
+]
+
+_PLACES = {
+    "AsyncClient": "async_client",
+    "AsyncListing": "async_client",
+    "AsyncRun": "async_client",
+    "Client": "client",
+    "Listing": "client",
+    "Run": "client",
+    "InstanceFacts": "operations",
+    "Frame": "questions",
+    "InstanceState": "questions",
+    "WorkflowFacts": "questions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{place}"), name)

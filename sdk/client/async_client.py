@@ -1,0 +1,317 @@
+"""The client for programs with an event loop: the methods of `Client`, as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+import msgspec
+
+from raysume.call import Call
+from raysume.client import operations, questions
+from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
+from raysume.client.endpoint import find_endpoint
+from raysume.client.operations import InstanceFacts, Page, Target
+from raysume.client.questions import InstanceState, Reader, WorkflowFacts
+from raysume.client.retries import Operation, Patience
+from raysume.client.sending import AsyncSender
+from raysume.client.streams import Stream, Streams
+from raysume.ids import uuid7
+from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
+from raysume.methods import BoundMethod, Method
+from raysume.workflows import Workflow
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_CALLS_A_BREATH = 50
+"""Calls taken from an ordinary iterable before the loop may do something else."""
+
+
+class AsyncRun(Generic[R]):
+    """One instance of a workflow, as a client sees it."""
+
+    def __init__(self, client: AsyncClient, facts: InstanceFacts, read: Reader) -> None:
+        self._client, self._facts, self._read = client, facts, read
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._facts.id
+
+    @property
+    def workflow(self) -> str:
+        """The name of its workflow."""
+        return self._facts.workflow
+
+    @property
+    def version(self) -> str:
+        """The version of the workflow that runs it."""
+        return self._facts.version
+
+    @property
+    def facts(self) -> InstanceFacts:
+        """What the engine said of it when this object was made."""
+        return self._facts
+
+    async def result(self, timeout: float | timedelta | None = 30) -> R:
+        """What the workflow returned; see `Run.result`."""
+        patience = Patience(limit_s=questions.seconds(timeout))
+        value: R = self._read(await self._client.run(operations.result(self._target, patience)))
+        return value
+
+    async def describe(self) -> InstanceFacts:
+        """What the engine knows of it now: status, waits, error, tags."""
+        return await self._client.run(operations.describe(self._target, self._client.patience))
+
+    async def status(self) -> str:
+        """`running`, `waiting`, `completed`, `failed` or `cancelled`, now."""
+        return (await self.describe()).status
+
+    async def state(self) -> InstanceState:
+        """Where it stands: frames with file, line, wait and local variables."""
+        document = await self._client.run(operations.state(self._target, self._client.patience))
+        return questions.read_state(document)
+
+    @property
+    def _target(self) -> Target:
+        return Target(id=self.id, workflow=self.workflow or None)
+
+    def __repr__(self) -> str:
+        return f"<AsyncRun {self.id!r} of {self.workflow}@{self.version}>"
+
+
+class AsyncListing(AsyncIterator[T]):
+    """All rows of a listing; pages are fetched as they are needed."""
+
+    def __init__(
+        self, pages: Callable[[str | None], Awaitable[Page]], read: Callable[..., T | None]
+    ) -> None:
+        self._pages, self._read = pages, read
+        self._items: list[dict[str, Any]] = []
+        self._more = True
+        self.cursor: str | None = None
+        """Give it as `after=` to go on behind the pages fetched so far; None at the end."""
+
+    async def __anext__(self) -> T:
+        while True:
+            while self._items:
+                row = self._read(self._items.pop())
+                if row is not None:
+                    return row
+            if not self._more:
+                raise StopAsyncIteration
+            page = await self._pages(self.cursor)
+            self._items = page.items[::-1]
+            self.cursor = page.next
+            self._more = page.next is not None
+
+
+class AsyncClient:
+    """Pushes calls, starts workflows and looks at instances; see `Client`.
+
+    One client belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float | timedelta = CLIENT_TIMEOUT_S,
+    ) -> None:
+        limit_s = questions.seconds(timeout)
+        self.endpoint = find_endpoint(url, token)
+        self.patience = Patience(limit_s=limit_s)
+        self._sender = AsyncSender(self.endpoint, answer_s=limit_s or CLIENT_TIMEOUT_S)
+        self._streams = Streams()
+
+    async def push(
+        self,
+        method: AnyMethod,
+        *,
+        input: Any,
+        output: Any = None,
+        id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """The call is accepted, durably; gives its id. See `Client.push`."""
+        body = encode_call(
+            method,
+            input=input,
+            output=msgspec.UNSET if output is None else output,
+            id=uuid7() if id is None else id,
+            headers=headers,
+        )
+        return await self.run(operations.push(body, self.patience))
+
+    async def push_many(self, calls: Iterable[CallLike] | AsyncIterable[CallLike]) -> int:
+        """All calls are accepted, durably, and seen in the order given; gives their number.
+
+        See `Client.push_many`. The iterable may be asynchronous.
+        """
+        with self._streams.stream() as stream:
+            batcher = Batcher()
+            under_way: asyncio.Task[None] | None = None
+            sent_at = time.monotonic()
+            try:
+                async with aclosing(_each(calls)) as given:
+                    async for call in given:
+                        batch = batcher.add(call)
+                        if batch is None and (under_way is None or under_way.done()):
+                            if time.monotonic() - sent_at < CLIENT_LINGER_S:
+                                continue
+                            batch = batcher.rest()
+                        if batch is None:
+                            continue
+                        if under_way is not None:
+                            await under_way
+                        under_way = asyncio.create_task(self._send_batch(batch, stream))
+                        sent_at = time.monotonic()
+                if under_way is not None:
+                    await under_way
+                last = batcher.rest()
+                if last is not None:
+                    await self._send_batch(last, stream)
+            finally:
+                if under_way is not None and not under_way.done():
+                    under_way.cancel()
+                    await asyncio.wait([under_way])
+            return batcher.taken
+
+    @overload
+    async def start(
+        self, workflow: Workflow[..., R], /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> AsyncRun[R]: ...
+    @overload
+    async def start(
+        self, workflow: str, /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> AsyncRun[Any]: ...
+    async def start(
+        self, workflow: Any, /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> AsyncRun[Any]:
+        """The instance exists, durably. See `Client.start`."""
+        plan = questions.plan_start(workflow, args, kwargs, id)
+        operation = operations.start(
+            plan.workflow, plan.input_json, plan.id, plan.repeatable, self.patience
+        )
+        return AsyncRun(self, await self.run(operation), plan.read)
+
+    async def instance(
+        self, id: str, workflow: Workflow[..., Any] | str | None = None
+    ) -> AsyncRun[Any]:
+        """The instance with this id. See `Client.instance`."""
+        target = Target(id=id, workflow=questions.workflow_name(workflow))
+        facts = await self.run(operations.describe(target, self.patience))
+        return AsyncRun(self, facts, questions.reader_of(workflow))
+
+    def instances(
+        self,
+        workflow: Workflow[..., Any] | str | None = None,
+        *,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tag: Mapping[str, Any] | None = None,
+        after: str | None = None,
+    ) -> AsyncListing[AsyncRun[Any]]:
+        """All instances that meet every condition given, the newest first: for `async for`."""
+        name, read = questions.workflow_name(workflow), questions.reader_of(workflow)
+
+        def row(item: dict[str, Any]) -> AsyncRun[Any] | None:
+            if tag and not questions.has_tags(item, tag):
+                return None
+            return AsyncRun(self, questions.read_facts(item), read)
+
+        return self._listing(
+            "/v1/instances", row, after, since=since, until=until, workflow=name, status=status
+        )
+
+    def calls(
+        self,
+        method: Method | BoundMethod | str | None = None,
+        *,
+        service: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+    ) -> AsyncListing[Call[Any, Any]]:
+        """All accepted calls that meet every condition given, the oldest first."""
+        urn = questions.method_urn(method)
+        return self._listing(
+            "/v1/calls",
+            questions.read_call,
+            after,
+            since=since,
+            until=until,
+            method=urn,
+            service=service,
+        )
+
+    async def workflows(self) -> list[WorkflowFacts]:
+        """All workflows that are deployed, in each of their versions."""
+        return [row async for row in self._listing("/v1/workflows", questions.read_workflow, None)]
+
+    async def run(self, operation: Operation[T]) -> T:
+        """The operation's result."""
+        return await self._sender.run(operation)
+
+    async def close(self) -> None:
+        """Connections are closed."""
+        await self._sender.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClient of {self.endpoint.url}>"
+
+    async def _send_batch(self, batch: CallBatch, stream: Stream) -> None:
+        sequence = stream.take(batch.count)
+        operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
+        stream.accepted += await self.run(operation)
+
+    def _listing(
+        self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
+    ) -> AsyncListing[T]:
+        questions.listing_query(**conditions)  # refuses what is wrong now, not at the first row
+
+        async def fetch(cursor: str | None) -> Page:
+            query = questions.listing_query(after=cursor or after, **conditions)
+            return await self.run(operations.page(path, query, self.patience))
+
+        return AsyncListing(fetch, read)
+
+
+async def _each(
+    calls: Iterable[CallLike] | AsyncIterable[CallLike],
+) -> AsyncGenerator[CallLike, None]:
+    if isinstance(calls, AsyncIterable):
+        async for call in calls:
+            yield call
+        return
+    for place, call in enumerate(calls):
+        if place % _CALLS_A_BREATH == 0:
+            await asyncio.sleep(0)  # a batch under way goes on meanwhile
+        yield call

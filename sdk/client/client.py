@@ -1,0 +1,335 @@
+"""The client for programs with threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, overload
+
+import msgspec
+
+from raysume.call import Call
+from raysume.client import operations, questions
+from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
+from raysume.client.endpoint import find_endpoint
+from raysume.client.operations import InstanceFacts, Page, Target
+from raysume.client.questions import InstanceState, Reader, WorkflowFacts
+from raysume.client.retries import Operation, Patience
+from raysume.client.sending import SyncSender
+from raysume.client.streams import Stream, Streams
+from raysume.ids import uuid7
+from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
+from raysume.methods import BoundMethod, Method
+from raysume.workflows import Workflow
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Run(Generic[R]):
+    """One instance of a workflow, as a client sees it."""
+
+    def __init__(self, client: Client, facts: InstanceFacts, read: Reader) -> None:
+        self._client, self._facts, self._read = client, facts, read
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._facts.id
+
+    @property
+    def workflow(self) -> str:
+        """The name of its workflow."""
+        return self._facts.workflow
+
+    @property
+    def version(self) -> str:
+        """The version of the workflow that runs it."""
+        return self._facts.version
+
+    @property
+    def facts(self) -> InstanceFacts:
+        """What the engine said of it when this object was made."""
+        return self._facts
+
+    def result(self, timeout: float | timedelta | None = 30) -> R:
+        """What the workflow returned, of its declared type when the workflow is known here.
+
+        Args:
+            timeout: seconds; None waits for ever.
+
+        Raises:
+            InstanceFailed: the instance is failed or cancelled.
+            ResultTimeout: it is not finished yet; it goes on, ask again.
+        """
+        patience = Patience(limit_s=questions.seconds(timeout))
+        value: R = self._read(self._client.run(operations.result(self._target, patience)))
+        return value
+
+    def describe(self) -> InstanceFacts:
+        """What the engine knows of it now: status, waits, error, tags."""
+        return self._client.run(operations.describe(self._target, self._client.patience))
+
+    def status(self) -> str:
+        """`running`, `waiting`, `completed`, `failed` or `cancelled`, now."""
+        return self.describe().status
+
+    def state(self) -> InstanceState:
+        """Where it stands: frames with file, line, wait and local variables."""
+        document = self._client.run(operations.state(self._target, self._client.patience))
+        return questions.read_state(document)
+
+    @property
+    def _target(self) -> Target:
+        return Target(id=self.id, workflow=self.workflow or None)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id!r} of {self.workflow}@{self.version}>"
+
+
+class Listing(Iterator[T]):
+    """All rows of a listing; pages are fetched as they are needed."""
+
+    def __init__(self, pages: Callable[[str | None], Page], read: Callable[..., T | None]) -> None:
+        self._pages, self._read = pages, read
+        self._items: list[dict[str, Any]] = []
+        self._more = True
+        self.cursor: str | None = None
+        """Give it as `after=` to go on behind the pages fetched so far; None at the end."""
+
+    def __next__(self) -> T:
+        while True:
+            while self._items:
+                row = self._read(self._items.pop())
+                if row is not None:
+                    return row
+            if not self._more:
+                raise StopIteration
+            page = self._pages(self.cursor)
+            self._items = page.items[::-1]
+            self.cursor = page.next
+            self._more = page.next is not None
+
+
+class Client:
+    """Pushes calls, starts workflows and looks at instances.
+
+    Args:
+        url, token: where the ingress is; as configured, or as `raysume dev` wrote, by default.
+        timeout: seconds for which one request is tried again while the engine is not there.
+
+    Raises:
+        ConfigurationError: the address or the token is not known.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float | timedelta = CLIENT_TIMEOUT_S,
+    ) -> None:
+        limit_s = questions.seconds(timeout)
+        self.endpoint = find_endpoint(url, token)
+        self.patience = Patience(limit_s=limit_s)
+        self._sender = SyncSender(self.endpoint, answer_s=limit_s or CLIENT_TIMEOUT_S)
+        self._streams = Streams()
+
+    def push(
+        self,
+        method: AnyMethod,
+        *,
+        input: Any,
+        output: Any = None,
+        id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> str:
+        """The call is accepted, durably; gives its id.
+
+        Args:
+            method: a URN, or the method, whose types then check the call here already.
+            input: the parameters by name, or a pydantic model.
+            output: what the method returned; None for a call that carries no output.
+            id: pushing the same id again does nothing; made here when it is None.
+
+        Raises:
+            InvalidCall: it does not fit the method.
+            DuplicateCall: the id was used before with another body.
+        """
+        body = encode_call(
+            method,
+            input=input,
+            output=msgspec.UNSET if output is None else output,
+            id=uuid7() if id is None else id,
+            headers=headers,
+        )
+        return self.run(operations.push(body, self.patience))
+
+    def push_many(self, calls: Iterable[CallLike]) -> int:
+        """All calls are accepted, durably, and seen in the order given; gives their number.
+
+        The iterable is read as the calls are sent: while one batch is under way, the next
+        one is prepared. One request is in flight at a time, for the sake of the order.
+
+        Raises:
+            InvalidCall, DuplicateCall: a call was refused, and its batch with it.
+                `details["item"]` is its place, `details["accepted"]` how many calls before
+                its batch were accepted.
+        """
+        with self._streams.stream() as stream, ThreadPoolExecutor(max_workers=1) as worker:
+            batcher, under_way = Batcher(), _settled()
+            oldest = time.monotonic()
+            for call in calls:
+                batch = batcher.add(call)
+                if batch is None and under_way.done():
+                    if time.monotonic() - oldest < CLIENT_LINGER_S:
+                        continue
+                    batch = batcher.rest()
+                if batch is None:
+                    continue
+                under_way.result()
+                under_way = worker.submit(self._send_batch, batch, stream)
+                oldest = time.monotonic()
+            under_way.result()
+            last = batcher.rest()
+            if last is not None:
+                self._send_batch(last, stream)
+            return batcher.taken
+
+    @overload
+    def start(
+        self, workflow: Workflow[..., R], /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> Run[R]: ...
+    @overload
+    def start(
+        self, workflow: str, /, *args: Any, id: str | None = None, **kwargs: Any
+    ) -> Run[Any]: ...
+    def start(self, workflow: Any, /, *args: Any, id: str | None = None, **kwargs: Any) -> Run[Any]:
+        """The instance exists, durably. Starting the same id again gives the same instance.
+
+        Args:
+            workflow: the workflow, or its name (arguments are then given by keyword).
+            id: the workflow's own rule, else a new one, by default.
+
+        Raises:
+            UsageError: the arguments do not fit.
+            NotFound: there is no such workflow.
+        """
+        plan = questions.plan_start(workflow, args, kwargs, id)
+        operation = operations.start(
+            plan.workflow, plan.input_json, plan.id, plan.repeatable, self.patience
+        )
+        return Run(self, self.run(operation), plan.read)
+
+    def instance(self, id: str, workflow: Workflow[..., Any] | str | None = None) -> Run[Any]:
+        """The instance with this id.
+
+        Args:
+            workflow: needed only where instances of several workflows have this id; given
+                as a workflow, results are of its declared type.
+
+        Raises:
+            NotFound: there is none.
+        """
+        target = Target(id=id, workflow=questions.workflow_name(workflow))
+        facts = self.run(operations.describe(target, self.patience))
+        return Run(self, facts, questions.reader_of(workflow))
+
+    def instances(
+        self,
+        workflow: Workflow[..., Any] | str | None = None,
+        *,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tag: Mapping[str, Any] | None = None,
+        after: str | None = None,
+    ) -> Listing[Run[Any]]:
+        """All instances that meet every condition given, the newest first.
+
+        Args:
+            since, until: started at or after, started before.
+            after: the `cursor` of a listing, to go on behind it.
+        """
+        name, read = questions.workflow_name(workflow), questions.reader_of(workflow)
+
+        def row(item: dict[str, Any]) -> Run[Any] | None:
+            if tag and not questions.has_tags(item, tag):
+                return None
+            return Run(self, questions.read_facts(item), read)
+
+        return self._listing(
+            "/v1/instances", row, after, since=since, until=until, workflow=name, status=status
+        )
+
+    def calls(
+        self,
+        method: Method | BoundMethod | str | None = None,
+        *,
+        service: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+    ) -> Listing[Call[Any, Any]]:
+        """All accepted calls that meet every condition given, the oldest first."""
+        urn = questions.method_urn(method)
+        return self._listing(
+            "/v1/calls",
+            questions.read_call,
+            after,
+            since=since,
+            until=until,
+            method=urn,
+            service=service,
+        )
+
+    def workflows(self) -> list[WorkflowFacts]:
+        """All workflows that are deployed, in each of their versions."""
+        return list(self._listing("/v1/workflows", questions.read_workflow, None))
+
+    def run(self, operation: Operation[T]) -> T:
+        """The operation's result; requests are sent by the calling thread."""
+        return self._sender.run(operation)
+
+    def close(self) -> None:
+        """Connections are closed."""
+        self._sender.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.endpoint.url}>"
+
+    def _send_batch(self, batch: CallBatch, stream: Stream) -> None:
+        sequence = stream.take(batch.count)
+        operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
+        stream.accepted += self.run(operation)
+
+    def _listing(
+        self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
+    ) -> Listing[T]:
+        questions.listing_query(**conditions)  # refuses what is wrong now, not at the first row
+
+        def fetch(cursor: str | None) -> Page:
+            query = questions.listing_query(after=cursor or after, **conditions)
+            return self.run(operations.page(path, query, self.patience))
+
+        return Listing(fetch, read)
+
+
+def _settled() -> Future[None]:
+    done: Future[None] = Future()
+    done.set_result(None)
+    return done

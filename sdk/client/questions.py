@@ -1,0 +1,222 @@
+"""Arguments of the clients' methods as what is sent, and answers as what the methods give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from raysume.call import Call
+from raysume.client.encoding import plain_json
+from raysume.client.operations import InstanceFacts
+from raysume.errors import UsageError
+from raysume.ids import uuid7
+from raysume.limits import PAGE_ROWS_MAX
+from raysume.methods import BoundMethod, Method
+from raysume.records import CallRecord
+from raysume.workflows import Workflow
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Reader = Callable[[bytes], Any]
+"""Makes the result that a workflow returned from its JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start that is ready to be sent."""
+
+    workflow: str
+    input_json: bytes
+    id: str | None
+    """None leaves it to the engine, which asks the workflow's own rule."""
+    repeatable: bool
+    """Sending it again cannot start a second instance."""
+    read: Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A workflow or subflow of an instance, where it stands."""
+
+    definition: str
+    file: str
+    line: int
+    wait: str | None
+    """What it waits for; None in the frames above the innermost."""
+    locals: Mapping[str, Any]
+    """Its live variables: JSON values, or their repr where they have none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceState:
+    """Where an instance stands: its frames, the outermost first."""
+
+    frames: tuple[Frame, ...]
+
+
+class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a workflow that is deployed."""
+
+    name: str
+    version: str
+    active: bool = True
+    """True for the version that takes new instances."""
+    has_parameters: bool = False
+    """True when clients start it, False when calls do."""
+    pool: str = ""
+    subscribes: list[str] = []
+    """URNs of the methods it waits for."""
+
+
+def plan_start(
+    workflow: Workflow[..., Any] | str,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    id: str | None,
+) -> Start:
+    """The arguments bound to the workflow's parameters, and its id.
+
+    A workflow given by name cannot be asked for the id that it makes of its arguments, so
+    without `id` a start of it is not repeated when its outcome is unknown.
+    """
+    if isinstance(workflow, str):
+        if args:
+            raise UsageError(
+                f"workflow {workflow!r} was given by name, so its parameters are not known here: "
+                "give them by keyword, or give the workflow itself."
+            )
+        return Start(
+            workflow=workflow,
+            input_json=plain_json(dict(kwargs), what=f"the input of workflow {workflow!r}"),
+            id=id,
+            repeatable=id is not None,
+            read=plain_reader,
+        )
+    if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"start() takes a @workflow or its name, not {workflow!r}.")
+    encoded = workflow.encode_arguments(*args, **kwargs)
+    if id is None:
+        id = workflow.instance_id(workflow.decode_arguments(encoded)) or uuid7()
+    return Start(
+        workflow=workflow.name,
+        input_json=encoded,
+        id=id,
+        repeatable=True,
+        read=workflow.output_adapter.validate_json,
+    )
+
+
+def plain_reader(data: bytes) -> Any:
+    """The result as JSON has it."""
+    return msgspec.json.decode(data)
+
+
+def workflow_name(workflow: Workflow[..., Any] | str | None) -> str | None:
+    """The name, wherever a workflow or its name may be given."""
+    return workflow.name if isinstance(workflow, Workflow) else workflow
+
+
+def method_urn(method: Method | BoundMethod | str | None) -> str | None:
+    """The URN, wherever a method or its URN may be given."""
+    return method if method is None or isinstance(method, str) else str(method.urn)
+
+
+def listing_query(
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: str | None = None,
+    limit: int = PAGE_ROWS_MAX,
+    **terms: str | None,
+) -> dict[str, str]:
+    """The query of a listing; what is None is left out.
+
+    Raises:
+        UsageError: a time has no zone.
+    """
+    query = {name: value for name, value in terms.items() if value is not None}
+    for name, moment in (("since", since), ("until", until)):
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise UsageError(
+                f"{name}={moment.isoformat()} has no time zone: give an aware datetime, "
+                "e.g. datetime.now(UTC)."
+            )
+        query[name] = moment.astimezone(UTC).isoformat()
+    if after is not None:
+        query["after"] = after
+    query["limit"] = str(limit)
+    return query
+
+
+def seconds(timeout: float | timedelta | None) -> float | None:
+    """A timeout in seconds; None stays None.
+
+    Raises:
+        UsageError: it is negative.
+    """
+    value = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if value is not None and value < 0:
+        raise UsageError(f"a timeout of {value:g} s has passed already: give 0 or more.")
+    return value
+
+
+def read_state(document: Mapping[str, Any]) -> InstanceState:
+    """The state in the engine's answer."""
+    return InstanceState(
+        frames=tuple(
+            Frame(
+                definition=str(frame.get("definition", "")),
+                file=str(frame.get("file", "")),
+                line=int(frame.get("line") or 0),
+                wait=frame.get("wait"),
+                locals=frame.get("locals") or {},
+            )
+            for frame in document.get("frames", ())
+        )
+    )
+
+
+def read_call(item: Mapping[str, Any]) -> Call[Any, Any]:
+    """The call in a row of a listing."""
+    at = datetime.fromisoformat(str(item["at"]))
+    output = item.get("output", msgspec.UNSET)
+    return Call.of(
+        CallRecord(
+            id=item["id"],
+            method=item["method"],
+            service=item.get("service", ""),
+            at_us=(at - _EPOCH) // timedelta(microseconds=1),
+            input=msgspec.json.encode(item.get("input", {})),
+            output=None if output is msgspec.UNSET else msgspec.json.encode(output),
+            error=item.get("error"),
+            headers=item.get("headers") or None,
+        )
+    )
+
+
+def has_tags(item: Mapping[str, Any], tag: Mapping[str, Any]) -> bool:
+    """The instance carries all these tags."""
+    tags: dict[str, Any] = item.get("tags") or {}
+    return all(name in tags and tags[name] == value for name, value in tag.items())
+
+
+def read_facts(item: Mapping[str, Any]) -> InstanceFacts:
+    """The instance in a row of a listing."""
+    return msgspec.convert(item, type=InstanceFacts)
+
+
+def read_workflow(item: Mapping[str, Any]) -> WorkflowFacts:
+    """The workflow in a row of a listing."""
+    return msgspec.convert(item, type=WorkflowFacts)
+
+
+def reader_of(workflow: Workflow[..., Any] | str | None) -> Reader:
+    """How to read results: of the workflow's declared type when it is known here."""
+    if isinstance(workflow, Workflow):
+        return workflow.output_adapter.validate_json
+    return plain_reader

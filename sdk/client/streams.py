@@ -1,0 +1,58 @@
+"""Publishers of a client: under which id and sequence the calls of `push_many` are sent.
+
+The engine takes the batches of one publisher in the order of their sequence and drops what
+it has seen, so each running `push_many` has a publisher of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from raysume.errors import DuplicateCall, InvalidCall
+from raysume.ids import uuid7
+
+
+@dataclass(slots=True)
+class Stream:
+    """One publisher, used by one `push_many` at a time."""
+
+    publisher: str
+    next_sequence: int = 1
+    """The sequence of the next call to be sent."""
+    accepted: int = 0
+    """Calls accepted for the `push_many` that has it now."""
+
+    def take(self, count: int) -> int:
+        """The sequence of the first of the next `count` calls."""
+        first = self.next_sequence
+        self.next_sequence += count
+        return first
+
+
+class Streams:
+    """The publishers of a client: used again by the next `push_many`, as the engine keeps a row each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: list[Stream] = []
+
+    @contextmanager
+    def stream(self) -> Generator[Stream, None, None]:
+        """A publisher that nobody else uses, until the end of the block.
+
+        After an error it is not used again: what became of its last calls may be unknown.
+        A refusal tells how many calls were accepted before it (`details["accepted"]`).
+        """
+        with self._lock:
+            stream = self._free.pop() if self._free else Stream(publisher=uuid7())
+        stream.accepted = 0
+        try:
+            yield stream
+        except (InvalidCall, DuplicateCall) as error:
+            error.details["accepted"] = stream.accepted
+            raise
+        with self._lock:
+            self._free.append(stream)
