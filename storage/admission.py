@@ -52,8 +52,7 @@ class Known:
     """Hash of a client's call id -> digest of the body it was used with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientCall:
+class ClientCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A client's id that is now taken."""
 
     id_hash: bytes

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+import msgspec
+
 from raysume.records import CallRecord, Segment
 
 # --- engine state ----------------------------------------------------------------
@@ -48,9 +50,11 @@ class JournalRow:
     """Opaque (sealed and compressed by the kernel)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceRow:
-    """A checkpointed instance: columns to search by, and the opaque rest."""
+class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A checkpointed instance: columns to search by, and the opaque rest.
+
+    A struct, because recovery makes one for each instance of the shard.
+    """
 
     shard: int
     number: int
@@ -74,7 +78,8 @@ class Checkpoint:
     header: bytes
     """Opaque: watermarks, counters, the digest of all instance rows."""
     rows: Sequence[InstanceRow]
-    """Only the instances changed since the last checkpoint, sorted by number."""
+    """Only the instances changed since the last checkpoint, sorted by number. Of a row that
+    exists, `status`, `updated_at` and `body` are replaced; the rest never changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,7 @@ class InstanceQuery:
     after: tuple[datetime, str] | None = None
     """(started_at, id) of the last row of the page before."""
     limit: int = 100
+    """Rows of a page. Rows that share the place of the last one come with it, beyond the limit."""
 
 
 class Store(Protocol):
@@ -110,8 +116,20 @@ class Store(Protocol):
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """`owner` owns the shards under new epochs; whoever had them can no longer commit.
 
-        Shards that do not exist yet are created. `owner` is "pid:start_time:label" on one
-        machine. Durability: the takeover is committed before this returns, and reads made
+        Shards that do not exist yet are created. A former owner that still runs on this
+        machine, as another process than this one, is killed first where a stopped writer
+        would block the database.
+
+        Args:
+            owner: "pid:start_time:label", as `processes.owner_of_this_process` makes it.
+
+        Returns:
+            The shards in the order of `refs`.
+
+        Raises:
+            StoreUnavailable: the takeover did not happen, or it is not known; retry.
+
+        Durability: the takeover is committed before this returns, and reads made
         afterwards see everything the former owner ever committed.
         """
         ...
@@ -122,6 +140,8 @@ class Store(Protocol):
         Raises:
             Fenced: an epoch is not the current one; nothing was written, and the caller
                 must stop for good.
+            InvariantViolated: the journal would get a hole, a checkpoint go back or beyond the
+                journal, or an instance exist twice; nothing was written.
             StoreUnavailable: the outcome is not known; the caller must discard its memory
                 and recover from what the store holds.
         """
@@ -136,11 +156,15 @@ class Store(Protocol):
         ...
 
     def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
-        """The journal rows of a shard with `seq` > `after`, in order."""
+        """The journal rows of a shard with `seq` > `after`, in order.
+
+        What the last checkpoint covers is gone, whether it was deleted yet or not.
+        """
         ...
 
     def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
-        """The checkpointed instances with this id (one for each workflow that used it)."""
+        """The checkpointed instances with this id, by workflow and version: one for each version
+        of each workflow that used it."""
         ...
 
     def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:
@@ -175,8 +199,7 @@ class Store(Protocol):
 # --- the call log ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCall:
+class NewCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A call to be appended: everything but its time, which the append gives."""
 
     id: str
@@ -187,7 +210,8 @@ class NewCall:
     error: str | None = None
     headers: Mapping[str, str] | None = None
     client_id: bool = False
-    """True when the client chose the id: it is then remembered, for 200 or 409."""
+    """True when the client chose the id: it is then remembered, for 200 or 409. All of the call
+    but its headers counts as the body that must be the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +220,8 @@ class Publisher:
 
     id: str
     first: int
-    """Sequence number of the batch's first call; the others follow without holes."""
+    """Sequence number of the batch's first call; the others follow without holes. A batch that
+    begins later than expected is accepted: publishers may lose what they had not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +238,8 @@ class Accepted:
 
     outcomes: Sequence[Literal["accepted", "duplicate", "conflict"]]
     """One for each call. With any "conflict" (a client id used before with another body),
-    nothing of the batch was stored. A publisher's sequence seen before is "duplicate"."""
+    nothing of the batch was stored, and "accepted" says what would have been. A publisher's
+    sequence seen before is "duplicate"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +289,10 @@ class CallLog(Protocol):
     """Every accepted call, in segments of partitions, until retention deletes it."""
 
     def open_partition(self, *, owner: str) -> Partition:
-        """A new, empty, open partition of `owner` ("pid:start_time:label") exists, durably."""
+        """A new, empty, open partition of `owner` ("pid:start_time:label") exists, durably.
+
+        Its id is random and never used again.
+        """
         ...
 
     def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
@@ -273,13 +302,20 @@ class CallLog(Protocol):
         never goes back within the log. Duplicates inside one append are found too.
 
         Raises:
-            PartitionClosed: the partition is closed; nothing was stored.
+            PartitionClosed: the partition is closed or unknown; nothing was stored.
             StoreUnavailable: the outcome is not known; the partition must be closed.
         """
         ...
 
     def close_partition(self, partition: int) -> Partition:
-        """The partition takes no more calls, durably; the returned `next_offset` is final."""
+        """The partition takes no more calls, durably; the returned `next_offset` is final.
+
+        When its owner hangs inside a transaction and runs on this machine, it is killed.
+
+        Raises:
+            PartitionClosed: there is no such partition.
+            StoreUnavailable: it is not known whether it is closed; retry.
+        """
         ...
 
     def partitions(self) -> list[Partition]:
@@ -295,7 +331,10 @@ class CallLog(Protocol):
         ...
 
     def read(self, partition: int, *, start: int, end: int) -> Iterator[Segment]:
-        """The calls with start <= offset < end, as segments (cut to the range), in order."""
+        """The calls with start <= offset < end, as segments (cut to the range), in order.
+
+        Offsets that do not exist (yet, or any more) are left out.
+        """
         ...
 
     def search(
@@ -313,7 +352,8 @@ class CallLog(Protocol):
         """The call with this id, or None when it is unknown or deleted.
 
         Client ids are looked up in their own table. Server ids lead to their time (UUIDv7),
-        and so to the few segments around it.
+        and so to the few segments around it: a call accepted over a minute after its id was
+        made may not be found.
         """
         ...
 

@@ -25,7 +25,7 @@ REVISIONS: Final[dict[Kind, tuple[str, ...]]] = {
 }
 """All revisions that this release knows, oldest first; the last one is the one it works with."""
 
-_TABLES: Final = "SELECT count(*) FROM sqlite_master"
+_TABLES: Final = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _STAMPED: Final = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
 _REVISION: Final = "SELECT version_num FROM alembic_version"
 
@@ -47,12 +47,16 @@ def make_current(path: Path, kind: Kind, *, busy_s: float) -> None:
         ConfigurationError: it is another kind of database, or of a later release.
     """
     with write_transaction(path, busy_s=busy_s) as connection:
-        if not connection.exec_driver_sql(_TABLES).scalar():
+        tables = set(connection.exec_driver_sql(_TABLES).scalars())
+        if not tables:
             create_from_metadata(connection, kind)
             return
         revision = None
-        if connection.exec_driver_sql(_STAMPED).scalar():
+        if "alembic_version" in tables:
             revision = connection.exec_driver_sql(_REVISION).scalar()
+        if revision is None and tables == {"alembic_version"}:
+            upgrade_with_alembic(connection, kind)
+            return
         if revision is None:
             raise ConfigurationError(
                 f"{path} is a database, but not one that raysume made. Set RAYSUME_DATABASE_URL "
@@ -65,7 +69,7 @@ def make_current(path: Path, kind: Kind, *, busy_s: float) -> None:
                 "release, restore a backup made before the upgrade, or correct "
                 "RAYSUME_DATABASE_URL."
             )
-        if revision != REVISIONS[kind][-1]:
+        if revision != REVISIONS[kind][-1]:  # another process may have been faster
             upgrade_with_alembic(connection, kind)
 
 

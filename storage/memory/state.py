@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.ports import (
@@ -193,7 +195,7 @@ class MemoryStore:
                 shard.instances[row.number] = row
                 self._places[row.id, row.workflow, row.version] = (row.shard, row.number)
             else:
-                shard.instances[row.number] = replace(
+                shard.instances[row.number] = msgspec.structs.replace(
                     old, status=row.status, updated_at=row.updated_at, body=row.body
                 )
         shard.checkpoint = (checkpoint.seq, checkpoint.header)

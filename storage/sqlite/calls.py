@@ -9,12 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from raysume.errors import PartitionClosed
+from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.limits import STORE_BUSY_S_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, Names, admit, names_in
 from raysume.storage.moments import to_us, wall_clock_us
 from raysume.storage.ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.processes import end_process, is_other_live_process
 from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
 from raysume.storage.sqlite import call_queries
 from raysume.storage.sqlite.connections import Database
@@ -76,13 +77,19 @@ class SqliteCallLog:
         return Appended(segment=segment, accepted=admission.accepted)
 
     def close_partition(self, partition: int) -> Partition:
-        """See `CallLog.close_partition`."""
-        with self._database.write("close a partition") as connection:
-            connection.execute("UPDATE partition SET open = 0 WHERE id = ?", (partition,))
-            place = _partition(connection, partition)
-        if place is None:
-            raise PartitionClosed(f"there is no partition {partition}; it was never opened")
-        return place
+        """See `CallLog.close_partition`. When the file stays locked, the process that owns the
+        partition is killed: it was stopped inside a transaction and would stop everybody."""
+        try:
+            return self._close_partition(partition)
+        except StoreUnavailable as error:
+            if not error.details.get("locked"):
+                raise
+            with self._database.read("read a partition") as connection:
+                place = _partition(connection, partition)
+            if place is None or not is_other_live_process(place.owner):
+                raise
+            end_process(place.owner)
+        return self._close_partition(partition)
 
     def partitions(self) -> list[Partition]:
         """See `CallLog.partitions`."""
@@ -123,6 +130,14 @@ class SqliteCallLog:
     def close(self) -> None:
         """See `CallLog.close`."""
         self._database.close()
+
+    def _close_partition(self, partition: int) -> Partition:
+        with self._database.write("close a partition") as connection:
+            connection.execute("UPDATE partition SET open = 0 WHERE id = ?", (partition,))
+            place = _partition(connection, partition)
+        if place is None:
+            raise PartitionClosed(f"there is no partition {partition}; it was never opened")
+        return place
 
     def _read(self, partition: int, start: int, end: int) -> Iterator[Segment]:
         while start < end:

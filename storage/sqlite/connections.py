@@ -136,25 +136,24 @@ class Database:
 
     def _prepare(self, kind: schema.Kind) -> None:
         is_new = not self.path.exists()
-        deadline = time.monotonic() + self._busy_s
-        self._take_turn(deadline, "open")
+        connection = self._connect()
+        # Kept as a reader until `close`: the last connection would take the log away with it.
+        self._readers.append(connection)
         try:
-            connection = self._connect()
-            try:
-                connection.execute("PRAGMA journal_mode=WAL")
-                if not schema.is_current(connection, kind):
+            mode = connection.execute("PRAGMA journal_mode").fetchone()
+            # A ready file is opened without a turn: also when its writer hangs.
+            if mode != ("wal",) or not schema.is_current(connection, kind):
+                self._take_turn(time.monotonic() + self._busy_s, "open")
+                try:
+                    connection.execute("PRAGMA journal_mode=WAL")
                     schema.make_current(self.path, kind, busy_s=self._busy_s)
-            finally:
-                # Kept as a reader: closing the last connection would remove the log.
-                self._readers.append(connection)
+                finally:
+                    fcntl.flock(self._turn_file, fcntl.LOCK_UN)
             for pragma in _READER_PRAGMAS:
                 connection.execute(pragma)
         except BaseException:
-            while self._readers:
-                _close(self._readers.pop())
+            _close(self._readers.pop())
             raise
-        finally:
-            fcntl.flock(self._turn_file, fcntl.LOCK_UN)
         if is_new:
             _sync_folder(self.path.parent)
 
@@ -229,6 +228,7 @@ class Database:
             f"{self._busy_s:g} s. End the process that hangs (`fuser` names it), then retry.",
             retry_after=1.0,
             path=str(self.path),
+            locked=True,
         )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
@@ -251,10 +252,7 @@ def test_an_instance_keeps_its_name_and_start_when_it_is_written_again(store: St
 def test_the_same_instance_twice_in_a_version_is_refused(store: Store) -> None:
     left, right = own(store, 0, 1)
     store.commit(checkpoint(left, 0, instance(left, 1)))
-    twin = instance(left, 1)
-    twin = InstanceRow(
-        **{name: getattr(twin, name) for name in InstanceRow.__slots__} | {"shard": right.key}
-    )
+    twin = msgspec.structs.replace(instance(left, 1), shard=right.key)
     with pytest.raises(InvariantViolated):
         store.commit(checkpoint(right, 0, twin))
     assert list(store.instances_of(right.key)) == []

@@ -1,0 +1,96 @@
+"""From a database URL to the adapter that it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from raysume.errors import ConfigurationError
+from raysume.storage.ports import CallLog, Store
+
+STATE_FILE_NAME: Final = "state.db"
+CALLS_FILE_NAME: Final = "calls.db"
+
+_EXAMPLES: Final = "Use sqlite:///folder/state.db, memory://, or leave RAYSUME_DATABASE_URL unset."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteFiles:
+    """Where the two databases of a deployment are."""
+
+    state: Path
+    calls: Path
+
+
+def open_store(url: str | None, data_dir: Path) -> Store:
+    """The engine state that `url` names is open; it was made if it did not exist.
+
+    Args:
+        url: "sqlite:///relative/path", "sqlite:////absolute/path" (of the state file, or of a
+            folder for both files), "memory://" (a new one at every call); None or "" means
+            files in `data_dir`.
+
+    Raises:
+        ConfigurationError: the URL cannot be used; retrying cannot help.
+    """
+    files = locate(url, data_dir)
+    if files is None:
+        from raysume.storage.memory.state import MemoryStore
+
+        return MemoryStore()
+    from raysume.storage.sqlite.state import SqliteStore
+
+    return SqliteStore(files.state)
+
+
+def open_call_log(url: str | None, data_dir: Path) -> CallLog:
+    """The call log that `url` names is open; it was made if it did not exist.
+
+    It is a file of its own beside the state: "folder/shop.db" has its calls in
+    "folder/shop-calls.db". Arguments and errors are those of `open_store`.
+    """
+    files = locate(url, data_dir)
+    if files is None:
+        from raysume.storage.memory.calls import MemoryCallLog
+
+        return MemoryCallLog()
+    from raysume.storage.sqlite.calls import SqliteCallLog
+
+    return SqliteCallLog(files.calls)
+
+
+def locate(url: str | None, data_dir: Path) -> SqliteFiles | None:
+    """The files that a URL names; None when it names memory.
+
+    Raises:
+        ConfigurationError: the URL is of another kind.
+    """
+    if not url:
+        return SqliteFiles(state=data_dir / STATE_FILE_NAME, calls=data_dir / CALLS_FILE_NAME)
+    scheme, separator, rest = url.partition("://")
+    match scheme.partition("+")[0].lower():
+        case "memory" if separator and not rest:
+            return None
+        case "sqlite" if rest.startswith("/") and len(rest) > 1:
+            return _files_at(rest[1:])
+        case "postgresql" | "postgres":
+            raise ConfigurationError(
+                f"{scheme}:// is not supported yet: PostgreSQL arrives with a later release. "
+                f"{_EXAMPLES}"
+            )
+        case _:
+            # The URL may hold a password, so it is not repeated.
+            shown = (
+                f"a database URL that begins with {scheme!r}" if separator else "that database URL"
+            )
+            raise ConfigurationError(f"{shown} cannot be used. {_EXAMPLES}")
+
+
+def _files_at(place: str) -> SqliteFiles:
+    path = Path(place)
+    if place.endswith("/") or path.is_dir():
+        return SqliteFiles(state=path / STATE_FILE_NAME, calls=path / CALLS_FILE_NAME)
+    if path.name == STATE_FILE_NAME:
+        return SqliteFiles(state=path, calls=path.with_name(CALLS_FILE_NAME))
+    return SqliteFiles(state=path, calls=path.with_name(f"{path.stem}-calls{path.suffix}"))

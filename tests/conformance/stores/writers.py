@@ -1,0 +1,171 @@
+"""Programs that the tests run as processes of their own and kill: `python writers.py NAME FOLDER`.
+
+They print a line for everything that was acknowledged to them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, overload
+
+from raysume.ids import uuid7
+from raysume.storage.ports import (
+    Batch,
+    Checkpoint,
+    InstanceRow,
+    JournalRow,
+    NewCall,
+    Publisher,
+    ShardRef,
+    StoreCommit,
+)
+from raysume.storage.processes import owner_of_this_process
+from raysume.storage.sqlite.calls import SqliteCallLog
+from raysume.storage.sqlite.state import SqliteStore
+
+REF = ShardRef(workflow="flight", version="v1", number=0)
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+class StopsWhenRead(Sequence[Any]):
+    """Stops this process, as SIGSTOP or a debugger would, when somebody looks at its items."""
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        raise IndexError(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self[0]])
+
+
+def commit_for_ever(folder: Path) -> None:
+    """Commits journal rows, now and then with a checkpoint of one instance a row."""
+    store = SqliteStore(folder / "state.db")
+    [shard] = store.acquire([REF], owner=owner_of_this_process("writer"))
+    checkpoint = store.checkpoint_of(shard.key)
+    covered = 0 if checkpoint is None else checkpoint[0]
+    last = max([covered, *(row.seq for row in store.journal_of(shard.key, after=0))])
+    for seq in count(last + 1):
+        row = JournalRow(shard=shard.key, seq=seq, body=b"%d" % seq * 400)
+        checkpoints: list[Checkpoint] = []
+        if seq % 7 == 0:
+            rows = [_instance(shard.key, number) for number in range(covered + 1, seq + 1)]
+            checkpoints = [Checkpoint(shard=shard.key, seq=seq, header=b"%d" % seq, rows=rows)]
+            covered = seq
+        store.commit(
+            StoreCommit(epochs={shard.key: shard.epoch}, journal=[row], checkpoints=checkpoints)
+        )
+        say(seq)
+
+
+def _instance(shard: int, number: int) -> InstanceRow:
+    moment = datetime(2013, 2, 8, tzinfo=UTC)
+    return InstanceRow(
+        shard=shard,
+        number=number,
+        id=f"i{number}",
+        workflow=REF.workflow,
+        version=REF.version,
+        status="waiting",
+        started_at=moment,
+        updated_at=moment,
+        body=b"%d" % number,
+    )
+
+
+def append_for_ever(folder: Path) -> None:
+    """Appends batches of calls, as a publisher that numbers them."""
+    log = SqliteCallLog(folder / "calls.db")
+    partition = log.open_partition(owner=owner_of_this_process("writer"))
+    publisher = uuid7()
+    for turn in count():
+        calls = [
+            NewCall(id=uuid7(), method="pay", service="shop", input=b'{"n": %d}' % number)
+            for number in range(20)
+        ]
+        source = Publisher(id=publisher, first=turn * 20)
+        log.append(partition.id, [Batch(calls=calls, publisher=source)])
+        say(partition.id, *(call.id for call in calls))
+
+
+def stop_in_commit(folder: Path) -> None:
+    """Commits once, then is stopped in the middle of a commit."""
+    store = SqliteStore(folder / "state.db")
+    [shard] = store.acquire([REF], owner=owner_of_this_process("writer"))
+    row = JournalRow(shard=shard.key, seq=1, body=b"first")
+    store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=[row]))
+    say("stopping")
+    store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=StopsWhenRead()))
+
+
+def stop_in_append(folder: Path) -> None:
+    """Appends once, then is stopped in the middle of an append."""
+    log = SqliteCallLog(folder / "calls.db")
+    partition = log.open_partition(owner=owner_of_this_process("writer"))
+    call = NewCall(id="mine", method="pay", service="shop", input=b"{}", client_id=True)
+    log.append(partition.id, [Batch(calls=[call])])
+    say(partition.id)
+    log.append(partition.id, [Batch(calls=_OnceThenStops())])
+
+
+class _OnceThenStops(StopsWhenRead):
+    """Empty for the one who looks names up before the transaction, a stop for the next one."""
+
+    def __init__(self) -> None:
+        self.read = False
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.read:
+            return super().__iter__()
+        self.read = True
+        return iter(())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return super().__getitem__(index)
+
+
+def wait_for_ever(folder: Path) -> None:
+    """Owns a shard and does nothing."""
+    store = SqliteStore(folder / "state.db")
+    store.acquire([REF], owner=owner_of_this_process("idle"))
+    say("ready")
+    signal.pause()
+
+
+def open_both(folder: Path) -> None:
+    """Opens both databases, as one of several processes that start together."""
+    SqliteStore(folder / "state.db").close()
+    SqliteCallLog(folder / "calls.db").close()
+    say("ready")
+
+
+PROGRAMS: dict[str, Callable[[Path], None]] = {
+    program.__name__: program
+    for program in (
+        commit_for_ever,
+        append_for_ever,
+        stop_in_commit,
+        stop_in_append,
+        wait_for_ever,
+        open_both,
+    )
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](Path(sys.argv[2]))
