@@ -163,6 +163,10 @@ OUTBOX_REFUSED_MAX: Final = 10_000
 OUTBOX_ORPHANS_S: Final = 30.0
 """Seconds between looks for outboxes that dead processes of the same service left behind."""
 
+OUTBOX_PACE_S: Final = 0.01
+"""Shortest time from one request of a publisher to the next while calls trickle in: a lone call
+goes at once, a stream of them goes in batches."""
+
 OUTBOX_EXIT_FLUSH_S: Final = 2.0
 """Seconds an exiting process tries to send what is left; the rest stays on disk."""
 

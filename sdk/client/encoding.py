@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -139,8 +139,9 @@ def _input(method: str | Method, value: Any) -> bytes:
     if isinstance(method, str):
         return plain_json(value, what=f"the input of a call of {method!r}")
     if not isinstance(value, method.input_model):
-        given: Any = value.model_dump() if isinstance(value, BaseModel) else value
-        value = method.model_of(given)
+        if isinstance(value, BaseModel):
+            value = value.model_dump()
+        value = method.model_of(cast(Mapping[str, Any], value))
     return method.encode_input(value)
 
 

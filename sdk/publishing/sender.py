@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from raysume.client.encoding import encode_outgoing
 from raysume.errors import ConfigurationError, RaysumeError
-from raysume.limits import CLIENT_TIMEOUT_S, OUTBOX_ORPHANS_S
+from raysume.limits import CLIENT_BATCH_CALLS, CLIENT_TIMEOUT_S, OUTBOX_ORPHANS_S, OUTBOX_PACE_S
 from raysume.publishing.claims import Claim, claim_for, claim_orphans
-from raysume.publishing.deliveries import Delivery, Empty, Held, Step
+from raysume.publishing.deliveries import Delivery, Empty, Held, Sent, Step
 from raysume.publishing.outbox import Outbox
 from raysume.records import OutgoingCall
 
@@ -77,7 +77,7 @@ class Sender:
         self._stopping = False
         self._failures = 0
         """Attempts that sent nothing, ever."""
-        self._looked_at = float("-inf")
+        self._began_at = self._looked_at = float("-inf")
         self._thread = threading.Thread(
             target=self._work, name=f"raysume-outbox-{service}", daemon=True
         )
@@ -136,10 +136,11 @@ class Sender:
     def _work(self) -> None:
         attempt = 0
         while not self._stopping:
+            self._began_at = time.monotonic()
             try:
                 self._adopt()
                 step = self._attempt()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the calls stay on disk
+            except Exception as error:  # whatever it is, the calls stay on disk
                 step = Held(f"{type(error).__name__}: {error}")
                 if not isinstance(error, RaysumeError):
                     _log.exception("published calls could not be sent")
@@ -189,9 +190,12 @@ class Sender:
                 self._orphans.append((claim, Delivery(outbox, self._link.send)))
 
     def _rest(self, step: Step) -> None:
+        """After calls were sent, others gather for a moment; with nothing to send, until there is."""
         with self._changed:
-            self._hurry = False
             self._changed.notify_all()
+            if isinstance(step, Sent) and step.count < CLIENT_BATCH_CALLS:
+                self._wait(self._began_at + OUTBOX_PACE_S)
+            self._hurry = False
             while isinstance(step, Empty) and not (self._stopping or self._left() or self._hurry):
                 due = self._looked_at + OUTBOX_ORPHANS_S - time.monotonic()
                 if due <= 0:
@@ -203,16 +207,19 @@ class Sender:
 
         self._link.look_again()
         seconds = backoff_s(attempt, chance=random.random(), retry_after_s=held.retry_after_s)
-        until = time.monotonic() + seconds
         with self._changed:
             self._failures += 1
             self._hurry = False
             self._changed.notify_all()
-            while not (self._stopping or self._hurry):
-                left = until - time.monotonic()
-                if left <= 0:
-                    return
-                self._changed.wait(left)
+            self._wait(time.monotonic() + seconds)
+
+    def _wait(self, until: float) -> None:
+        """It is `until`, or an attempt is to be made at once, or never again."""
+        while not (self._stopping or self._hurry):
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
 
     def _report(self, held: Held, attempt: int) -> None:
         level = logging.WARNING if attempt in (0, 10) or attempt % 100 == 99 else logging.DEBUG
