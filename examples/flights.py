@@ -48,7 +48,7 @@ from raysume.serve_apps.development import Development
 WORKFLOWS = Path(__file__).with_name("flights_workflows.py")
 LEDGER = "flights-bookings.txt"
 
-console = Console()
+console = Console(soft_wrap=True, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,7 +122,7 @@ def run_day(
         took = time.monotonic() - begun
         flight_reports = results(client, "flight", _bar(bars, "results read", flights))
         alert_reports = results(client, "airport_alerts", lambda _: None)
-    console.print(f"The days went by in {took:.1f} s.")
+    console.print(f"All of it was pushed, and every instance finished, in {took:.1f} s.")
     return flight_reports, alert_reports
 
 

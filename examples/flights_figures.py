@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from flights_data import Flight
@@ -100,19 +101,22 @@ def differences(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> l
     return lines
 
 
-COLUMNS = (*("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean delay"),)
+COLUMNS = ("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean delay")
 
 
 def table(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> Table:
-    """Each airport's figures, the engine's beside the file's; unequal pairs are marked."""
-    shown = Table(title="engine / file", title_justify="left")
-    shown.add_column("airport")
+    """Each airport's figures, the engine's above the file's; unequal ones are marked."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    for column in ("airport", "from"):
+        shown.add_column(column)
     for column in COLUMNS:
         shown.add_column(column, justify="right")
     for airport in sorted({*file, *engine}):
         ours = _cells(engine.get(airport, Figures()))
         theirs = _cells(file.get(airport, Figures()))
-        shown.add_row(airport, *(_pair(a, b) for a, b in zip(ours, theirs, strict=True)))
+        marked = (a if a == b else f"[bold red]{a}[/]" for a, b in zip(ours, theirs, strict=True))
+        shown.add_row(airport, "engine", *marked)
+        shown.add_row("", "file", *theirs, end_section=True)
     return shown
 
 
@@ -123,7 +127,3 @@ def _cells(figures: Figures) -> tuple[str, ...]:
         *(figures.delayed, figures.rebooked, figures.alerts),
     )
     return (*map(str, counts), "-" if mean is None else f"{mean:.2f}")
-
-
-def _pair(engine: str, file: str) -> str:
-    return f"{engine} / {file}" if engine == file else f"[bold red]{engine} / {file}[/]"

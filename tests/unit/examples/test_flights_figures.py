@@ -14,6 +14,7 @@ from rich.console import Console
 from flights_audit import check_accepted, check_alerts, check_bookings, check_receptions
 from flights_data import DayCall, calls_of, read_flights
 from flights_figures import (
+    COLUMNS,
     Figures,
     differences,
     figures_of_file,
@@ -105,12 +106,14 @@ def test_the_table_shows_both_figures_of_every_airport() -> None:
     text = io.StringIO()
     engine = dict(file_figures())
     engine["JFK"] = replace(engine["JFK"], cancelled=engine["JFK"].cancelled - 1)
-    Console(file=text, width=160).print(table(file_figures(), engine))
+    Console(file=text, width=80).print(table(file_figures(), engine))
     lines = text.getvalue().splitlines()
-    [jfk] = [line for line in lines if "JFK" in line]
+    row = next(n for n, line in enumerate(lines) if "JFK" in line)
     cancelled = file_figures()["JFK"].cancelled
-    assert f"{cancelled - 1} / {cancelled}" in jfk
+    assert lines[row].split()[:4] == ["JFK", "engine", "304", str(cancelled - 1)]
+    assert lines[row + 1].split()[:3] == ["file", "304", str(cancelled)]
     assert all(any(airport in line for line in lines) for airport in ("EWR", "LGA"))
+    assert all(name in text.getvalue() for name in COLUMNS[:-1])
 
 
 def test_an_airport_without_departures_has_no_mean_delay() -> None:
