@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich import box
 from rich.table import Table
 
 from flights_data import Flight
@@ -106,7 +105,7 @@ COLUMNS = ("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", 
 
 def table(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> Table:
     """Each airport's figures, the engine's above the file's; unequal ones are marked."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold underline")
     for column in ("airport", "from"):
         shown.add_column(column)
     for column in COLUMNS:
@@ -116,7 +115,7 @@ def table(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> Table:
         theirs = _cells(file.get(airport, Figures()))
         marked = (a if a == b else f"[bold red]{a}[/]" for a, b in zip(ours, theirs, strict=True))
         shown.add_row(airport, "engine", *marked)
-        shown.add_row("", "file", *theirs, end_section=True)
+        shown.add_row("", "file", *theirs)
     return shown
 
 
