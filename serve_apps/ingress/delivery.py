@@ -118,7 +118,9 @@ class PoolStream:
 
     def _send_more(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._pending and len(self._under_way) < DELIVERIES_IN_FLIGHT:
+        # A pool that failed is tried with its oldest range alone, so that order is kept.
+        window = 1 if self.failures else DELIVERIES_IN_FLIGHT
+        while self._pending and len(self._under_way) < window:
             if self._pending.only_empty and not self._hurry:
                 if self._empty_since is None:
                     self._empty_since = loop.time()

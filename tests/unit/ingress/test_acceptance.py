@@ -1,0 +1,253 @@
+"""Group commit, and what a failing call log does to requests: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from raysume.errors import PartitionClosed, StoreUnavailable, Unavailable
+from raysume.limits import ACCEPT_QUEUE_CALLS_MAX
+from raysume.records import Segment
+from raysume.serve_apps.ingress.acceptance import Acceptor
+from raysume.serve_apps.ingress.problems import Problem
+from raysume.storage.memory.calls import MemoryCallLog
+from raysume.storage.ports import Appended, Batch, CallQuery, NewCall, Partition, Publisher
+
+
+class FailingLog(MemoryCallLog):
+    """A call log whose next appends and closes fail as told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Exception] = []
+        """Raised by the next appends, which store nothing."""
+        self.after: list[Exception] = []
+        """Raised by the next appends, which store everything first."""
+        self.down = False
+        self.poison: str | None = None
+        self.may_append = threading.Event()
+        self.may_append.set()
+        self.appending = threading.Event()
+        self.groups: list[int] = []
+
+    def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
+        self.appending.set()
+        assert self.may_append.wait(30)
+        if self.before:
+            raise self.before.pop()
+        if any(call.id == self.poison for batch in batches for call in batch.calls):
+            raise ValueError("this one cannot be encoded")
+        self.groups.append(len(batches))
+        appended = super().append(partition, batches)
+        if self.after:
+            raise self.after.pop()
+        return appended
+
+    def close_partition(self, partition: int) -> Partition:
+        if self.down:
+            raise StoreUnavailable("the disk is gone")
+        return super().close_partition(partition)
+
+    def open_partition(self, *, owner: str) -> Partition:
+        if self.down:
+            raise StoreUnavailable("the disk is gone")
+        return super().open_partition(owner=owner)
+
+    def ids(self) -> list[str]:
+        return [one.call.id for one in self.list_calls(CallQuery(limit=100_000))]
+
+
+class Heard:
+    """What the acceptor says is to be delivered."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.closed: list[Partition] = []
+        self.more = asyncio.Event()
+
+    def __call__(self, segments: list[Segment], closed: list[Partition]) -> None:
+        self.segments += segments
+        self.closed += closed
+        self.more.set()
+
+    def ids(self) -> list[str]:
+        return [call.id for segment in self.segments for call in segment.calls]
+
+
+def batch(*ids: str, client_ids: bool = False, publisher: Publisher | None = None) -> Batch:
+    return Batch(
+        calls=[
+            NewCall(id=id, method="m", service="s", input=b"{}", client_id=client_ids) for id in ids
+        ],
+        publisher=publisher,
+    )
+
+
+@asynccontextmanager
+async def accepting(log: FailingLog) -> AsyncGenerator[tuple[Acceptor, Heard]]:
+    heard = Heard()
+    acceptor = Acceptor(log, owner="1:0:test", emit=heard)
+    await acceptor.start()
+    try:
+        yield acceptor, heard
+    finally:
+        log.may_append.set()
+        await acceptor.stop()
+
+
+async def test_requests_that_come_during_an_append_go_together_into_the_next() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, heard):
+        log.may_append.clear()
+        tasks = [asyncio.create_task(acceptor.accept(batch("first")))]
+        await asyncio.to_thread(log.appending.wait, 30)
+        tasks += [asyncio.create_task(acceptor.accept(batch(f"c{n}"))) for n in range(64)]
+        await asyncio.sleep(0)
+        log.may_append.set()
+        answers = await asyncio.gather(*tasks)
+        assert log.groups == [1, 64]
+        assert all(answer.outcomes == ["accepted"] for answer in answers)
+        assert heard.ids() == log.ids() == ["first", *(f"c{n}" for n in range(64))]
+
+
+async def test_a_large_batch_is_not_cut_and_takes_no_others_beyond_the_limit() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, _):
+        log.may_append.clear()
+        tasks = [asyncio.create_task(acceptor.accept(batch("first")))]
+        await asyncio.to_thread(log.appending.wait, 30)
+        large = batch(*(f"l{n}" for n in range(6_000)))
+        tasks += [asyncio.create_task(acceptor.accept(one)) for one in (large, batch("last"))]
+        await asyncio.sleep(0)
+        log.may_append.set()
+        await asyncio.gather(*tasks)
+        assert log.groups == [1, 1, 1]
+
+
+async def test_more_than_can_wait_is_refused_with_429() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, _):
+        log.may_append.clear()
+        tasks = [asyncio.create_task(acceptor.accept(batch("first")))]
+        await asyncio.to_thread(log.appending.wait, 30)
+        full = batch(*["x"] * ACCEPT_QUEUE_CALLS_MAX)
+        tasks.append(asyncio.create_task(acceptor.accept(full)))
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            await acceptor.accept(batch("one too many"))
+        assert refused.value.status == 429
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        log.may_append.set()
+        await asyncio.gather(*tasks)
+        assert (await acceptor.accept(batch("later"))).outcomes == ["accepted"]
+
+
+@pytest.mark.parametrize("error", [PartitionClosed("adopted"), StoreUnavailable("locked")])
+async def test_calls_that_were_not_stored_go_to_a_new_partition(error: Exception) -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, heard):
+        await acceptor.accept(batch("before"))
+        log.before.append(error)
+        assert (await acceptor.accept(batch("during"))).outcomes == ["accepted"]
+        assert log.ids() == heard.ids() == ["before", "during"]
+        assert heard.segments[0].partition != heard.segments[1].partition
+        assert [one.open for one in log.partitions()].count(True) == 1
+
+
+async def test_calls_that_were_stored_by_a_failing_append_are_acknowledged_once() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, heard):
+        log.after.append(StoreUnavailable("the connection broke after the commit"))
+        assert (await acceptor.accept(batch("a", "b"))).outcomes == ["accepted", "accepted"]
+        assert log.ids() == heard.ids() == ["a", "b"]
+        assert (await acceptor.accept(batch("c"))).outcomes == ["accepted"]
+        assert log.ids() == ["a", "b", "c"]
+
+
+async def test_a_failing_append_still_tells_duplicates_and_conflicts_apart() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, _):
+        await acceptor.accept(batch("old", client_ids=True))
+        log.may_append.clear()
+        blocked = asyncio.create_task(acceptor.accept(batch("first")))
+        await asyncio.sleep(0)
+        conflict = Batch(
+            calls=[NewCall(id="old", method="m", service="s", input=b"[]", client_id=True)]
+        )
+        some = [batch("new"), batch("old", client_ids=True), conflict]
+        tasks = [asyncio.create_task(acceptor.accept(one)) for one in some]
+        await asyncio.sleep(0)
+        log.after.append(StoreUnavailable("the connection broke after the commit"))
+        log.may_append.set()
+        await blocked
+        answers = [list((await task).outcomes) for task in tasks]
+        assert answers == [["accepted"], ["duplicate"], ["conflict"]]
+        assert log.ids() == ["old", "first", "new"]
+
+
+async def test_while_the_log_is_away_requests_fail_and_afterwards_nothing_is_missing() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, heard):
+        log.after.append(StoreUnavailable("the disk went away after the commit"))
+        log.down = True
+        with pytest.raises(Unavailable, match="cannot be asked whether it did"):
+            await acceptor.accept(batch("unknown", publisher=Publisher(id="p", first=0)))
+        assert acceptor.trouble is not None
+        with pytest.raises(Unavailable, match="Nothing was stored"):
+            await acceptor.accept(batch("not stored"))
+        log.down = False
+        await heard.more.wait()
+        # What was stored without anybody knowing is delivered by its range.
+        [closed] = heard.closed
+        assert (closed.next_offset, closed.open) == (1, False)
+        again = await acceptor.accept(batch("unknown", publisher=Publisher(id="p", first=0)))
+        assert again.outcomes == ["duplicate"]
+        assert log.ids() == ["unknown"]
+
+
+async def test_a_batch_that_cannot_be_stored_fails_no_other() -> None:
+    log = FailingLog()
+    log.poison = "bad"
+    async with accepting(log) as (acceptor, _):
+        log.may_append.clear()
+        blocked = asyncio.create_task(acceptor.accept(batch("first")))
+        await asyncio.to_thread(log.appending.wait, 30)
+        tasks = [asyncio.create_task(acceptor.accept(batch(id))) for id in ("a", "bad", "b")]
+        await asyncio.sleep(0)
+        log.may_append.set()
+        await blocked
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes[1], ValueError)
+        assert log.ids() == ["first", "a", "b"]
+        assert (await acceptor.accept(batch("later"))).outcomes == ["accepted"]
+
+
+async def test_partitions_left_open_by_the_dead_are_adopted_and_named() -> None:
+    log = FailingLog()
+    left = log.open_partition(owner="2147483000:1-abc:gone")
+    MemoryCallLog.append(log, left.id, [batch("a", "b")])
+    async with accepting(log) as (acceptor, heard):
+        [adopted] = heard.closed
+        assert (adopted.id, adopted.next_offset, adopted.open) == (left.id, 2, False)
+        await acceptor.accept(batch("c"))
+        assert heard.segments[0].partition != left.id
+
+
+async def test_stopping_stores_what_waits_and_closes_the_partition() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, heard):
+        log.may_append.clear()
+        tasks = [asyncio.create_task(acceptor.accept(batch(str(n)))) for n in range(10)]
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(acceptor.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await acceptor.accept(batch("too late"))
+        log.may_append.set()
+        await asyncio.gather(*tasks, stopping)
+    assert heard.ids() == log.ids() == [str(n) for n in range(10)]
+    assert [one.open for one in log.partitions()] == [False]
