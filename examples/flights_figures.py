@@ -100,7 +100,7 @@ def differences(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> l
     return lines
 
 
-COLUMNS = ("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean delay")
+COLUMNS = ("flights", "cancelled", "diverted", "delayed", "rebooked", "alerts", "mean\ndelay")
 
 
 def table(file: Mapping[str, Figures], engine: Mapping[str, Figures]) -> Table:
