@@ -8,6 +8,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from raysume import registry
+from raysume.errors import UsageError
 from raysume.methods import Method, PushedMethod
 from raysume.parameters import values_of
 from raysume.records import CallRecord
@@ -110,7 +111,12 @@ class Call(Generic[I_co, O_co]):
         """
         method: Method | None = self._method  # type: ignore[attr-defined]
         if method is None:
-            method = registry.require(self.raw.method, "__main__", "")
+            method = registry.lookup(self.raw.method)
+            if method is None:
+                raise UsageError(
+                    f"call {self.raw.id} is of {self.raw.method!r}, which this process does not "
+                    "know: import the module that defines it, or declare it with external_call."
+                )
             object.__setattr__(self, "_method", method)
         return method
 

@@ -70,6 +70,7 @@ class Workflow(Generic[P, R_co]):
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         from raysume.compiler import compile_workflow
+        from raysume.matching.checks import check_matches
 
         if not inspect.isfunction(function):
             raise UsageError(
@@ -79,6 +80,7 @@ class Workflow(Generic[P, R_co]):
         self.function = function
         self.name = WorkflowName(name or declared_name(function))
         self.definition = compile_workflow(function, name=self.name)
+        check_matches(function)
         self.active, self.version_label, self.id_function = active, version, id
         self.every, self.tz, self.retry = every, tz, retry
         self._local_names: Mapping[str, Any] = local_names or {}
@@ -327,17 +329,17 @@ def subflow(fn: Any = None, /, *, name: str | None = None) -> Any:
     Raises:
         CompileError: the function cannot be made durable as it is written.
     """
+    return functools.partial(_subflow, name=name) if fn is None else _subflow(fn, name=name)
+
+
+def _subflow(function: Any, *, name: str | None) -> Any:
     from raysume.compiler import compile_subflow
+    from raysume.matching.checks import check_matches
 
-    if fn is None:
-        return functools.partial(_named_subflow, name)
-    return compile_subflow(fn, name=name)
-
-
-def _named_subflow(name: str | None, fn: Any) -> Any:
-    from raysume.compiler import compile_subflow
-
-    return compile_subflow(fn, name=name)
+    definition = compile_subflow(function, name=name)
+    if "<locals>" not in function.__qualname__:  # nested ones are checked with their workflow
+        check_matches(function)
+    return definition
 
 
 def declared_name(function: Callable[..., Any]) -> str:

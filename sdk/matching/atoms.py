@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType
@@ -52,6 +53,8 @@ class Analysis:
     """Code of a function that returns the tuple of all values."""
     each: tuple[CodeType, ...]
     """Code of functions that return one value each."""
+    joint: frozenset[int] = frozenset()
+    """The groups of more than one atom."""
 
 
 NOTHING = Analysis(atoms=(), covered=False, values=None, each=())
@@ -149,11 +152,13 @@ class _Analyser:
         each = tuple(made for value in self.values if (made := self._code([value])) is not None)
         if len(each) != len(self.values):
             return NOTHING
+        groups = Counter(atom.group for atom in self.atoms)
         return Analysis(
             atoms=tuple(self.atoms),
             covered=covered,
             values=self._code(self.values),
             each=each,
+            joint=frozenset(group for group, count in groups.items() if count > 1),
         )
 
     def _code(self, values: list[ast.expr]) -> CodeType | None:

@@ -6,9 +6,10 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, cast
+from typing import Any, assert_never, cast
+
+import msgspec
 
 from raysume import limits
 from raysume.errors import UsageError
@@ -21,8 +22,7 @@ class MatchAnyWarning(UserWarning):
     """A first wait says neither what it matches nor that it matches everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """What of a wait is stored: enough to find it for a call without loading its instance."""
 
     method: str
@@ -64,7 +64,7 @@ def bind(wait: Wait[Any], first: bool = False) -> Binding:
     if wait.predicate is not None:
         whole = _predicate_parts(wait, parts) and whole
     shape, keys = _key(parts)
-    if whole and keys:
+    if whole and len(shape) == len(parts) > 0:
         return Binding(urn, shape, keys, None, False)
     return Binding(urn, shape, keys, predicates.frozen(wait), False)
 
@@ -115,42 +115,32 @@ def _predicate_parts(wait: Wait[Any], parts: dict[str, Part]) -> bool:
     if not analysis.atoms:
         return False
     values = _values(analysis, function)
-    whole = analysis.covered
-    found: dict[int, Part | None] = {}
-    for index, atom in enumerate(analysis.atoms):
-        found[index] = _part_of(atom, values)
-    refused = {
-        a.group for i, a in enumerate(analysis.atoms) if found[i] is None and _is_joint(analysis, a)
-    }
-    for index, atom in enumerate(analysis.atoms):
-        part = found[index]
-        if part is None or atom.part in parts or atom.group in refused:
+    found = [(atom, _part_of(atom, values)) for atom in analysis.atoms]
+    refused = {atom.group for atom, part in found if part is None} & analysis.joint
+    whole, is_selective = analysis.covered, bool(parts)
+    for atom, part in found:
+        if part is None or atom.group in refused or parts.setdefault(atom.part, part) != part:
             whole = False
             continue
-        parts[atom.part] = part
         whole = whole and part[1]
-    if not wait.fields and all(
-        atom.kind in ("true", "false") for atom in analysis.atoms if atom.part in parts
-    ):
+        is_selective = is_selective or atom.kind in ("equal", "in")
+    if not is_selective:
         parts.clear()  # a bool alone divides the calls in two: not worth an index
-        return False
-    return whole
-
-
-def _is_joint(analysis: atoms.Analysis, atom: atoms.Atom) -> bool:
-    return sum(1 for other in analysis.atoms if other.group == atom.group) > 1
+    return whole and is_selective
 
 
 def _part_of(atom: atoms.Atom, values: tuple[Any, ...]) -> Part | None:
     match atom.kind:
-        case "true":
-            return (b"i1",), True
-        case "false":
-            return (b"i0",), True
         case "equal":
             return _equal_to(values[atom.value])
         case "in":
             return _one_of(values[atom.value])
+        case "true":
+            return (b"i1",), True
+        case "false":
+            return (b"i0",), True
+        case _:
+            assert_never(atom.kind)
 
 
 def _equal_to(value: Any) -> Part | None:
@@ -179,7 +169,7 @@ def _values(analysis: atoms.Analysis, function: FunctionType) -> tuple[Any, ...]
     if len(analysis.each) > 1 and analysis.values is not None:
         try:
             return cast(tuple[Any, ...], _run(analysis.values, function))
-        except Exception:  # noqa: BLE001 - user code: one by one, to see which
+        except Exception:  # user code: one by one, to see which
             return tuple(_tried(code, function) for code in analysis.each)
     return tuple(_tried(code, function) for code in analysis.each)
 
@@ -187,7 +177,7 @@ def _values(analysis: atoms.Analysis, function: FunctionType) -> tuple[Any, ...]
 def _tried(code: Any, function: FunctionType) -> Any:
     try:
         return _run(code, function)
-    except Exception:  # noqa: BLE001 - user code: whatever it raises, the value is unknown
+    except Exception:  # user code: whatever it raises, the value is unknown
         return _FAILED
 
 
@@ -201,9 +191,10 @@ def _run(code: Any, function: FunctionType) -> Any:
 
 
 def _key(parts: dict[str, Part]) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
+    """The shape and the keys; parts with so many values that keys would be too many are left out."""
     if len(parts) == 1:
         ((part, (values, _)),) = parts.items()
-        return (part,), tuple(key_of((value,)) for value in values)
+        return (part,), tuple([key_of((value,)) for value in values])
     total = 1
     kept: list[str] = []
     for part in sorted(parts, key=lambda part: (len(parts[part][0]), part)):
@@ -211,6 +202,10 @@ def _key(parts: dict[str, Part]) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
             continue
         total *= len(parts[part][0])
         kept.append(part)
-    shape = tuple(sorted(kept))
-    choices = itertools.product(*(parts[part][0] for part in shape))
-    return shape, tuple(map(key_of, choices)) if shape else ()
+    if not kept:
+        return (), ()
+    kept.sort()
+    if total == 1:
+        return tuple(kept), (key_of([parts[part][0][0] for part in kept]),)
+    choices = itertools.product(*(parts[part][0] for part in kept))
+    return tuple(kept), tuple(map(key_of, choices))

@@ -11,8 +11,10 @@ import linecache
 from types import CodeType, FunctionType
 from typing import Any
 
-_trees: dict[str, tuple[int, dict[int, list[ast.Lambda]]]] = {}
-"""filename -> (hash of its text, lambdas by first line)."""
+Node = ast.Lambda | ast.AsyncFunctionDef
+
+_trees: dict[str, tuple[int, dict[int, list[Node]]]] = {}
+"""filename -> (hash of its text, lambdas and async functions by first line)."""
 
 
 def tree_of(function: FunctionType) -> ast.Lambda | None:
@@ -20,12 +22,23 @@ def tree_of(function: FunctionType) -> ast.Lambda | None:
     code = function.__code__
     if code.co_name != "<lambda>":
         return None
-    for candidate in _lambdas_of(code, function.__globals__).get(code.co_firstlineno, ()):
+    for candidate in _nodes_of(code, function.__globals__).get(code.co_firstlineno, ()):
+        if not isinstance(candidate, ast.Lambda):
+            continue
         for owner in _class_names(function):
             tree = _mangled(candidate, owner) if owner else candidate
             made = compiled(tree, code.co_freevars, code)
             if made is not None and same_code(made, code):
                 return tree
+    return None
+
+
+def definition_of(function: FunctionType) -> ast.AsyncFunctionDef | None:
+    """The tree of an `async def`, by its place and name; None when it is not found."""
+    code = function.__code__
+    for node in _nodes_of(code, function.__globals__).get(code.co_firstlineno, ()):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == code.co_name:
+            return node
     return None
 
 
@@ -89,12 +102,12 @@ def _same_constant(first: Any, second: Any) -> bool:
     return type(first) is type(second) and repr(first) == repr(second)
 
 
-def _lambdas_of(code: CodeType, module_globals: dict[str, Any]) -> dict[int, list[ast.Lambda]]:
+def _nodes_of(code: CodeType, module_globals: dict[str, Any]) -> dict[int, list[Node]]:
     text = "".join(linecache.getlines(code.co_filename, module_globals))
     known = _trees.get(code.co_filename)
     if known is not None and known[0] == hash(text):
         return known[1]
-    found: dict[int, list[ast.Lambda]] = {}
+    found: dict[int, list[Node]] = {}
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -102,6 +115,9 @@ def _lambdas_of(code: CodeType, module_globals: dict[str, Any]) -> dict[int, lis
     for node in ast.walk(tree):
         if isinstance(node, ast.Lambda):
             found.setdefault(node.lineno, []).append(node)
+        elif isinstance(node, ast.AsyncFunctionDef):
+            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            found.setdefault(first, []).append(node)
     _trees[code.co_filename] = (hash(text), found)
     return found
 

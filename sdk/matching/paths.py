@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Any, Literal, NewType, Union, cast, get_args, get_origin, is_typeddict
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, EmailStr
 
 from raysume.errors import UsageError
 from raysume.methods import Method
@@ -143,6 +143,8 @@ def member(hint: Any, step: Step) -> Any:
             return OPAQUE if hasattr(hint, name) else MISSING
         if issubclass(hint, tuple) and hasattr(hint, "_fields"):
             return _hints(hint).get(name, OPAQUE)
+        if hint in _ATOMIC and not hasattr(hint, name):
+            return MISSING
     return OPAQUE
 
 
@@ -153,7 +155,9 @@ def _model_member(model: type[BaseModel], name: str) -> Any:
             if field.alias == name:
                 return _annotation(field)
         found = fields.get(name)
-        return MISSING if found is None or found.alias not in (None, name) else _annotation(found)
+        if found is None or found.alias not in (None, name):
+            return OPAQUE if hasattr(BaseModel, name) else MISSING
+        return _annotation(found)
     if name in fields:
         return _annotation(fields[name])
     loose = model.model_config.get("extra") == "allow"
@@ -186,7 +190,7 @@ def _item(hint: Any, key: Any) -> Any:
 def _hints(owner: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(owner)
-    except Exception:  # noqa: BLE001 - an annotation that cannot be resolved: nothing is known
+    except Exception:  # an annotation that cannot be resolved: nothing is known
         return {}
 
 
@@ -214,7 +218,7 @@ def has_known_equality(hint: Any) -> bool:
         return all(has_known_equality(arm) for arm in get_args(hint))
     if not isinstance(hint, type):
         return False
-    if hint in _ATOMIC:
+    if hint in _ATOMIC or hint is EmailStr:  # whose values are plain texts
         return True
     equality = cast(Any, hint).__eq__
     if issubclass(hint, Enum):
@@ -248,8 +252,9 @@ def _checked_path(method: Method, name: str) -> str:
 
 def _steps(hint: Any, name: str) -> tuple[Step, ...] | None:
     """The steps that `a__b__c` means from a type; names that contain `__` themselves included."""
-    for piece, rest in _splits(name):
-        step = _named_step(hint, piece)
+    is_mapping = _is_mapping(unwrapped(hint))
+    for piece, rest in _splits(name, whole_last=is_mapping):
+        step: Step = ("item" if is_mapping else "attribute", piece)
         below = member(hint, step)
         if below is MISSING:
             continue
@@ -261,20 +266,23 @@ def _steps(hint: Any, name: str) -> tuple[Step, ...] | None:
     return None
 
 
-def _splits(name: str) -> Iterable[tuple[str, str]]:
-    yield name, ""
+def _splits(name: str, *, whole_last: bool) -> Iterable[tuple[str, str]]:
+    """The ways to read a name as a member and a path below it, the whole name being one member."""
+    if not whole_last:
+        yield name, ""
     start = name.find("__", 1)
     while start > 0 and start + 2 < len(name):
         yield name[:start], name[start + 2 :]
         start = name.find("__", start + 1)
+    if whole_last:
+        yield name, ""
 
 
-def _named_step(hint: Any, piece: str) -> Step:
-    hint = unwrapped(hint)
+def _is_mapping(hint: Any) -> bool:
     origin = get_origin(hint)
-    is_mapping = hint in (dict, Any) or origin is dict or is_typeddict(hint)
-    is_mapping = is_mapping or (isinstance(origin, type) and issubclass(origin, Mapping))
-    return ("item", piece) if is_mapping else ("attribute", piece)
+    if hint is dict or hint is Any or origin is dict or is_typeddict(hint):
+        return True
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _unknown_part(method: Method, name: str) -> str:
@@ -310,7 +318,7 @@ def _known_names(method: Method, owner: Any) -> list[str]:
         return list(method.parameters)
     if isinstance(owner, type) and issubclass(owner, BaseModel):
         return list(owner.__pydantic_fields__)
-    return [field.name for field in dataclasses.fields(owner)]
+    return [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
 
 
 def _owner_name(method: Method, owner: Any) -> str:

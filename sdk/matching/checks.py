@@ -1,0 +1,103 @@
+"""Names in the matches of a workflow, checked when it is compiled.
+
+`wait(submit).match(usr="ann")` is refused at import, where the method can be found by its
+name; everything else is checked when the wait is built or bound.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+from raysume.errors import UsageError
+from raysume.matching import atoms, lambdas, paths
+from raysume.methods import BoundMethod, Method
+from raysume.waits import wait
+
+_UNKNOWN: Any = object()
+
+
+def check_matches(function: FunctionType) -> None:
+    """The names in the function's `.match(...)` and `.match_if(lambda ...)` exist.
+
+    Raises:
+        UsageError: one does not; names file, line, and what is near.
+    """
+    tree = lambdas.definition_of(function)
+    if tree is None:
+        return
+    names = _names_of(function)
+    local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    for call in _matches(tree):
+        method = _method_of(call.func.value, names, local)  # type: ignore[attr-defined]
+        if method is not None:
+            _check(call, method, f"{function.__code__.co_filename}:{call.lineno}")
+
+
+def _matches(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("match", "match_if")
+        ):
+            yield node
+
+
+def _check(call: ast.Call, method: Method, where: str) -> None:
+    try:
+        known = method.parameters and method.input_model
+    except UsageError:
+        return  # an annotation that is defined later: checked when the wait is bound
+    if known is None:
+        return
+    name: str = call.func.attr  # type: ignore[attr-defined]
+    if name == "match":
+        try:
+            paths.checked_paths(method, tuple(k.arg for k in call.keywords if k.arg is not None))
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+    elif call.args and isinstance(call.args[0], ast.Lambda):
+        atoms.check_names(call.args[0], method, where)
+
+
+def _method_of(node: ast.expr, names: Mapping[str, Any], local: set[str]) -> Method | None:
+    """The method of the wait that a chain of calls begins with, where names tell."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if _value(node.func, names, local) is wait:
+            break
+        node = node.func.value
+    if not isinstance(node, ast.Call) or not node.args:
+        return None
+    if _value(node.func, names, local) is not wait:
+        return None
+    found = _value(node.args[0], names, local)
+    if isinstance(found, BoundMethod):
+        return found.method
+    return found if isinstance(found, Method) else None
+
+
+def _value(node: ast.expr, names: Mapping[str, Any], local: set[str]) -> Any:
+    """What a dotted name is now; _UNKNOWN when it is local or not defined yet."""
+    if isinstance(node, ast.Name):
+        return _UNKNOWN if node.id in local else names.get(node.id, _UNKNOWN)
+    if isinstance(node, ast.Attribute):
+        owner = _value(node.value, names, local)
+        return _UNKNOWN if owner is _UNKNOWN else getattr(owner, node.attr, _UNKNOWN)
+    return _UNKNOWN
+
+
+def _names_of(function: FunctionType) -> dict[str, Any]:
+    names = dict(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            names[name] = cell.cell_contents
+        except ValueError:
+            names[name] = _UNKNOWN
+    return names
