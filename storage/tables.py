@@ -148,12 +148,14 @@ class SegmentTable(CallsTable, table=True):
 
 
 class SegmentMethodTable(CallsTable, table=True):
-    """Which methods a segment holds: queries by method, service and time read no others."""
+    """Which methods a segment holds: queries by method, service and time read no others.
+
+    A range of time is a range of `pos`, by the index of `segment`.
+    """
 
     __tablename__: ClassVar[Any] = "segment_method"
-    __table_args__: ClassVar[Any] = (Index(None, "service", "at", "pos"), _WITHOUT_ROWID)
+    __table_args__: ClassVar[Any] = (Index(None, "service", "pos"), _WITHOUT_ROWID)
     method: str = _text(primary_key=True)
-    at: int = _big(primary_key=True)
     pos: int = _big(primary_key=True)
     service: str = _text(primary_key=True)
     count: int = _big()

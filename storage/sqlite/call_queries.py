@@ -1,11 +1,11 @@
 """Reading a call log in SQLite: ranges, look-back, pages, and single calls.
 
-`accepted_at` never goes back as `pos` rises, so an index by time is an index by `pos`.
+`accepted_at` never goes back as `pos` rises, so every range of time is a range of `pos`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from raysume.limits import FIND_CALL_AFTER_S, FIND_CALL_BEFORE_S, READ_SEGMENTS_MAX
@@ -30,41 +30,66 @@ WHERE partition = :partition AND first < :end AND first >= coalesce(
     (SELECT max(first) FROM segment WHERE partition = :partition AND first <= :start), 0)
 ORDER BY first LIMIT :limit"""
 
-_TIME_OF_POS: Final = (
-    "coalesce((SELECT accepted_at FROM segment WHERE pos <= :pos ORDER BY pos DESC LIMIT 1), 0)"
+_ALL: Final = f"""
+SELECT {_COLUMNS} FROM segment WHERE pos > :low AND pos < :high ORDER BY pos LIMIT :limit"""
+
+# One method may come from several services in one segment, hence DISTINCT.
+_OF_METHOD: Final = f"""
+SELECT {_COLUMNS} FROM (
+    SELECT DISTINCT pos FROM segment_method
+    WHERE method = :method AND (:service IS NULL OR service = :service)
+      AND pos > :low AND pos < :high
+    ORDER BY pos LIMIT :limit
+) CROSS JOIN segment USING (pos) ORDER BY pos"""
+
+_OF_SERVICE: Final = f"""
+SELECT {_COLUMNS} FROM (
+    SELECT DISTINCT pos FROM segment_method INDEXED BY ix_segment_method_service_pos
+    WHERE service = :service AND pos > :low AND pos < :high ORDER BY pos LIMIT :limit
+) CROSS JOIN segment USING (pos) ORDER BY pos"""
+
+_FIRST_POS: Final = (
+    "SELECT pos FROM segment WHERE accepted_at >= ? ORDER BY accepted_at, pos LIMIT 1"
 )
+
+_POS_MAX: Final = (1 << 63) - 1
+
+_Row = tuple[int, int, int, bytes]
+"""The columns of `_COLUMNS`."""
 
 
 def segments_from(database: Database, partition: int, start: int, end: int) -> list[Segment]:
     """The next segments of a partition that hold offsets from `start` to before `end`."""
     values = {"partition": partition, "start": start, "end": end, "limit": READ_SEGMENTS_MAX}
-    found = _segments(database, _FROM_OFFSET, values)
-    return [segment for segment in found if segment.end > start]
+    with database.read("read calls") as connection:
+        rows = connection.execute(_FROM_OFFSET, values).fetchall()
+    return [segment for segment in map(_segment, rows) if segment.end > start]
 
 
 def search(
     database: Database, method: str, after_pos: int, since_us: int | None
 ) -> Iterator[Segment]:
     """The segments that hold a call of `method`, in order of `pos`."""
-    values = {"method": method, "since": since_us}
-    return _by_pos(database, values, after_pos, until_us=None)
+    low, high = _range_of(database, since_us, None)
+    query = CallQuery(method=method)
+    return map(_segment, _rows(database, query, max(low, after_pos), high))
 
 
 def list_calls(database: Database, query: CallQuery) -> list[FoundCall]:
     """One page of `CallLog.list_calls`."""
-    values = {
-        "method": query.method,
-        "service": query.service,
-        "since": None if query.since is None else to_us(query.since),
-    }
-    # The page may begin within the segment of the last call of the page before.
-    after_pos = 0 if query.after is None else query.after[0] - 1
-    until_us = None if query.until is None else to_us(query.until)
     page: list[FoundCall] = []
     if query.limit <= 0:
         return page
-    for segment in _by_pos(database, values, after_pos, until_us):
-        page += calls_for(segment, query)
+    low, high = _range_of(
+        database,
+        None if query.since is None else to_us(query.since),
+        None if query.until is None else to_us(query.until),
+    )
+    if query.after is not None:
+        # The page may begin within the segment of the last call of the page before.
+        low = max(low, query.after[0] - 1)
+    for row in _rows(database, query, low, high):
+        page += calls_for(_segment(row), query)
         if len(page) >= query.limit:
             break
     return page[: query.limit]
@@ -86,73 +111,49 @@ def find_call(database: Database, call_id: str) -> FoundCall | None:
 
 
 def _find_by_time(database: Database, call_id: str, made_us: int) -> FoundCall | None:
-    values: dict[str, Any] = {
-        "since": made_us - int(FIND_CALL_BEFORE_S * 1e6),
-        "until": made_us + int(FIND_CALL_AFTER_S * 1e6),
-        "pos": 0,
-    }
-    while True:
-        with database.read("find a call") as connection:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM segment WHERE accepted_at >= :since "
-                f"AND accepted_at <= :until AND pos > :pos ORDER BY accepted_at, pos "
-                f"LIMIT {READ_SEGMENTS_MAX}",
-                values,
-            ).fetchall()
-        for partition, first, pos, body in rows:
-            if holds_text(body, call_id):
-                found = call_with_id(Segment(partition, first, pos, decode_calls(body)), call_id)
-                if found is not None:
-                    return found
-        if len(rows) < READ_SEGMENTS_MAX:
-            return None
-        values["pos"] = rows[-1][2]
+    since_us = made_us - int(FIND_CALL_BEFORE_S * 1e6)
+    until_us = made_us + int(FIND_CALL_AFTER_S * 1e6)
+    low, high = _range_of(database, since_us, until_us)
+    for row in _rows(database, CallQuery(), low, high):
+        if holds_text(row[3], call_id):
+            found = call_with_id(_segment(row), call_id)
+            if found is not None:
+                return found
+    return None
 
 
-def _by_pos(
-    database: Database, filters: Mapping[str, Any], after_pos: int, until_us: int | None
-) -> Iterator[Segment]:
-    """Segments in order of `pos`, by method, service and time where `filters` give them."""
-    values = {**filters, "until": until_us, "pos": after_pos, "limit": READ_SEGMENTS_MAX}
-    select = _select_by_pos(values)
-    while True:
-        found = _segments(database, select, values)
-        yield from found
-        if len(found) < READ_SEGMENTS_MAX:
-            return
-        values["pos"] = found[-1].pos
-
-
-def _select_by_pos(values: Mapping[str, Any]) -> str:
-    """Each condition stands in the statement only when it is asked for: so the index is used."""
-    by_method = values.get("method") is not None
-    by_service = values.get("service") is not None
-    indexed = by_method or by_service
-    at = "at" if indexed else "accepted_at"
-    conditions = [f"{at} >= {_TIME_OF_POS}", "pos > :pos"]
-    for given, condition in (
-        (by_method, "method = :method"),
-        (by_service, "service = :service"),
-        (values.get("since") is not None, f"{at} >= :since"),
-        (values.get("until") is not None, f"{at} < :until"),
-    ):
-        if given:
-            conditions.append(condition)
-    where = " AND ".join(conditions)
-    if not indexed:
-        return (
-            f"SELECT {_COLUMNS} FROM segment WHERE {where} ORDER BY accepted_at, pos LIMIT :limit"
-        )
-    # One method may come from several services in one segment.
-    places = (
-        f"SELECT DISTINCT at, pos FROM segment_method WHERE {where} ORDER BY at, pos LIMIT :limit"
-    )
-    return f"SELECT {_COLUMNS} FROM ({places}) CROSS JOIN segment USING (pos) ORDER BY at, pos"
-
-
-def _segments(database: Database, select: str, values: Mapping[str, Any]) -> list[Segment]:
+def _range_of(database: Database, since_us: int | None, until_us: int | None) -> tuple[int, int]:
+    """(low, high): what was accepted in the time has low < pos < high."""
+    low, high = 0, _POS_MAX
     with database.read("read calls") as connection:
-        rows = connection.execute(select, values).fetchall()
-    return [
-        Segment(partition, first, pos, decode_calls(body)) for partition, first, pos, body in rows
-    ]
+        if since_us is not None:
+            first = connection.execute(_FIRST_POS, (since_us,)).fetchone()
+            low = _POS_MAX if first is None else first[0] - 1
+        if until_us is not None:
+            behind = connection.execute(_FIRST_POS, (until_us,)).fetchone()
+            high = _POS_MAX if behind is None else behind[0]
+    return low, high
+
+
+def _rows(database: Database, query: CallQuery, low: int, high: int) -> Iterator[_Row]:
+    """The segments with low < pos < high that hold calls of the query's method and service."""
+    select = _ALL
+    if query.method is not None:
+        select = _OF_METHOD
+    elif query.service is not None:
+        select = _OF_SERVICE
+    values: dict[str, Any] = {"limit": READ_SEGMENTS_MAX, "high": high, "low": low}
+    if select is not _ALL:
+        values |= {"method": query.method, "service": query.service}
+    while True:
+        with database.read("read calls") as connection:
+            rows: list[_Row] = connection.execute(select, values).fetchall()
+        yield from rows
+        if len(rows) < READ_SEGMENTS_MAX:
+            return
+        values["low"] = rows[-1][2]
+
+
+def _segment(row: _Row) -> Segment:
+    partition, first, pos, body = row
+    return Segment(partition, first, pos, decode_calls(body))

@@ -195,9 +195,9 @@ def _insert(connection: sqlite3.Connection, segment: Segment, at_us: int) -> Non
         ),
     )
     connection.executemany(
-        "INSERT INTO segment_method (method, at, pos, service, count) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO segment_method (method, pos, service, count) VALUES (?, ?, ?, ?)",
         [
-            (method, at_us, segment.pos, service, count)
+            (method, segment.pos, service, count)
             for (service, method), count in counts_by_method(segment.calls).items()
         ],
     )

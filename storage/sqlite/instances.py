@@ -55,9 +55,13 @@ def find_rows(connection: sqlite3.Connection, id: str, workflow: str | None) -> 
 def list_rows(connection: sqlite3.Connection, query: InstanceQuery) -> list[InstanceRow]:
     """One page of `Store.list_instances`."""
     conditions, values = _conditions(query)
-    if query.after is not None:
+    # Only the lower of the two upper bounds is named: SQLite begins its search at either.
+    if query.after is not None and (query.until is None or query.after[0] < query.until):
         conditions.append("(started_at, id) < (?, ?)")
         values += [to_us(query.after[0]), query.after[1]]
+    elif query.until is not None:
+        conditions.append("started_at < ?")
+        values.append(to_us(query.until))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     found = connection.execute(
         f"{_SELECT}{where} ORDER BY started_at DESC, id DESC, workflow, version LIMIT ?",
@@ -89,6 +93,7 @@ def _ties(
 
 
 def _conditions(query: InstanceQuery) -> tuple[list[str], list[Any]]:
+    """All conditions of the query but its upper bounds, with their values."""
     conditions: list[str] = []
     values: list[Any] = []
     for column, value in (
@@ -99,10 +104,9 @@ def _conditions(query: InstanceQuery) -> tuple[list[str], list[Any]]:
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
-    for condition, moment in (("started_at >= ?", query.since), ("started_at < ?", query.until)):
-        if moment is not None:
-            conditions.append(condition)
-            values.append(to_us(moment))
+    if query.since is not None:
+        conditions.append("started_at >= ?")
+        values.append(to_us(query.since))
     return conditions, values
 
 

@@ -70,13 +70,10 @@ def _create_segment() -> None:
     op.create_table(
         "segment_method",
         sa.Column("method", sa.String(), nullable=False),
-        sa.Column("at", BIG, autoincrement=False, nullable=False),
         sa.Column("pos", BIG, autoincrement=False, nullable=False),
         sa.Column("service", sa.String(), nullable=False),
         sa.Column("count", BIG, nullable=False),
-        sa.PrimaryKeyConstraint("method", "at", "pos", "service", name=op.f("pk_segment_method")),
+        sa.PrimaryKeyConstraint("method", "pos", "service", name=op.f("pk_segment_method")),
         sqlite_with_rowid=False,
     )
-    op.create_index(
-        op.f("ix_segment_method_service_at_pos"), "segment_method", ["service", "at", "pos"]
-    )
+    op.create_index(op.f("ix_segment_method_service_pos"), "segment_method", ["service", "pos"])
