@@ -125,16 +125,21 @@ def test_each_call_received_once_and_in_order_passes_the_audit() -> None:
 
 
 def test_a_turn_that_was_doubled_or_skipped_or_swapped_fails_the_audit() -> None:
-    for spoil in (
-        lambda seen: seen.append(seen[-1]),
-        lambda seen: seen.pop(),
-        lambda seen: seen.reverse(),
-    ):
+    def doubled(seen: list[str]) -> list[str]:
+        return [*seen, seen[-1]]
+
+    def skipped(seen: list[str]) -> list[str]:
+        return seen[:-1]
+
+    def swapped(seen: list[str]) -> list[str]:
+        return seen[::-1]
+
+    for spoilt in (doubled, skipped, swapped):
         flights, alerts = reports()
-        spoil(flights[0]["calls"])
+        flights[0]["calls"] = spoilt(flights[0]["calls"])
         assert len(check_receptions(calls(), flights, alerts)) == 1
         flights, alerts = reports()
-        spoil(alerts[-1]["calls"])
+        alerts[-1]["calls"] = spoilt(alerts[-1]["calls"])
         assert len(check_receptions(calls(), flights, alerts)) == 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,6 +12,7 @@ from flights_audit import check_receptions
 from flights_data import DayCall, calls_of, read_flights
 from flights_figures import differences, figures_of_file, figures_of_reports
 from raysume.testing import TestShell
+from raysume.testing.views import Run
 
 STORM = date(2013, 2, 8)
 NOON = "2013-02-08T12:00:00+00:00"
@@ -35,16 +36,25 @@ async def leave(shell: TestShell, flight: str = "UA1", *, late: int, origin: str
     )
 
 
+R = TypeVar("R")
+
+
+def result_of(run: Run[R]) -> R:
+    assert run.status == "completed", run.error
+    assert run.result is not None
+    return run.result
+
+
 async def test_a_flight_in_time_arrives_without_a_booking() -> None:
     async with TestShell(example.flight) as shell:
         await announce(shell)
         await leave(shell, late=60)
         await shell.push(example.arrived, flight="UA1", delay_minutes=-4, at=NOON)
         [run] = shell.instances(example.flight)
-        assert run.status == "completed"
-        assert (run.result.outcome, run.result.departure_delay) == ("arrived", 60)
-        assert run.result.booking is None
-        assert len(run.result.calls) == 3
+        report = result_of(run)
+        assert (report.outcome, report.departure_delay) == ("arrived", 60)
+        assert report.booking is None
+        assert len(report.calls) == 3
 
 
 async def test_a_flight_over_an_hour_late_is_rebooked_once() -> None:
@@ -53,8 +63,8 @@ async def test_a_flight_over_an_hour_late_is_rebooked_once() -> None:
         await leave(shell, late=61)
         await shell.push(example.diverted, flight="UA1", at=NOON)
         [run] = shell.instances(example.flight)
-        assert run.result.outcome == "diverted"
-        assert str(run.result.booking).startswith("RB")
+        assert result_of(run).outcome == "diverted"
+        assert str(result_of(run).booking).startswith("RB")
 
 
 async def test_a_cancelled_flight_is_finished() -> None:
@@ -62,7 +72,7 @@ async def test_a_cancelled_flight_is_finished() -> None:
         await announce(shell)
         await shell.push(example.cancelled, flight="UA1", at=NOON)
         [run] = shell.instances(example.flight)
-        assert run.result.outcome == "cancelled"
+        assert result_of(run).outcome == "cancelled"
 
 
 async def test_calls_of_another_flight_are_not_received() -> None:
@@ -90,7 +100,7 @@ async def test_every_tenth_departure_over_an_hour_late_raises_an_alert() -> None
             await leave(shell, late=90, origin="JFK")
         for airport in ("LGA", "JFK"):
             await shell.push(example.day_closed, airport=airport, day=STORM, at=NOON)
-        lga, jfk = (run.result for run in shell.instances(example.airport_alerts))
+        lga, jfk = (result_of(run) for run in shell.instances(example.airport_alerts))
         assert lga.alerts == [
             "LGA: 10 departures of 2013-02-08 were over an hour late",
             "LGA: 20 departures of 2013-02-08 were over an hour late",
@@ -108,9 +118,9 @@ async def test_an_airports_storm_has_the_figures_of_the_file(airport: str) -> No
     async with TestShell(example.flight, example.airport_alerts, reload=False) as shell:
         for call in calls:
             names[await shell.push(METHODS[call.method], input=call.input)] = call.id
-        flight_reports = [as_json(run.result, names) for run in shell.instances(example.flight)]
+        flight_reports = [as_json(result_of(run), names) for run in shell.instances(example.flight)]
         alert_reports = [
-            as_json(run.result, names) for run in shell.instances(example.airport_alerts)
+            as_json(result_of(run), names) for run in shell.instances(example.airport_alerts)
         ]
     engine = figures_of_reports(flight_reports, alert_reports)
     assert differences(figures_of_file(flights), engine) == []
