@@ -58,6 +58,15 @@ CHECKPOINT_ROWS_MAX: Final = 20_000
 STATE_REPORT_BYTES: Final = 64_000
 """State above this size is reported with its largest variables."""
 
+COMMITS_AHEAD_MAX: Final = 4
+"""Applied batches that wait for the disk: bounds what a crash makes to be applied again."""
+
+REORDER_GRACE_S: Final = 0.02
+"""Seconds that a pool waits for a late delivery before it reads the gap from the log."""
+
+CATALOGUE_OF_LOG: Final = 1
+"""Catalogue version of deliveries that a pool reads from the log itself: its own subscriptions."""
+
 MAILBOX_WINDOW: Final = timedelta(hours=24)
 """How far back a wait looks for calls that came before it."""
 
@@ -106,6 +115,9 @@ ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
 
 REQUEST_BODIES_BYTES_MAX: Final = 256_000_000
 """Bytes of all request bodies that one ingress holds at once. More answer 429."""
+
+REQUEST_DRAIN_BYTES_MAX: Final = 64_000_000
+"""Bytes of an oversized request that are read and thrown away, so that its sender sees the answer."""
 
 STORE_RETRY_S: Final = 0.5
 """Seconds between attempts to reach a call log that failed; requests meanwhile answer 503."""

@@ -173,7 +173,7 @@ class Acceptor:
                 settled.closed += adopt(self._log_book)
                 self._adopted = True
             self._partition = self._log_book.open_partition(owner=self._owner)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+        except Exception as error:
             if self.trouble != str(error):
                 _log.warning("call_log_unavailable", error=str(error), kind=type(error).__name__)
             self.trouble = str(error) or repr(error)
@@ -192,7 +192,7 @@ class Acceptor:
         assert self._partition is not None
         try:
             appended = self._log_book.append(self._partition.id, [one.batch for one in group])
-        except Exception as error:  # noqa: BLE001 - the outcome is settled whatever failed
+        except Exception as error:
             _log.warning("append_failed", error=str(error), kind=type(error).__name__)
             self._recover(group, error, last=last)
             return
@@ -242,7 +242,7 @@ class Acceptor:
             return list(self._log_book.read(partition.id, start=self._end, end=end))
         except PartitionClosed:
             return []
-        except Exception as error:  # noqa: BLE001 - then nothing is known
+        except Exception as error:
             _log.warning("partition_not_settled", partition=partition.id, error=str(error))
             self.trouble = str(error) or repr(error)
             self._unsettled.append(partition)
@@ -252,7 +252,7 @@ class Acceptor:
         if self._partition is not None:
             try:
                 self._log_book.close_partition(self._partition.id)
-            except Exception as error:  # noqa: BLE001 - the next ingress adopts it
+            except Exception as error:
                 _log.warning("partition_left_open", error=str(error))
 
     def _fail(self, group: Sequence[_Pending], error: Exception) -> None:

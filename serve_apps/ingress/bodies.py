@@ -7,7 +7,11 @@ from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from raysume.limits import REQUEST_BODIES_BYTES_MAX, REQUEST_BODY_BYTES_MAX
+from raysume.limits import (
+    REQUEST_BODIES_BYTES_MAX,
+    REQUEST_BODY_BYTES_MAX,
+    REQUEST_DRAIN_BYTES_MAX,
+)
 from raysume.serve_apps.ingress.problems import Problem, overloaded
 
 
@@ -61,9 +65,14 @@ class BodyLease:
             Disconnected: the client went away.
         """
         _check_headers(request)
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared[:20]) > REQUEST_BODY_BYTES_MAX:
+            await _drain(request, int(declared[:20]))
+            raise _too_large()
         try:
             async for chunk in request.stream():
                 if self.held + len(chunk) > REQUEST_BODY_BYTES_MAX:
+                    await _drain(request, 0)
                     raise _too_large()
                 self._budget.take(len(chunk))
                 self.held += len(chunk)
@@ -78,9 +87,6 @@ class BodyLease:
 
 
 def _check_headers(request: Request) -> None:
-    length = request.headers.get("content-length")
-    if length is not None and length.isdigit() and int(length[:20]) > REQUEST_BODY_BYTES_MAX:
-        raise _too_large()
     coding = request.headers.get("content-encoding", "identity")
     if coding.strip().lower() not in ("", "identity"):
         raise Problem(
@@ -88,6 +94,17 @@ def _check_headers(request: Request) -> None:
             "unsupported-media-type",
             "Content-Encoding is not supported. Send the body uncompressed.",
         )
+
+
+async def _drain(request: Request, declared: int) -> None:
+    """The rest of the body is thrown away: who is still sending does not listen for an answer."""
+    if declared > REQUEST_DRAIN_BYTES_MAX:
+        return
+    read, more = 0, True
+    while more and read <= REQUEST_DRAIN_BYTES_MAX:
+        message = await request.receive()
+        read += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 def _too_large() -> Problem:

@@ -134,7 +134,7 @@ class PoolStream:
     async def _send(self, one: Range) -> Exception | None:
         try:
             self._backlog = await self._deliver(self.pool, one.encode())
-        except Exception as error:  # noqa: BLE001 - the range is sent again whatever failed
+        except Exception as error:
             return error
         return None
 

@@ -126,7 +126,7 @@ class Ingress:
                 catalogue = await self.engine.catalogue(known)
                 if catalogue.version != known:
                     self._deploy(catalogue)
-            except Exception as error:  # noqa: BLE001 - asked again whatever failed
+            except Exception as error:
                 _log.warning("catalogue_not_read", error=repr(error))
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, STORE_RETRY_S)
