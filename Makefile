@@ -40,8 +40,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages into $(VENV) (once; about a minute)"
 	@test "$$(cat $(INSTALLED) 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $(INSTALLED)
-	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt setuptools
-	@$(RUN) pip install --quiet --disable-pip-version-check --no-build-isolation \
+	@$(RUN) pip install -qq --disable-pip-version-check -c constraints.txt setuptools
+	@$(RUN) pip install -qq --disable-pip-version-check --no-build-isolation \
 		-c constraints.txt -e '.[examples,dev]'
 	@echo "$(CURDIR)" > $(INSTALLED)
 
