@@ -44,7 +44,8 @@ class Announcing(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: Any) -> AsyncGenerator[str]:
     """The app answers at the yielded address until the block ends."""
-    with socket.socket() as listener:
+    # asyncio turns off Nagle's delay only for sockets that say that they are TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = Announcing(app)
         task = asyncio.create_task(server.serve([listener]))
