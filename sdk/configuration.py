@@ -88,7 +88,7 @@ _keywords: dict[str, Any] = {}
 _known: tuple[object, Settings] | None = None
 
 
-def configure(**values: Any) -> Settings:
+def configure(**values: Any) -> None:
     """The given settings have these values, before environment and file; None takes one back.
 
     Raises:
@@ -106,11 +106,13 @@ def configure(**values: Any) -> Settings:
         else:
             _keywords[name] = value
     _known = None
-    return settings()
+    _files.clear()
 
 
 def settings() -> Settings:
-    """The settings now; the environment and the configuration file are looked at again when changed.
+    """The settings now: changes of the environment and of the configuration file are seen.
+
+    A file that appears where there was none is seen after the next `configure`.
 
     Raises:
         ConfigurationError: a value cannot be used; names setting, source, value and expected form.

@@ -1,15 +1,15 @@
 """Pushed functions behave as before, and publish what went in and came out."""
 
-# ruff: noqa: ARG001, ARG005 - functions that exist for their signatures
+# ruff: noqa: ARG001 - functions that exist for their signatures
 from __future__ import annotations
 
 import asyncio
 import json
 import pickle
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,11 +19,8 @@ from raysume import external_call, push_call, registry, wait
 from raysume.call import Call
 from raysume.durable import turn_scope
 from raysume.errors import InvalidCall, UsageError
-from raysume.methods import Method, current_sink, lookup, method_of
+from raysume.methods import Method, current_sink, method_of
 from raysume.records import CallRecord, OutgoingCall
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 
 class Order(BaseModel):
@@ -216,141 +213,6 @@ def test_positional_only_and_keyword_only_parameters_are_read_where_they_belong(
         return (x, b, c)
 
     assert recorded(places, calls[0]).read(reading) == (1, 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("define", "said"),
-    [
-        (lambda: push_call("methods.bad")(lambda *args: None), r"\*args"),
-        (lambda: push_call("methods.bad")(lambda **kwargs: None), r"\*\*kwargs"),
-        (lambda: push_call(""), None),
-        (lambda: push_call("methods.bad")(42), "a function"),  # type: ignore[arg-type]
-    ],
-    ids=["args", "kwargs", "urn", "not a function"],
-)
-def test_what_cannot_be_a_method_is_refused(define: Callable[[], Any], said: str | None) -> None:
-    if said is None:
-        with pytest.raises(UsageError, match="URN"):
-            define()(lambda: None)
-        return
-    with pytest.raises(UsageError, match=said):
-        define()
-
-
-def test_types_without_a_json_form_are_refused_by_the_decorator() -> None:
-    class Connection:
-        pass
-
-    with pytest.raises(UsageError, match="without a JSON form"):
-
-        @push_call("methods.connection_in")
-        def takes(connection: Connection) -> None: ...
-
-    with pytest.raises(UsageError, match="without a JSON form"):
-
-        @push_call("methods.connection_out")
-        def gives() -> Connection:
-            return Connection()
-
-
-def test_generators_are_refused() -> None:
-    with pytest.raises(UsageError, match="generator"):
-
-        @push_call("methods.generator")
-        def several() -> Iterator[int]:
-            yield 1
-
-    with pytest.raises(UsageError, match="generator"):
-
-        @push_call("methods.async_generator")
-        async def later() -> AsyncIterator[int]:
-            yield 1
-
-
-def test_one_urn_with_two_signatures_is_refused_with_both_places() -> None:
-    @push_call("methods.twice")
-    def first(number: int) -> None: ...
-
-    with pytest.raises(UsageError, match=r"(?s)first at .*test_methods.py:\d+ and .*second at"):
-
-        @push_call("methods.twice")
-        def second(text: str) -> None: ...
-
-    assert lookup("methods.twice") is first
-
-
-def test_one_urn_may_be_declared_twice_with_one_signature() -> None:
-    @push_call("methods.interface")
-    def declared(number: int) -> int:
-        raise NotImplementedError
-
-    @push_call("methods.interface")
-    def implemented(number: int) -> int:
-        return number
-
-    assert declared.signature_digest() == implemented.signature_digest()
-
-
-def test_a_definition_that_is_made_again_replaces_the_first() -> None:
-    def define(kind: type) -> Method:
-        def again(value: Any) -> None: ...
-
-        again.__annotations__["value"] = kind
-        return push_call("methods.again")(again)
-
-    kept = [define(int), define(str)]
-    assert lookup("methods.again") is kept[1]
-
-
-def test_a_method_defined_in_a_function_goes_with_it() -> None:
-    def define() -> None:
-        @push_call("methods.passing")
-        def passing() -> None: ...
-
-    define()
-    import gc
-
-    gc.collect()
-    assert lookup("methods.passing") is None
-
-
-def test_annotations_may_be_local_or_defined_later() -> None:
-    class Local(BaseModel):
-        number: int
-
-    @push_call("methods.local_types")
-    def local_types(value: Local, later: Later) -> Later:
-        return later
-
-    class Later(BaseModel):
-        text: str
-
-    with published() as calls, pytest.raises(UsageError, match="Later"):
-        local_types(Local(number=1), Later(text="x"))
-    assert calls == []
-
-
-@push_call("methods.module_later")
-def module_later(value: DefinedBelow) -> DefinedBelow:
-    return value
-
-
-class DefinedBelow(BaseModel):
-    text: str
-
-
-def test_a_name_defined_below_is_found_at_first_use() -> None:
-    with published() as calls:
-        module_later(DefinedBelow(text="x"))
-    assert calls[0].input == b'{"value":{"text":"x"}}'
-
-
-def test_a_name_known_only_to_type_checkers_is_refused_at_first_use() -> None:
-    @push_call("methods.checking_only")
-    def checking_only(value: Decimal) -> None: ...
-
-    with pytest.raises(UsageError, match="TYPE_CHECKING"):
-        _ = checking_only.input_model
 
 
 def test_values_that_pydantic_converts_are_published_converted() -> None:

@@ -1,0 +1,51 @@
+"""`instance()` tells a workflow's code about its instance."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from raysume import instance
+from raysume.durable import turn_scope
+from raysume.errors import UsageError
+from raysume.instances import RunningInstance
+from raysume.records import OutgoingCall
+
+
+@dataclass
+class Turn:
+    instance: Any
+    task: Any = None
+
+    def publish(self, call: OutgoingCall) -> None:
+        raise NotImplementedError(call)
+
+
+def running() -> RunningInstance:
+    return RunningInstance(
+        id="i1", workflow="approval", version="abc123", started_at=datetime(2024, 1, 1, tzinfo=UTC)
+    )
+
+
+def test_the_instance_is_that_of_the_turn() -> None:
+    current = running()
+    with turn_scope(Turn(current)):
+        assert instance() is current
+        instance().tag(customer=7)
+        instance().tag(customer=8, urgent=True)
+        assert instance().log is instance().log
+    assert current.tags == {"customer": 8, "urgent": True}
+
+
+def test_outside_a_workflow_there_is_none() -> None:
+    with pytest.raises(UsageError, match="only in the code of a workflow"):
+        instance()
+
+
+def test_the_instance_is_not_kept_across_a_wait() -> None:
+    with pytest.raises(TypeError, match=r"instance\(\)\.id"):
+        pickle.dumps(running())
