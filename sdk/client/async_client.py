@@ -262,8 +262,9 @@ class AsyncClient:
         )
 
     async def workflows(self) -> list[WorkflowFacts]:
-        """All workflows that are deployed, in each of their versions."""
-        return [row async for row in self._listing("/v1/workflows", questions.read_workflow, None)]
+        """All workflows that are deployed, by name."""
+        page = await self.run(operations.page("/v1/workflows", {}, self.patience))
+        return [questions.read_workflow(item) for item in page.items]
 
     async def run(self, operation: Operation[T]) -> T:
         """The operation's result."""

@@ -287,8 +287,9 @@ class Client:
         )
 
     def workflows(self) -> list[WorkflowFacts]:
-        """All workflows that are deployed, in each of their versions."""
-        return list(self._listing("/v1/workflows", questions.read_workflow, None))
+        """All workflows that are deployed, by name."""
+        page = self.run(operations.page("/v1/workflows", {}, self.patience))
+        return [questions.read_workflow(item) for item in page.items]
 
     def run(self, operation: Operation[T]) -> T:
         """The operation's result; requests are sent by the calling thread."""

@@ -58,15 +58,17 @@ class InstanceState:
 
 
 class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a workflow that is deployed."""
+    """A workflow that is deployed."""
 
     name: str
-    version: str
-    active: bool = True
-    """True for the version that takes new instances."""
+    version: str | None = None
+    """The version that takes new instances; None when none does."""
+    versions: list[str] = []
+    """All versions that still have work."""
     has_parameters: bool = False
     """True when clients start it, False when calls do."""
-    pool: str = ""
+    input_schema: dict[str, Any] | None = None
+    """JSON schema of its parameters."""
     subscribes: list[str] = []
     """URNs of the methods it waits for."""
 

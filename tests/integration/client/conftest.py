@@ -183,8 +183,9 @@ class Engine:
             return refusal
         query, kind = request.query_params, request.path_params["kind"]
         if kind == "workflows":
-            rows = [{"name": "fulfil", "version": "abc123", "active": True, "has_parameters": True}]
-            return JSONResponse({"items": rows, "next": None})
+            assert not query
+            row = {"name": "fulfil", "version": "abc123", "versions": ["abc123"]}
+            return JSONResponse({"items": [row | {"has_parameters": True, "subscribes": []}]})
         rows = list(self.instances.values())
         if kind == "calls":
             at = "2024-05-01T10:00:00.000001+00:00"
@@ -207,6 +208,7 @@ class Engine:
                 Route("/v1/instances/{id}", self.instance),
                 Route("/v1/instances/{id}/{what}", self.instance),
                 Route("/v1/{kind}", self.listing),
+                Route("/health", lambda _: JSONResponse({"status": "ok"})),
             ]
         )
 

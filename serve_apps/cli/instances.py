@@ -1,0 +1,86 @@
+"""`raysume instance`: look at instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from raysume.serve_apps.cli.arguments import Pair
+from raysume.serve_apps.cli.listing import listing_options, print_listing
+from raysume.serve_apps.cli.rendering import print_rows, print_thing
+from raysume.serve_apps.cli.session import Branch, Session
+
+_STATUSES = ["running", "waiting", "completed", "failed", "cancelled"]
+_WORKFLOW = click.option(
+    "--workflow", help="Needed only where several workflows have an instance of this id."
+)
+
+
+@click.group(cls=Branch)
+def instance() -> None:
+    """Look at instances."""
+
+
+@instance.command("list")
+@click.option("--workflow", help="Instances of this workflow only.")
+@click.option("--status", type=click.Choice(_STATUSES))
+@click.option("--tag", type=Pair(), multiple=True, help="May be repeated: all must be there.")
+@listing_options
+@click.pass_context
+def list_instances(
+    context: click.Context,
+    workflow: str | None,
+    status: str | None,
+    tag: tuple[tuple[str, str], ...],
+    since: datetime | None,
+    until: datetime | None,
+    after: str | None,
+    limit: int,
+) -> None:
+    """List instances, the newest first."""
+
+    def tagged(row: Mapping[str, Any]) -> bool:
+        tags: dict[str, Any] = row.get("tags") or {}
+        return all(str(tags.get(name)) == value for name, value in tag)
+
+    print_listing(
+        context.ensure_object(Session),
+        "/v1/instances",
+        {"workflow": workflow, "status": status, "since": since, "until": until, "after": after},
+        ["id", "workflow", "version", "status", "started_at", "updated_at"],
+        empty="No instances.",
+        limit=limit,
+        keep=tagged,
+    )
+
+
+@instance.command()
+@click.argument("id")
+@_WORKFLOW
+@click.pass_context
+def show(context: click.Context, id: str, workflow: str | None) -> None:
+    """Show an instance: its status, and what it waits for."""
+    import msgspec
+
+    session = context.ensure_object(Session)
+    with session.client() as client:
+        facts = client.instance(id, workflow).facts
+    print_thing(msgspec.to_builtins(facts), session.form)
+
+
+@instance.command()
+@click.argument("id")
+@_WORKFLOW
+@click.pass_context
+def state(context: click.Context, id: str, workflow: str | None) -> None:
+    """Show where an instance stands: its frames, the outermost first, with their variables."""
+    from dataclasses import asdict
+
+    session = context.ensure_object(Session)
+    with session.client() as client:
+        frames = [asdict(frame) for frame in client.instance(id, workflow).state().frames]
+    columns = ["definition", "file", "line", "wait", "locals"]
+    print_rows(frames, columns, session.form, empty="It has no frames: it has ended.")
