@@ -186,7 +186,7 @@ def read_state(document: Mapping[str, Any]) -> InstanceState:
 def read_call(item: Mapping[str, Any]) -> Call[Any, Any]:
     """The call in a row of a listing."""
     at = datetime.fromisoformat(str(item["at"]))
-    output = item.get("output", msgspec.UNSET)
+    output = item.get("output")  # null and none at all read the same: None
     return Call.of(
         CallRecord(
             id=item["id"],
@@ -194,7 +194,7 @@ def read_call(item: Mapping[str, Any]) -> Call[Any, Any]:
             service=item.get("service", ""),
             at_us=(at - _EPOCH) // timedelta(microseconds=1),
             input=msgspec.json.encode(item.get("input", {})),
-            output=None if output is msgspec.UNSET else msgspec.json.encode(output),
+            output=None if output is None else msgspec.json.encode(output),
             error=item.get("error"),
             headers=item.get("headers") or None,
         )

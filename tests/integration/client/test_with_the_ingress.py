@@ -1,0 +1,225 @@
+"""Client, outbox and command line against the real ingress, over a call log in memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+import raysume
+from raysume import publishing
+from raysume.client import AsyncClient, Client
+from raysume.errors import (
+    DuplicateCall,
+    InstanceFailed,
+    InvalidCall,
+    NotFound,
+    ResultTimeout,
+    Unauthorized,
+    UsageError,
+)
+from raysume.serve_apps.cli.root import raysume as command
+from raysume.serve_apps.ingress import MethodEntry, build_app
+from raysume.storage.memory.calls import MemoryCallLog
+
+
+class Refund(BaseModel):
+    order: int
+
+
+refunded = raysume.external_call("ingress.refunded", input=Refund, output=bool)
+
+
+@raysume.push_call("ingress.counted")
+def count(n: int) -> int:
+    return n
+
+
+def _fakes() -> Any:
+    name = "ingress_fakes"
+    if name not in sys.modules:
+        file = Path(__file__).parents[2] / "unit" / "ingress" / "fakes.py"
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def _entry(method: Any) -> MethodEntry:
+    return MethodEntry(
+        urn=method.urn,
+        service="shop",
+        external=method.external,
+        local_only=method.local_only,
+        input_schema=method.input_schema(),
+        output_schema=method.output_schema(),
+    )
+
+
+class Ingress:
+    def __init__(self) -> None:
+        fakes = _fakes()
+        self.log = MemoryCallLog()
+        catalogue = fakes.catalogue()
+        methods = catalogue.methods | {each.urn: _entry(each) for each in (refunded, count)}
+        self.engine = fakes.FakeEngine(
+            self.log, msgspec.structs.replace(catalogue, methods=methods)
+        )
+        self.app = build_app(self.engine, self.log, fakes.TOKENS, owner="1:1:test")
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="error", lifespan="on"))
+        self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
+        self.thread.start()
+
+    def inputs(self) -> list[Any]:
+        calls = [each for s in self.log.partitions() for each in self._of(s.id, s.next_offset)]
+        return [json.loads(call.input) for call in calls]
+
+    def _of(self, partition: int, end: int) -> Iterator[Any]:
+        for segment in self.log.read(partition, start=0, end=end):
+            yield from segment.calls
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture
+def ingress(home: Path) -> Iterator[Ingress]:
+    ingress = Ingress()
+    raysume.configure(url=ingress.url, token="operator", service="shop", data_dir=home)
+    with Client() as client:
+        client.workflows()  # answered as soon as it knows them
+    yield ingress
+    publishing.close()
+    raysume.configure(url=None, token=None, service=None, data_dir=None)
+    ingress.stop()
+
+
+def test_calls_are_pushed_once_and_in_order(ingress: Ingress) -> None:
+    with Client() as client:
+        id = client.push(refunded, input={"order": 0}, output=True, id="mine", headers={"a": "b"})
+        assert (
+            client.push(refunded, input=Refund(order=0), output=True, id="mine", headers={"a": "b"})
+            == id
+        )
+        with pytest.raises(DuplicateCall):
+            client.push(refunded, input={"order": 9}, id="mine")
+        many = ({"method": refunded, "input": {"order": n}} for n in range(1, 1_501))
+        assert client.push_many(many) == 1_500
+        more = [{"method": "ingress.refunded", "input": {"order": 1_501}, "output": None}]
+        with pytest.raises(InvalidCall, match="output") as caught:
+            client.push_many(more)
+        assert caught.value.details["item"] == 0
+        assert caught.value.details["accepted"] == 0
+        read = list(client.calls(refunded))
+    assert ingress.inputs() == [{"order": n} for n in range(1_501)]
+    assert [call.input.order for call in read] == list(range(1_501))
+    assert (read[0].id, read[0].output, read[0].headers) == ("mine", True, {"a": "b"})
+    assert read[1].output is None
+
+
+@pytest.mark.usefixtures("ingress")
+def test_refusals_are_the_right_errors() -> None:
+    with Client() as client:
+        with pytest.raises(InvalidCall, match=r"orders\.submited") as caught:
+            client.push("orders.submited", input={})
+        assert caught.value.details["field"] == "method"
+        calls = [{"method": "ingress.refunded", "input": {"order": n}} for n in range(700)]
+        calls[600]["input"] = {"order": "many"}
+        with pytest.raises(InvalidCall, match="call 600 of all") as caught:
+            client.push_many(calls)
+        assert caught.value.details["item"] == 600
+        assert caught.value.details["field"] == "input.order"
+        assert caught.value.details["accepted"] == 500
+        with pytest.raises(InvalidCall):
+            client.push("ingress.refunded", input={"order": 1}, headers={"a": "\n"})
+    with Client(token="nobody") as client, pytest.raises(Unauthorized):
+        client.push("ingress.refunded", input={"order": 1})
+    with Client(token="other") as client:
+        client.push("ingress.refunded", input={"order": 1})  # external
+        with pytest.raises(Unauthorized, match="not external"):
+            client.push("ingress.counted", input={"n": 1})
+
+
+def test_instances_are_started_read_and_awaited(ingress: Ingress) -> None:
+    order = {"order": {"id": 7}, "user": "ann"}
+    with Client() as client:
+        run = client.start("fulfil", id="a", **order)
+        assert (run.id, run.workflow, run.version) == ("a", "fulfil", "v1")
+        assert client.start("fulfil", id="a", **order).id == "a"
+        assert run.status() == "waiting"
+        assert run.state().frames[0].locals == {"x": 1}
+        with pytest.raises(ResultTimeout):
+            run.result(timeout=0.01)
+        ingress.engine.results["a"] = {"status": "completed", "result": b'{"n":1}'}
+        assert run.result() == {"n": 1}
+        failure = {"type": "ValueError", "message": "no stock"}
+        ingress.engine.results["a"] = {"status": "failed", "error": failure}
+        with pytest.raises(InstanceFailed, match="no stock"):
+            run.result()
+        for n in range(5):
+            client.start("fulfil", id=f"b{n}", **order)
+        assert {each.id for each in client.instances("fulfil")} == {
+            "a",
+            *(f"b{n}" for n in range(5)),
+        }
+        with pytest.raises(NotFound):
+            client.instance("nobody")
+        with pytest.raises(NotFound):
+            client.start("nowhere")
+        with pytest.raises(InvalidCall, match="user"):
+            client.start("fulfil", order={"id": 7})
+        with pytest.raises(UsageError, match="no parameters"):
+            client.start("approval")
+        assert [each.name for each in client.workflows()] == ["approval", "fulfil"]
+
+
+async def test_the_async_client_pushes_and_lists(ingress: Ingress) -> None:
+    async with AsyncClient() as client:
+        many = [{"method": "ingress.refunded", "input": {"order": n}} for n in range(1_200)]
+        assert await client.push_many(many) == 1_200
+        assert [call.input.order async for call in client.calls(refunded)] == list(range(1_200))
+    assert ingress.inputs() == [{"order": n} for n in range(1_200)]
+
+
+def test_published_calls_arrive_and_refused_ones_are_put_aside(ingress: Ingress) -> None:
+    unknown = raysume.push_call("ingress.unknown")(lambda: None)
+    for n in range(300):
+        count(n)
+        if n % 100 == 50:
+            unknown()
+    assert publishing.flush(30)
+    assert ingress.inputs() == [{"n": n} for n in range(300)]
+    assert [each.code for each in publishing.refused()] == ["unknown-method"] * 3
+
+
+def test_the_command_line_pushes_lists_and_starts(ingress: Ingress) -> None:
+    def run(*arguments: str) -> Any:
+        result = CliRunner().invoke(command, [*arguments, "-o", "json"])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    pushed = run("call", "push", "ingress.refunded", '{"order": 1}', "--output", "true")
+    [listed] = run("call", "list", "--since", "-15m", "--method", "ingress.refunded")
+    assert (listed["id"], listed["input"], listed["output"]) == (pushed["id"], {"order": 1}, True)
+    run("workflow", "start", "fulfil", '{"order": {"id": 1}, "user": "ann"}', "--id", "a")
+    assert [each["id"] for each in run("instance", "list")] == ["a"]
+    assert run("instance", "show", "a")["status"] == "waiting"
+    assert [each["name"] for each in run("workflow", "list")] == ["approval", "fulfil"]
+    assert CliRunner().invoke(command, ["doctor"]).exit_code == 0
+    assert ingress.url in CliRunner().invoke(command, ["doctor"]).stderr
