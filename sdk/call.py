@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from raysume import registry
 from raysume.errors import UsageError
@@ -32,6 +32,9 @@ class Call(Generic[I_co, O_co]):
 
     raw: CallRecord
     """The call as it was recorded."""
+    _method: Method | None
+    _input: Any
+    _output: Any
 
     def __init__(self, record: CallRecord, method: Method | None = None) -> None:
         put = object.__setattr__
@@ -82,11 +85,11 @@ class Call(Generic[I_co, O_co]):
         Raises:
             InvalidCall: the recorded input is not of the method's types.
         """
-        value = self._input  # type: ignore[attr-defined]
+        value = self._input
         if value is _UNREAD:
             value = self.declaration.decode_input(self.raw.input)
             object.__setattr__(self, "_input", value)
-        return value  # type: ignore[no-any-return]
+        return cast(I_co, value)
 
     @property
     def output(self) -> O_co:
@@ -95,12 +98,12 @@ class Call(Generic[I_co, O_co]):
         Raises:
             InvalidCall: the recorded output is not of the method's type.
         """
-        value = self._output  # type: ignore[attr-defined]
+        value = self._output
         if value is _UNREAD:
             data = self.raw.output
             value = None if data is None else self.declaration.decode_output(data)
             object.__setattr__(self, "_output", value)
-        return value  # type: ignore[no-any-return]
+        return cast(O_co, value)
 
     @property
     def declaration(self) -> Method:
@@ -109,7 +112,7 @@ class Call(Generic[I_co, O_co]):
         Raises:
             UsageError: it is not.
         """
-        method: Method | None = self._method  # type: ignore[attr-defined]
+        method = self._method
         if method is None:
             method = registry.lookup(self.raw.method)
             if method is None:
@@ -157,7 +160,7 @@ class Call(Generic[I_co, O_co]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        method: Method | None = self._method  # type: ignore[attr-defined]
+        method = self._method
         raw = self.raw
         fields = (
             *(raw.id, raw.method, raw.service, raw.at_us),

@@ -80,8 +80,16 @@ NAMES = tuple(f.name for f in dataclasses.fields(Settings) if f.name != "sources
 """All settings."""
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZES = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
-_SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+_SIZES = {
+    "": 1,
+    "b": 1,
+    "kb": 1_000,
+    "mb": 1_000_000,
+    "gb": 1_000_000_000,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
 _YES, _NO = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
 
 _keywords: dict[str, Any] = {}

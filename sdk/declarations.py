@@ -232,8 +232,9 @@ def _check_urn(urn: object) -> None:
 def _bare(schema: Any) -> Any:
     """A schema without the words that describe it."""
     if isinstance(schema, dict):
-        items = cast(dict[str, Any], schema).items()
-        return {k: _bare(v) for k, v in items if k not in ("title", "description")}
+        pairs = cast(dict[str, Any], schema).items()
+        return {k: _bare(v) for k, v in pairs if k not in ("title", "description")}
     if isinstance(schema, list):
-        return [_bare(item) for item in schema]
+        items = cast("list[Any]", schema)  # type: ignore[redundant-cast]
+        return [_bare(item) for item in items]
     return schema

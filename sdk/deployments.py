@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from raysume import registry
 from raysume.errors import UsageError
@@ -33,7 +33,7 @@ def collect(module: ModuleType) -> Deployment:
     """
     found = list(_visible(module))
     methods = [*registry.registered(), *(value for value in found if isinstance(value, Method))]
-    workflows = [value for value in found if isinstance(value, Workflow)]
+    workflows: list[Workflow[..., Any]] = [v for v in found if isinstance(v, Workflow)]
     return deployment(workflows, methods)
 
 
@@ -87,8 +87,9 @@ def _of_class(owner: type) -> Iterator[Any]:
 
 
 def _meant(value: Any) -> Workflow[..., Any] | Method | None:
+    meant: Any = value
     if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    if isinstance(value, BoundMethod):
-        value = value.method
-    return value if isinstance(value, Workflow | Method) else None
+        meant = cast(Any, value).__func__
+    if isinstance(meant, BoundMethod):
+        return meant.method
+    return cast(Any, meant) if isinstance(meant, Workflow | Method) else None

@@ -8,7 +8,7 @@ here, with the remedy, instead of surfacing as an asyncio error about a bad yiel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
@@ -37,7 +37,7 @@ current_turn: ContextVar[Turn | None] = ContextVar("raysume_turn", default=None)
 
 
 @contextmanager
-def turn_scope(turn: Turn) -> Iterator[None]:
+def turn_scope(turn: Turn) -> Generator[None, None, None]:
     """Makes `turn` the current one for the code inside the block."""
     token = current_turn.set(turn)
     try:

@@ -136,9 +136,10 @@ def _refusal(member: object, index: int, call: str) -> str:
     if member is None:
         return f"member {index} of {call}(...) is None. Leave it out of the members."
     if isinstance(member, Awaitable):
-        name = getattr(member, "__qualname__", type(member).__name__)
-        if hasattr(member, "close"):
-            cast(Any, member).close()
+        coroutine = cast(Any, member)
+        name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
+        if hasattr(coroutine, "close"):
+            coroutine.close()
         return (
             f"member {index} of {call}(...) is the coroutine {name}, which is not durable. "
             f"Decorate {name} with @subflow, or run it as step({name}, ...)."
@@ -177,7 +178,8 @@ def all_of(*members: Any) -> Any:
     Raises:
         UsageError: there are no members, or one is not durable.
     """
-    return Group("all", _members(members, "all_of"))
+    made: Group[Any] = Group("all", _members(members, "all_of"))
+    return made
 
 
 # fmt: off
@@ -206,7 +208,8 @@ def any_of(*members: Any) -> Any:
     Raises:
         UsageError: there are no members, or one is not durable.
     """
-    return Group("any", _members(members, "any_of"))
+    made: Group[Any] = Group("any", _members(members, "any_of"))
+    return made
 
 
 def group(*members: Awaitable[Any]) -> Group[GroupResult]:

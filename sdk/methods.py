@@ -41,7 +41,8 @@ class ExternalMethod(Method, Generic[I_co, R_co]):
 
     def __init__(self, urn: str, *, model: type[BaseModel], output: Any, place: str, module: str):
         super().__init__(urn, module=module, qualname=f"external:{urn}", place=place)
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        given: Any = model
+        if not (isinstance(given, type) and issubclass(given, BaseModel)):
             raise UsageError(
                 f"external_call({urn!r}, input=...) needs a pydantic model, not {model!r}: "
                 "its fields are the parameters."

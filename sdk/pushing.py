@@ -48,8 +48,9 @@ class PushedMethod(Method, Generic[P, R_co]):
         on_error: bool = False,
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
-        self._binder: Any = function if isinstance(function, staticmethod | classmethod) else None
-        plain: Any = cast(Any, function).__func__ if self._binder else function
+        given: Any = function
+        self._binder: Any = given if isinstance(given, staticmethod | classmethod) else None
+        plain: Any = function if self._binder is None else self._binder.__func__
         if not inspect.isfunction(plain):
             raise UsageError(f"@push_call({urn!r}) needs a function or a method, not {plain!r}.")
         code = plain.__code__
@@ -69,7 +70,7 @@ class PushedMethod(Method, Generic[P, R_co]):
         self.is_async = inspect.iscoroutinefunction(plain)
         self._local_names: Mapping[str, Any] | None = local_names or {}
         self._signature = inspect.signature(plain)
-        self._set_receiver(not isinstance(function, staticmethod) and _has_receiver(plain))
+        self._set_receiver(not isinstance(given, staticmethod) and _has_receiver(plain))
         functools.update_wrapper(cast(Any, self), plain)
 
     def _set_receiver(self, receiver: bool) -> None:
@@ -77,6 +78,7 @@ class PushedMethod(Method, Generic[P, R_co]):
         self._parameters = parameters.named_parameters(
             self.function, receiver=receiver, what=f"{self.qualname} ({self.place})"
         )
+        self._names = tuple(parameter.name for parameter in self._parameters)
         self.__dict__.pop("_model", None)
         try:
             self.resolve()
@@ -106,10 +108,10 @@ class PushedMethod(Method, Generic[P, R_co]):
             what=f"{self.qualname} ({self.place})",
         )
 
-    @functools.cached_property
+    @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the function's parameters, `self` or `cls` left out."""
-        return tuple(parameter.name for parameter in self._parameters)
+        return self._names
 
     @property
     def input_model(self) -> type[BaseModel]:
@@ -209,7 +211,6 @@ class PushedMethod(Method, Generic[P, R_co]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         if not self.receiver and self._binder is None and self._parameters:
-            self.__dict__.pop("parameters", None)
             self._set_receiver(True)
 
     @overload

@@ -205,7 +205,8 @@ def _step(
                 f"{_label(fn)}{signature}."
             ) from None
     limit = None if timeout is None else positive(timeout, "timeout")
-    return Step(fn, args, kwargs, retry, limit, ray, compensate, name)
+    made: Step[Any] = Step(fn, args, kwargs, retry, limit, ray, compensate, name)
+    return made
 
 
 def step_key() -> str:

@@ -227,7 +227,8 @@ def wait(method: Any, name: str | None = None) -> Any:
     Raises:
         UsageError: `method` is not a pushed or external method.
     """
-    return Wait(method if isinstance(method, Method) else method_of(method), name)
+    made: Wait[Any] = Wait(method if isinstance(method, Method) else method_of(method), name)
+    return made
 
 
 class Sleep(Durable):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from pydantic_core import TzInfo
@@ -28,7 +28,7 @@ Canonical = tuple[bytes, bool]
 
 def canonical(value: Any) -> Canonical | None:
     """The canonical bytes of `value`; None when it has none, or is equal to nothing (NaN)."""
-    kind = type(value)
+    kind = cast(Any, type(value))
     if kind is str:
         return b"s" + value.encode("utf-8", "surrogatepass"), True
     if kind is int:

@@ -52,11 +52,9 @@ def _matches(tree: ast.AST) -> Iterator[ast.Call]:
 
 def _check(call: ast.Call, method: Method, where: str) -> None:
     try:
-        known = method.parameters and method.input_model
+        _ = method.input_model, method.output_type
     except UsageError:
         return  # an annotation that is defined later: checked when the wait is bound
-    if known is None:
-        return
     name: str = call.func.attr  # type: ignore[attr-defined]
     if name == "match":
         try:

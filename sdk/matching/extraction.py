@@ -173,7 +173,7 @@ def _is_plain(hint: Any) -> bool:
     """Whether a type is a model whose fields hold what their JSON says."""
     if not (isinstance(hint, type) and issubclass(hint, BaseModel)):
         return False
-    plain: Any = next(k for k in (RenamedModel, BaseModel) if issubclass(hint, k))
+    plain: Any = RenamedModel if issubclass(hint, RenamedModel) else BaseModel
     decorators = hint.__pydantic_decorators__
     return (
         not any(hint.model_config.get(name) for name in _CHANGING)

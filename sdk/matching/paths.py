@@ -44,6 +44,11 @@ _ATOMIC = (str, int, float, bool, Decimal, UUID, date, datetime, timedelta, type
 _KNOWN_EQUALITIES = (object.__eq__, str.__eq__, int.__eq__, float.__eq__)
 
 
+_LOOSE: tuple[Any, ...] = (dict, Any)
+_TEXTS: tuple[Any, ...] = (EmailStr,)
+"""Declarations whose values are plain texts."""
+
+
 class _Opaque:
     """The type of what nothing is known about."""
 
@@ -134,18 +139,19 @@ def member(hint: Any, step: Step) -> Any:
     kind, name = step
     if kind == "item":
         return _item(hint, name)
-    if isinstance(hint, type):
-        if issubclass(hint, BaseModel):
-            return _model_member(hint, name)
-        if dataclasses.is_dataclass(hint):
-            if name in {field.name for field in dataclasses.fields(hint)}:
-                return _hints(hint).get(name, Any)
-            return OPAQUE if hasattr(hint, name) else MISSING
-        if issubclass(hint, tuple) and hasattr(hint, "_fields"):
-            return _hints(hint).get(name, OPAQUE)
-        if hint in _ATOMIC and not hasattr(hint, name):
-            return MISSING
-    return OPAQUE
+    return _attribute(cast(type[Any], hint), name) if isinstance(hint, type) else OPAQUE
+
+
+def _attribute(owner: type[Any], name: str) -> Any:
+    if issubclass(owner, BaseModel):
+        return _model_member(owner, name)
+    if dataclasses.is_dataclass(owner):
+        if name in {field.name for field in dataclasses.fields(owner)}:
+            return _hints(owner).get(name, Any)
+        return OPAQUE if hasattr(owner, name) else MISSING
+    if hasattr(owner, "_fields"):
+        return _hints(owner).get(name, OPAQUE)
+    return MISSING if owner in _ATOMIC and not hasattr(owner, name) else OPAQUE
 
 
 def _model_member(model: type[BaseModel], name: str) -> Any:
@@ -218,7 +224,7 @@ def has_known_equality(hint: Any) -> bool:
         return all(has_known_equality(arm) for arm in get_args(hint))
     if not isinstance(hint, type):
         return False
-    if hint in _ATOMIC or hint is EmailStr:  # whose values are plain texts
+    if hint in _ATOMIC or hint in _TEXTS:
         return True
     equality = cast(Any, hint).__eq__
     if issubclass(hint, Enum):
@@ -280,7 +286,7 @@ def _splits(name: str, *, whole_last: bool) -> Iterable[tuple[str, str]]:
 
 def _is_mapping(hint: Any) -> bool:
     origin = get_origin(hint)
-    if hint is dict or hint is Any or origin is dict or is_typeddict(hint):
+    if hint in _LOOSE or origin is dict or is_typeddict(hint):
         return True
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
@@ -318,6 +324,7 @@ def _known_names(method: Method, owner: Any) -> list[str]:
         return list(method.parameters)
     if isinstance(owner, type) and issubclass(owner, BaseModel):
         return list(owner.__pydantic_fields__)
+    owner = cast(Any, owner)
     return [f.name for f in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
 
 

@@ -31,8 +31,7 @@ def frozen(wait: Wait[Any]) -> bytes:
     """
     from raysume import compiler
 
-    data: bytes = compiler.dumps((wait.fields, wait.predicate))
-    return data
+    return compiler.dumps((wait.fields, wait.predicate))
 
 
 def evaluate(predicate: bytes, call: Call[Any, Any]) -> bool:
@@ -53,7 +52,8 @@ def loaded(predicate: bytes) -> Check:
     """The predicate as a function, made anew."""
     from raysume import compiler
 
-    fields, function = compiler.loads(predicate)
+    content: tuple[tuple[tuple[str, Any], ...], Any] = compiler.loads(predicate)
+    fields, function = content
     if not fields:
         return lambda call: bool(function(call))
     checks = [(reader(part), value) for part, value in fields]

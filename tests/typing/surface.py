@@ -1,0 +1,161 @@
+"""What type checkers say of a program that uses raysume. Not run: read by test_typing.py.
+
+A line ending in `#: T` must reveal the type T; one ending in `# E: what` must be an error.
+"""
+
+# ruff: noqa: ARG001, ARG002, ARG005, B018 - only read by type checkers
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import reveal_type
+
+from pydantic import BaseModel
+
+from raysume import (
+    Retry,
+    all_of,
+    any_of,
+    external_call,
+    group,
+    push_call,
+    sleep,
+    step,
+    subflow,
+    wait,
+    workflow,
+)
+
+
+class Order(BaseModel):
+    id: int
+
+
+class Payment(BaseModel):
+    amount: int
+
+
+@push_call("typing.submit")
+def submit(order: Order, user: str) -> bool:
+    return True
+
+
+@push_call("typing.later")
+async def later(number: int) -> str:
+    return str(number)
+
+
+paid = external_call("typing.paid", input=Payment, output=float)
+announced = external_call("typing.announced", input=Payment)
+
+
+class Desk:
+    @push_call("typing.decide")
+    def decide(self, ticket: int) -> str:
+        return ""
+
+    @subflow
+    async def ask(self, question: str) -> int:
+        return 1
+
+    async def use(self) -> None:
+        reveal_type(await self.ask("?"))  #: int
+        await self.ask(5)  # E: argument
+
+
+def charge(amount: int, currency: str = "EUR") -> bytes:
+    return b""
+
+
+async def fetch(url: str) -> list[int]:
+    return []
+
+
+@subflow
+async def escalate(order: Order) -> float:
+    return 1.0
+
+
+reveal_type(submit(Order(id=1), "ann"))  #: bool
+submit(1, "ann")  # E: argument
+submit(Order(id=1))  # E: argument
+reveal_type(Desk().decide(1))  #: str
+Desk().decide("x")  # E: argument
+
+
+@workflow
+async def approval() -> str:
+    call = await wait(submit).match(order__id=1).timeout(timedelta(days=3))
+    reveal_type(call.output)  #: bool
+    reveal_type(call.read(lambda order, user: order.id))  #: int
+    call.read(lambda order, user: order.nope)  # E: attribute
+    call.output = False  # E: read-only
+
+    checked = await wait(submit).match_if(lambda call: call.output and call.input.order.id == 1)
+    reveal_type(checked.output)  #: bool
+    wait(submit).match_if(lambda call: call.outputs)  # E: attribute
+
+    payment = await wait(paid, name="payment")
+    reveal_type(payment.input)  #: Payment
+    reveal_type(payment.input.amount)  #: int
+    reveal_type(payment.output)  #: float
+    payment.input.amont  # E: attribute
+    reveal_type((await wait(announced)).output)  #: None
+
+    reveal_type((await wait(Desk.decide)).output)  #: str
+    reveal_type(await sleep(timedelta(hours=1)))  #: None
+
+    reveal_type(await step(charge, 5))  #: bytes
+    reveal_type(await step(charge, 5, currency="USD"))  #: bytes
+    reveal_type(await step(fetch, "http://localhost"))  #: list[int]
+    reveal_type(await step(charge, 5, retry=Retry(max_attempts=3)))  #: bytes
+    reveal_type(await step(fetch, "u", timeout=timedelta(1), name="n"))  #: list[int]
+    step(charge, "five")  # E: argument
+    step(charge)  # E: argument
+    step(charge, 5, unit="EUR")  # E: argument
+
+    reveal_type(await escalate(Order(id=1)))  #: float
+    escalate("order")  # E: argument
+
+    reveal_type(await all_of(wait(paid), sleep(timedelta(1))))  #: tuple[Call[Payment, float], None]
+    both = await all_of(step(charge, 1), escalate(Order(id=1)), step(fetch, "u"))
+    reveal_type(both)  #: tuple[bytes, float, list[int]]
+    eight = await all_of(
+        step(charge, 1),
+        step(charge, 2),
+        step(charge, 3),
+        step(charge, 4),
+        step(charge, 5),
+        step(charge, 6),
+        step(charge, 7),
+        step(fetch, "u"),
+    )
+    reveal_type(eight[7])  #: list[int]
+    many = await all_of(*[step(charge, number) for number in range(9)])
+    reveal_type(many)  #: tuple[bytes, ...]
+
+    first = await any_of(wait(paid), sleep(timedelta(1)))
+    reveal_type(first.index)  #: int
+    reveal_type(first.result)  #: Call[Payment, float] | None
+    nested = await any_of(all_of(step(charge, 1), sleep(timedelta(1))), step(fetch, "u"))
+    reveal_type(nested.result)  #: tuple[bytes, None] | list[int]
+
+    some = await group(wait(paid), sleep(timedelta(1))).until(lambda g: g.completed >= 1)
+    reveal_type(some.completed)  #: int
+    group(wait(paid)).until(lambda g: g.complete)  # E: attribute
+
+    wait(charge)  # E: argument
+    return "done"
+
+
+@workflow(name="typing.fulfil", id=lambda order: f"fulfil-{order.id}", retry=Retry(max_attempts=2))
+async def fulfil(order: Order) -> int:
+    return order.id
+
+
+@workflow  # E: argument
+def not_async() -> None: ...
+
+
+async def runs() -> None:
+    reveal_type(await fulfil(Order(id=1)))  #: int
+    fulfil("x")  # E: argument
