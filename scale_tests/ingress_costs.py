@@ -71,6 +71,7 @@ def serve(folder: Path) -> None:
     """The ingress answers at a port of 127.0.0.1, printed in the first line, until killed."""
     import structlog
     import uvicorn
+    import uvloop
 
     from raysume.serve_apps.ingress import FixedTokens, Principal, build_app
     from raysume.storage.processes import owner_of_this_process
@@ -87,7 +88,8 @@ def serve(folder: Path) -> None:
     listener.listen(1024)
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(app, log_level="error", access_log=False)
-    asyncio.run(uvicorn.Server(config).serve([listener]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(uvicorn.Server(config).serve([listener]))
 
 
 def request(path: str, body: bytes) -> bytes:

@@ -137,6 +137,12 @@ class StoreUnavailable(Unavailable):
     code = "store-unavailable"
 
 
+class Overloaded(Unavailable):
+    """Calls come faster than they can be stored or worked off; nothing was stored."""
+
+    code = "overloaded"
+
+
 class ResultTimeout(Unavailable):
     """The instance was not finished within the time given to `result()`; it goes on."""
 

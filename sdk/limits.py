@@ -143,6 +143,9 @@ INGRESS_DRAIN_S: Final = 5.0
 CALL_LOG_READ_THREADS: Final = 4
 """Threads for listing and finding calls: one page each, none blocks the appends."""
 
+START_S_MAX: Final = 60.0
+"""Seconds that a development cluster may take until its ingress answers."""
+
 # --- clients and the outbox ------------------------------------------------------
 
 CLIENT_BATCH_CALLS: Final = 500

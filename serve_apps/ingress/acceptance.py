@@ -18,11 +18,10 @@ from typing import Literal
 
 import structlog
 
-from raysume.errors import PartitionClosed, RaysumeError, Unavailable
+from raysume.errors import Overloaded, PartitionClosed, RaysumeError, Unavailable
 from raysume.limits import ACCEPT_QUEUE_CALLS_MAX, APPEND_CALLS_MAX, STORE_RETRY_S
 from raysume.records import Segment
 from raysume.serve_apps.ingress.adoption import adopt
-from raysume.serve_apps.ingress.problems import overloaded
 from raysume.storage.ports import Accepted, Batch, CallLog, Partition
 
 Emit = Callable[[list[Segment], list[Partition]], None]
@@ -105,7 +104,7 @@ class Acceptor:
         """The batch is durable, or was found to be stored before, or in conflict.
 
         Raises:
-            Problem: 429, too much is waiting already; nothing was stored.
+            Overloaded: too much is waiting already; nothing was stored.
             Unavailable: the call log cannot be reached; the message says whether the
                 outcome is known.
         """
@@ -115,7 +114,7 @@ class Acceptor:
             if self._stopping or self.trouble is not None:
                 raise Unavailable(_NOTHING_STORED, retry_after=STORE_RETRY_S)
             if self._queued_calls > ACCEPT_QUEUE_CALLS_MAX - len(batch.calls):
-                raise overloaded("Calls come faster than they can be stored. Slow down.")
+                raise Overloaded("Calls come faster than they can be stored. Slow down.")
             self._queue.append(_Pending(batch, answer))
             self._queued_calls += len(batch.calls)
             self._changed.notify()

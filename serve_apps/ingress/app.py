@@ -63,7 +63,7 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
-    app.add_middleware(Gate, tokens=tokens)
+    app.add_middleware(Gate, tokens=tokens, direct=call_routes.DIRECT)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
+from raysume.errors import Overloaded
 from raysume.limits import (
     REQUEST_BODIES_BYTES_MAX,
     REQUEST_BODY_BYTES_MAX,
     REQUEST_DRAIN_BYTES_MAX,
 )
-from raysume.serve_apps.ingress.problems import Problem, overloaded
+from raysume.serve_apps.ingress.problems import Problem
 
 
 class Disconnected(Exception):
@@ -39,10 +40,10 @@ class BodyBudget:
         """`size` more bytes are held.
 
         Raises:
-            Problem: 429 when all requests together hold too much.
+            Overloaded: when all requests together hold too much.
         """
         if self.held + size > self._limit:
-            raise overloaded(
+            raise Overloaded(
                 "Too many request bodies are under way at once. Try again shortly, or send "
                 "smaller batches."
             )

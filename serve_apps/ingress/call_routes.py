@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from raysume.serve_apps.ingress import schemas
 from raysume.serve_apps.ingress.bodies import BodyLease
 from raysume.serve_apps.ingress.cursors import decode_cursor, encode_cursor
 from raysume.serve_apps.ingress.envelopes import Items, decode_array, decode_lines, decode_one
-from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response
+from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response, unusable
 from raysume.serve_apps.ingress.reception import Reception
 from raysume.serve_apps.ingress.requests import (
     expect_json,
@@ -73,6 +74,14 @@ async def accept_call(request: Request) -> Response:
     summary="Accept many calls, all or none",
     response_model=None,
     openapi_extra={
+        "parameters": [
+            {
+                "name": "ids",
+                "in": "query",
+                "description": "`true`: answer with the calls' ids.",
+                "schema": {"type": "boolean", "default": False},
+            }
+        ],
         "requestBody": {
             "required": True,
             "content": {
@@ -81,7 +90,7 @@ async def accept_call(request: Request) -> Response:
                 },
                 _NDJSON: {"schema": schemas.CallBody.model_json_schema()},
             },
-        }
+        },
     },
     responses=schemas.answers(
         (202, schemas.BatchAccepted, "On disk"),
@@ -89,16 +98,16 @@ async def accept_call(request: Request) -> Response:
         refusals=(400, 403, 409, 413, 415, 422, 429, 503),
     ),
 )
-async def accept_batch(
-    request: Request,
-    ids: Annotated[bool, Query(description="Answer with the calls' ids.")] = False,
-) -> Response:
+async def accept_batch(request: Request) -> Response:
     """A JSON array, or one call a line. The calls are seen in the order given.
 
     With the headers `Raysume-Publisher` and `Raysume-Sequence` (the number of the first
     call; the others follow without gaps) the request may be repeated without harm.
     """
     only_parameters(request, "ids")
+    ids = request.query_params.get("ids", "false").lower()
+    if ids not in ("true", "false", "1", "0"):
+        raise unusable("ids", "must be true or false")
     ingress, publisher = ingress_of(request), publisher_of(request)
     with ingress.bodies.lease() as lease:
         reception = Reception(ingress.methods, principal_of(request))
@@ -116,7 +125,7 @@ async def accept_batch(
             batch = Batch(calls=calls, publisher=publisher)
             accepted = await ingress.accept(batch, reception.methods)
     _refuse_conflicts(calls, accepted)
-    return _batch_answer(calls, accepted, ids=ids)
+    return _batch_answer(calls, accepted, ids=ids in ("true", "1"))
 
 
 async def _take(reception: Reception, items: Items) -> None:
@@ -162,7 +171,7 @@ def _check_count(count: int) -> None:
         )
 
 
-def _refuse_conflicts(calls: list[NewCall] | Any, accepted: Accepted) -> None:
+def _refuse_conflicts(calls: Sequence[NewCall], accepted: Accepted) -> None:
     at = [index for index, outcome in enumerate(accepted.outcomes) if outcome == "conflict"]
     if at:
         message = "this id was used before for a call with another body"
@@ -187,6 +196,10 @@ def _batch_answer(calls: list[NewCall], accepted: Accepted, *, ids: bool) -> Res
     if calls and duplicates == len(calls):
         return json_response({**answer, "duplicate": True})
     return json_response(answer, status=202)
+
+
+DIRECT = {("POST", "/v1/calls"): accept_call, ("POST", "/v1/calls:batch"): accept_batch}
+"""The handlers on the hot path, for `Gate`."""
 
 
 @router.get(

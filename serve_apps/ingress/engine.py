@@ -6,6 +6,7 @@ tests know only this.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 import msgspec
@@ -60,11 +61,11 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
 class Engine(Protocol):
     """The cluster behind the ingress. Every method may raise `Unavailable`; the caller retries."""
 
-    async def catalogue(self, known: int) -> Catalogue:
+    def catalogue(self, known: int) -> Awaitable[Catalogue]:
         """The catalogue, as soon as its version differs from `known`, or after about 30 s."""
         ...
 
-    async def deliver(self, pool: str, delivery: bytes) -> int:
+    def deliver(self, pool: str, delivery: bytes) -> Awaitable[int]:
         """The pool has the delivery (msgpack of `Delivery`) in memory.
 
         Returns:
@@ -72,26 +73,26 @@ class Engine(Protocol):
         """
         ...
 
-    async def start(self, pool: str, request: bytes) -> bytes:
+    def start(self, pool: str, request: bytes) -> Awaitable[bytes]:
         """The instance exists durably; msgpack of `StartRequest` in, of `StartAnswer` out."""
         ...
 
-    async def describe(self, pool: str, id: str) -> dict[str, Any] | None:
+    def describe(self, pool: str, id: str) -> Awaitable[dict[str, Any] | None]:
         """The pool's instance with this id, or None.
 
         Keys: id, workflow, version, status, started_at (ISO), updated_at, error, waits, tags.
         """
         ...
 
-    async def state(self, pool: str, id: str) -> dict[str, Any] | None:
+    def state(self, pool: str, id: str) -> Awaitable[dict[str, Any] | None]:
         """{"frames": [{definition, file, line, wait, locals}]} of the instance, or None."""
         ...
 
-    async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
+    def result(self, pool: str, id: str, wait_s: float) -> Awaitable[dict[str, Any] | None]:
         """{"status", "result": JSON bytes or None, "error"} once it ended or `wait_s` passed."""
         ...
 
-    async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    def instances(self, pool: str, query: dict[str, Any]) -> Awaitable[list[dict[str, Any]]]:
         """A page of the pool's instances as `describe` gives them, newest first.
 
         `query` has the keys workflow, status, since, until (ISO, all or None), after

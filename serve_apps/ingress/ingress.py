@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from raysume.errors import Unavailable
+from raysume.errors import Overloaded, Unavailable
 from raysume.limits import (
     CALL_LOG_READ_THREADS,
     INGRESS_DRAIN_S,
@@ -23,7 +23,6 @@ from raysume.serve_apps.ingress.acceptance import Acceptor
 from raysume.serve_apps.ingress.bodies import BodyBudget
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.engine import Catalogue, Engine, WorkflowEntry
-from raysume.serve_apps.ingress.problems import overloaded
 from raysume.serve_apps.ingress.progress import Progress
 from raysume.serve_apps.ingress.tokens import TokenBook
 from raysume.serve_apps.ingress.validation import Checker, MethodChecks, compile_schema
@@ -157,13 +156,13 @@ class Ingress:
             methods: those of the batch's calls.
 
         Raises:
-            Problem: 429 when a pool that awaits one of the methods is too far behind, or
-                too much is waiting to be stored.
+            Overloaded: a pool that awaits one of the methods is too far behind, or too
+                much is waiting to be stored.
             Unavailable: the call log cannot be written.
         """
         behind = self._dispatcher.lagging(methods)
         if behind:
-            raise overloaded(
+            raise Overloaded(
                 f"{', '.join(behind[:5])} cannot keep up with the calls it awaits. Nothing was "
                 "stored; slow down and try again."
             )

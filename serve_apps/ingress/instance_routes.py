@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -79,7 +79,7 @@ def _start_body(body: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
             '{"input": {arguments by name}, "id"?: string}.',
             errors=errors,
         )
-    return dict[str, Any](given), id
+    return cast(dict[str, Any], given), id
 
 
 @router.get(

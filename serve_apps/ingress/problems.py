@@ -13,6 +13,7 @@ from raysume.errors import (
     DuplicateCall,
     InvalidCall,
     NotFound,
+    Overloaded,
     RaysumeError,
     Unauthorized,
     Unavailable,
@@ -135,14 +136,12 @@ def unavailable(detail: str, *, retry_after: float | None = None) -> Problem:
     return Problem(503, "unavailable", detail, headers=_retry_after(retry_after))
 
 
-def overloaded(detail: str, *, retry_after: float | None = None) -> Problem:
-    """Too much at once: 429 with Retry-After."""
-    return Problem(429, "overloaded", detail, headers=_retry_after(retry_after))
-
-
 def problem_of(error: RaysumeError) -> Problem | None:
     """The problem that tells a client about an error of the engine; None when it is our bug."""
     match error:
+        case Overloaded():
+            headers = _retry_after(error.retry_after)
+            return Problem(429, "overloaded", error.message, headers=headers)
         case Unavailable():
             return unavailable(error.message, retry_after=error.retry_after)
         case DuplicateCall():

@@ -17,6 +17,7 @@ from ingress_fakes import TOKENS, FakeEngine, as_json, call, catalogue, method
 from raysume.limits import (
     BATCH_CALLS_MAX,
     CALL_BODY_BYTES_MAX,
+    REQUEST_BODIES_BYTES_MAX,
     REQUEST_BODY_BYTES_MAX,
 )
 from raysume.serve_apps.ingress import build_app
@@ -466,3 +467,14 @@ async def test_a_deployed_method_can_be_pushed_and_one_that_went_cannot() -> Non
         assert (await one.post("/v1/calls", call())).status_code == 422
         body = call(method="new")
         assert (await one.post("/v1/calls", body)).status_code == 202
+
+
+async def test_all_bodies_together_are_bounded_and_given_back() -> None:
+    async with served() as one:
+        one.ingress.bodies.held = REQUEST_BODIES_BYTES_MAX - 10
+        answer = await one.post("/v1/calls", call())
+        one.refused(answer, 429, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+        one.ingress.bodies.held -= 1_000
+        assert (await one.post("/v1/calls", call())).status_code == 202
+        assert one.ingress.bodies.held == REQUEST_BODIES_BYTES_MAX - 1_010

@@ -235,6 +235,12 @@ async def test_parameters_that_cannot_be_used_are_refused(path: str) -> None:
         problem(await client.get(path), 422, "bad-parameter")
 
 
+async def test_ids_are_asked_for_with_true_or_false() -> None:
+    async with served() as (client, _):
+        answer = await client.post("/v1/calls:batch?ids=perhaps", content=as_json([call()]))
+        problem(answer, 422, "bad-parameter")
+
+
 async def test_workflows_and_versions_are_listed() -> None:
     async with served() as (client, _):
         workflows = (await client.get("/v1/workflows")).json()["items"]
