@@ -244,6 +244,16 @@ def _unusable(path: Path, error: sqlite3.Error) -> ConfigurationError:
 
 
 def count_pending(path: Path) -> int:
-    """Calls waiting in an outbox file, whoever holds it; for reports."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return int(connection.execute("select count(*) from pending").fetchone()[0])
+    """Calls that wait in an outbox file, whoever holds it.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            (version,) = connection.execute("pragma user_version").fetchone()
+            if version == 0:
+                return 0  # its process ended before it wrote anything
+            return int(connection.execute("select count(*) from pending").fetchone()[0])
+    except sqlite3.Error as error:
+        raise _unusable(path, error) from error

@@ -14,7 +14,7 @@ from raysume.errors import ConfigurationError, RaysumeError
 from raysume.limits import CLIENT_BATCH_CALLS, CLIENT_TIMEOUT_S, OUTBOX_ORPHANS_S, OUTBOX_PACE_S
 from raysume.publishing.claims import Claim, claim_for, claim_orphans
 from raysume.publishing.deliveries import Delivery, Empty, Held, Sent, Step
-from raysume.publishing.outbox import Outbox
+from raysume.publishing.outbox import Outbox, count_pending
 from raysume.records import OutgoingCall
 
 if TYPE_CHECKING:
@@ -176,13 +176,11 @@ class Sender:
         held = {self._claim.path, *(claim.path for claim, _ in self._orphans)}
         for claim in claim_orphans(self._folder, self._service, held):
             try:
-                outbox = Outbox(claim.path)
+                outbox = Outbox(claim.path) if count_pending(claim.path) else None
             except ConfigurationError as error:
-                claim.release()
                 _log.error("an outbox left by another process was not taken over: %s", error)
-                continue
-            if not outbox.pending:
-                outbox.close()
+                outbox = None
+            if outbox is None:
                 claim.release()
                 continue
             _log.info("%d calls left in %s are sent now", outbox.pending, claim.path)

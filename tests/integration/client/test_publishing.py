@@ -220,6 +220,23 @@ def test_a_publisher_killed_while_it_sends_doubles_nothing(engine: Any, home: Pa
     assert len(published) <= len(old) <= len(published) + 1
 
 
+def test_the_outboxes_of_several_dead_processes_are_all_sent(served: Any, home: Path) -> None:
+    served.stop()
+    url = served.engine.url
+    with child(url, home, 0, 20, "hang") as one, child(url, home, 1_000, 1_020, "hang") as two:
+        for each in (one, two):
+            assert each.stdout is not None
+            assert [each.stdout.readline() for _ in range(20)]
+        for each in (one, two):
+            each.send_signal(signal.SIGKILL)
+    served.start()
+    with child(url, home, 100_000, 100_001, "hang") as successor:
+        served.engine.wait_for(41)
+        successor.communicate("")
+    arrived = [each["n"] for each in served.engine.inputs()]
+    assert sorted(arrived) == [*range(20), *range(1_000, 1_020), 100_000]
+
+
 def test_an_exiting_publisher_sends_what_is_left(engine: Any, home: Path) -> None:
     with child(engine.url, home, 0, 20, "exit") as publisher:
         assert publisher.wait(30) == 0
