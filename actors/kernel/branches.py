@@ -14,8 +14,9 @@ from typing import Any, Literal
 from raysume.compiler import Frozen, freeze, thaw
 from raysume.durable import Durable
 from raysume.errors import InvariantViolated
+from raysume.groups import Group
 from raysume.steps import Step
-from raysume.waits import Group, Sleep, Wait
+from raysume.waits import Sleep, Wait
 
 
 @dataclass(slots=True, frozen=True)

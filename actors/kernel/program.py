@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
-
 from typing import Any, assert_never
 
 from raysume.actors.kernel.branches import (
@@ -27,9 +26,10 @@ from raysume.call import Call
 from raysume.compiler import SubflowCall, loads
 from raysume.durable import Durable
 from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError, WaitTimeout
+from raysume.groups import First, Group, GroupResult, name_of
 from raysume.matching import bind
 from raysume.steps import Retry, Step
-from raysume.waits import First, Group, GroupResult, Sleep, Wait
+from raysume.waits import Sleep, Wait
 
 Passing = Generator[Any, Any, None]
 """A part of a turn: yields what the event loop must wait for."""
@@ -80,7 +80,7 @@ def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
                 yield from _settle_above(turn, path[:-1])
         case StepLeaf():
             turn.timers_stopped.append(leaf.id)
-            turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.name, leaf.attempt, None)
+            turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.label, leaf.attempt, None)
         case None:
             raise InvariantViolated(f"timer {timer_id} belongs to a branch that is not suspended")
         case _:
@@ -102,15 +102,16 @@ def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
     error = loads(done.payload)
     retry: Retry | None = leaf.value.retry
     if retry is not None and done.retriable and done.attempt < retry.max_attempts:
-        delay = retry.delay_after(done.attempt, random.random())
         leaf.attempt += 1
-        due_us = turn.set_timer(leaf.id, delay)
-        turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.name, leaf.attempt, due_us)
+        due_us = None
+        if not turn.hurries:
+            due_us = turn.set_timer(leaf.id, retry.delay_after(done.attempt, random.random()))
+        turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.label, leaf.attempt, due_us)
         return
     failure = StepFailed(
-        f"step {leaf.value.name!r} failed at attempt {done.attempt}: {type(error).__name__}: "
+        f"step {leaf.value.label!r} failed at attempt {done.attempt}: {type(error).__name__}: "
         f"{error}. Catch StepFailed to handle it, or give the step a Retry.",
-        step=leaf.value.name,
+        step=leaf.value.label,
         attempts=done.attempt,
     )
     failure.__cause__ = error
@@ -235,8 +236,8 @@ def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:
             turn.set_timer(branch.leaf.id, due)
         case Step():
             branch.leaf = StepLeaf(turn.next_id(), value)
-            turn.open(branch.leaf, "step", name=value.name)
-            turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.name, 1, None)
+            turn.open(branch.leaf, "step", name=value.label)
+            turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.label, 1, None)
         case Group():
             yield from _open_group(turn, branch, value)
         case SubflowCall():
@@ -265,7 +266,7 @@ def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passin
 
 def _resolve(turn: InstanceTurn, path: list[Branch], outcome: Outcome) -> Passing:
     yield from _go_on(turn, path[-1], outcome)
-    yield from _settle_above(turn, path[:-1], path[-1])
+    yield from _settle_above(turn, path[:-1])
 
 
 def _go_on(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
@@ -277,9 +278,7 @@ def _go_on(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
         branch.outcome = outcome
 
 
-def _settle_above(
-    turn: InstanceTurn, ancestors: list[Branch], child: Branch | None = None
-) -> Passing:
+def _settle_above(turn: InstanceTurn, ancestors: list[Branch]) -> Passing:
     """Every group above a branch that ended has taken note of it, as far as it matters."""
     for branch in reversed(ancestors):
         leaf = branch.leaf
@@ -328,7 +327,8 @@ def _decide(leaf: GroupLeaf) -> Outcome | None:
             return outcome
         if group.kind == "any" and outcome is not None:
             return Outcome(
-                "result", First(index=index, name=group.name_of(index), result=outcome.value)
+                "result",
+                First(index=index, name=name_of(group.members[index]), result=outcome.value),
             )
         if group.kind == "until":
             result = _result_of(leaf, upto=leaf.seen)
@@ -346,14 +346,10 @@ def _value_of(branch: Branch) -> Any:
 
 
 def _result_of(leaf: GroupLeaf, *, upto: int) -> GroupResult:
-    results: dict[str | int, Any] = {}
-    for index in leaf.finished[:upto]:
-        results[leaf.value.name_of(index) or index] = _value_of(leaf.branches[index])
-    pending = tuple(
-        leaf.value.name_of(index) or index
-        for index in range(len(leaf.branches))
-        if index not in leaf.finished[:upto]
+    names = leaf.value.names()
+    ended = leaf.finished[:upto]
+    return GroupResult(
+        completed=upto,
+        results={names[index]: _value_of(leaf.branches[index]) for index in ended},
+        pending=tuple(name for index, name in enumerate(names) if index not in ended),
     )
-    return GroupResult(completed=upto, results=results, pending=pending)
-
-

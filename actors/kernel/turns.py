@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from raysume import limits
 from raysume.actors.kernel.branches import Leaf, StepLeaf, WaitLeaf
-from raysume.actors.kernel.records import LeafEnded, LeafOpened, StepRecord, TimerRecord
+from raysume.actors.kernel.moments import duration_us, microseconds
+from raysume.actors.kernel.records import (
+    LeafEnded,
+    LeafOpened,
+    StepRecord,
+    TimerRecord,
+    WaitRecord,
+)
 from raysume.errors import RaysumeError
-from raysume.instances import InstanceHandle
+from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
 
@@ -39,11 +47,13 @@ class OpenedWait:
 class InstanceTurn:
     """The running turn of one instance (the kernel's `raysume.durable.Turn`)."""
 
-    instance: InstanceHandle
+    instance: RunningInstance
     number: int
     now_us: int
     is_first: bool = False
     """Whether the turn is at the workflow's standing first wait."""
+    hurries: bool = False
+    """Whether a failed step's next attempt starts at once."""
     task: asyncio.Task[Any] | None = None
     count: int = 0
     opened: list[LeafOpened] = field(default_factory=list)
@@ -82,23 +92,32 @@ class InstanceTurn:
 
     def set_timer(self, leaf_id: str, due: datetime | timedelta) -> int:
         """A timer of the leaf is due at a moment, or after a duration; returns when (microseconds)."""
-        if isinstance(due, timedelta):
-            due_us = self.now_us + due // timedelta(microseconds=1)
-        else:
-            due_us = (due - EPOCH) // timedelta(microseconds=1)
+        due_us = self.now_us + duration_us(due) if isinstance(due, timedelta) else microseconds(due)
         self.timers.append(TimerRecord(leaf_id, due_us))
         return due_us
 
+    def wait_record(self, opened: OpenedWait, name: str | None = None) -> WaitRecord:
+        """The wait as it is saved and put into the index.
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""Where microseconds are counted from."""
-
-
-def moment(us: int) -> datetime:
-    """The aware UTC datetime of a count of microseconds since the epoch."""
-    return EPOCH + timedelta(microseconds=us)
-
-
-def microseconds(at: datetime) -> int:
-    """Microseconds since the epoch of an aware datetime."""
-    return (at - EPOCH) // timedelta(microseconds=1)
+        Args:
+            opened: the wait and its binding.
+            name: an id to use instead of the leaf's own.
+        """
+        wait, binding = opened.leaf.value, opened.binding
+        window_us = duration_us(limits.MAILBOX_WINDOW)
+        if wait.mailbox == "from_now":
+            since_us, looks_back = self.now_us, False
+        elif isinstance(wait.mailbox, datetime):
+            since_us, looks_back = microseconds(wait.mailbox), True
+        else:
+            since_us, looks_back = self.now_us - window_us, True
+        return WaitRecord(
+            id=name or opened.leaf.id,
+            method=binding.method,
+            shape=binding.shape,
+            keys=binding.keys,
+            predicate=binding.predicate,
+            name=wait.name,
+            looks_back=looks_back,
+            since_us=since_us,
+        )

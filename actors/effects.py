@@ -1,0 +1,235 @@
+"""Releases what a commit asked for: steps, turns on the event loop, reads of the log, calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import structlog
+
+from raysume import limits
+from raysume.actors.kernel import driving
+from raysume.actors.kernel.commits import (
+    CallsSent,
+    Commit,
+    Delivered,
+    Event,
+    LookBackOrder,
+    LookedBack,
+    RangeOrder,
+    StepEnded,
+    StepOrder,
+    TurnEnded,
+    TurnTask,
+)
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
+from raysume.actors.kernel.kernel import Kernel
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import Outgoing
+from raysume.actors.stepping import attempt_step
+from raysume.errors import Unavailable
+from raysume.records import OutgoingCall, Segment
+from raysume.storage.ports import CallLog
+
+Publish = Callable[[str, int, list[OutgoingCall]], Awaitable[None]]
+"""(publisher, sequence number of the first, calls): returns once they are accepted."""
+
+_log = structlog.get_logger("raysume.pool")
+
+
+class Effects:
+    """Runs the effects of a pool's commits and reports their ends as events."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        call_log: CallLog,
+        *,
+        methods: Callable[[], frozenset[str]],
+        publish: Publish,
+        report: Callable[[Event], None],
+    ) -> None:
+        """
+        Args:
+            kernel: whose steps are looked up.
+            call_log: read in threads.
+            methods: the URNs whose calls the pool wants.
+            publish: how outgoing calls are accepted.
+            report: takes events, in the event loop's thread.
+        """
+        self._kernel = kernel
+        self._call_log = call_log
+        self._methods = methods
+        self._publish = publish
+        self._report = report
+        self._steps = ThreadPoolExecutor(limits.STEP_THREADS, "raysume-step")
+        self._reads = ThreadPoolExecutor(1, "raysume-read")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._outgoing: dict[int, list[Outgoing]] = {}
+        self._sending: set[int] = set()
+
+    def read_now(self, commit: Commit) -> None:
+        """Reads of the log that the commit asked for are under way: they wait for nothing."""
+        for order in commit.ranges:
+            self._spawn(self._read_range(order))
+        for look in commit.look_backs:
+            self._spawn(self._look_back(look))
+
+    def release(self, commit: Commit) -> None:
+        """The commit is durable: what it asked for is under way."""
+        for instance, step in commit.steps_cancelled:
+            running = self._running.get((instance, step))
+            if running is not None:
+                running.cancel()
+        for order in commit.steps:
+            key = (order.instance, order.step)
+            self._running[key] = self._spawn(self._run_step(order))
+        for task in commit.tasks:
+            self._spawn(self._run_turn(task))
+        for shard, outgoing in commit.outgoing:
+            self._outgoing.setdefault(shard, []).append(outgoing)
+        for shard in list(self._outgoing):
+            if shard not in self._sending:
+                self._sending.add(shard)
+                self._spawn(self._send(shard))
+
+    async def stop(self) -> None:
+        """Nothing is under way any more; what had not ended starts again after a recovery."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._steps.shutdown(wait=False, cancel_futures=True)
+        self._reads.shutdown(wait=False, cancel_futures=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("effect_failed", error=repr(task.exception()), exc_info=task.exception())
+
+    async def read(self, ask: Callable[[CallLog], Any]) -> Any:
+        """What `ask` finds in the call log, read in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._reads, ask, self._call_log)
+
+    # --- steps and turns -----------------------------------------------------------
+
+    async def _run_step(self, order: StepOrder) -> None:
+        key = (order.instance, order.step)
+        try:
+            step = self._kernel.step_of(order.instance, order.step)
+            if step is None:
+                return
+            done = await attempt_step(
+                step,
+                step.function,
+                key=f"{self._kernel.workflow.name}/{order.instance}/{order.step}",
+                step_id=order.step,
+                attempt=order.attempt,
+                executor=self._steps,
+            )
+        finally:
+            if self._running.get(key) is asyncio.current_task():
+                del self._running[key]
+        self._report(StepEnded(instance=order.instance, done=done))
+
+    async def _run_turn(self, task: TurnTask) -> None:
+        error: BaseException | None = None
+        try:
+            await driving.run_as_task(task.turn, task.steps, task.pending)
+        except Exception as raised:
+            error = raised
+        self._report(TurnEnded(task=task, error=error))
+
+    # --- the call log ----------------------------------------------------------------
+
+    async def _read_range(self, order: RangeOrder) -> None:
+        """The range is delivered from the log, unless the ingress was faster."""
+        await asyncio.sleep(limits.REORDER_GRACE_S)
+        start = self._kernel.watermarks.get(order.partition, 0)
+        end = order.end
+        while start < end:
+            upto = min(end, start + limits.DELIVERY_CALLS_MAX)
+            segments = await self.read(_Range(order.partition, start, upto))
+            calls = list(self._wanted(segments))
+            delivery = Delivery(order.partition, start, upto, limits.CATALOGUE_OF_LOG, calls)
+            self._report(Delivered(delivery=delivery))
+            start = upto
+
+    def _wanted(self, segments: Iterable[Segment]) -> Iterable[DeliveredCall]:
+        methods = self._methods()
+        for segment in segments:
+            for index, call in enumerate(segment.calls):
+                if call.method in methods:
+                    yield DeliveredCall(segment.first + index, segment.pos, call)
+
+    async def _look_back(self, order: LookBackOrder) -> None:
+        segments: list[Segment] = await self.read(_Search(order))
+        calls = [
+            item
+            for segment in segments
+            for index, call in enumerate(segment.calls)
+            if call.method == order.method
+            for item in [DeliveredCall(segment.first + index, segment.pos, call)]
+            if order.after < (item.pos, item.offset) <= order.upto
+        ]
+        self._report(LookedBack(instance=order.instance, wait=order.wait, calls=calls))
+
+    # --- outgoing calls ----------------------------------------------------------------
+
+    async def _send(self, shard: int) -> None:
+        workflow, version = self._kernel.workflow.name, self._kernel.version
+        publisher = f"{workflow}@{version}/{shard}"
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        try:
+            while waiting := self._outgoing.get(shard):
+                batch = waiting[: limits.CLIENT_BATCH_CALLS]
+                calls = [msgspec.msgpack.decode(one.call, type=OutgoingCall) for one in batch]
+                try:
+                    await self._publish(publisher, batch[0].sequence, calls)
+                except Unavailable as error:
+                    _log.warning("calls_not_sent", publisher=publisher, error=str(error))
+                    await asyncio.sleep(backoff_s)
+                    backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
+                    continue
+                backoff_s = limits.RETRY_BACKOFF_S_MIN
+                del waiting[: len(batch)]
+                self._report(CallsSent(shard=shard, upto=batch[-1].sequence + 1))
+            self._outgoing.pop(shard, None)
+        finally:
+            self._sending.discard(shard)
+
+
+class _Range:
+    """Reads the segments of a range."""
+
+    def __init__(self, partition: int, start: int, end: int) -> None:
+        self._partition, self._start, self._end = partition, start, end
+
+    def __call__(self, log: CallLog) -> list[Segment]:
+        return list(log.read(self._partition, start=self._start, end=self._end))
+
+
+class _Search:
+    """Reads the segments that a look-back needs."""
+
+    def __init__(self, order: LookBackOrder) -> None:
+        self._order = order
+
+    def __call__(self, log: CallLog) -> list[Segment]:
+        order = self._order
+        since = moment(order.since_us)
+        found: list[Segment] = []
+        for segment in log.search(order.method, after_pos=order.after[0] - 1, since=since):
+            if segment.pos > order.upto[0]:
+                break
+            found.append(segment)
+        return found

@@ -1,0 +1,211 @@
+"""Between a kernel and its store: journal rows out, checkpoints now and then, recovery in.
+
+A checkpoint holds records that are committed, never what is applied but not committed:
+it is made of the latest committed record of every instance that changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from raysume.actors.kernel.commits import Commit
+from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
+from raysume.actors.kernel.kernel import Kernel
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
+from raysume.actors.kernel.shards import Shard
+from raysume.actors.kernel.status import Status
+from raysume.storage.ports import (
+    Checkpoint,
+    InstanceRow,
+    JournalRow,
+    OwnedShard,
+    Store,
+    StoreCommit,
+)
+
+
+class ShardLog:
+    """What one shard has durably, and what its next checkpoint must write."""
+
+    def __init__(self, owned: OwnedShard, sealer: Sealer) -> None:
+        self.owned = owned
+        self.codec = Codec(
+            sealer,
+            workflow=owned.ref.workflow,
+            version=owned.ref.version,
+            shard=owned.ref.number,
+        )
+        self.rows = RowsDigest(self.codec)
+        self.seq = 0
+        """The last journal row written or being written."""
+        self.committed_seq = 0
+        self.header: ShardHeader | None = None
+        """As of `committed_seq`."""
+        self.dirty: dict[int, InstanceRecord] = {}
+        """By number: the committed records that no checkpoint holds yet."""
+        self.unsent: dict[int, Outgoing] = {}
+
+    def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
+        """The journal row `seq` is durable."""
+        self.committed_seq = seq
+        self.header = header
+        for record in records:
+            self.dirty[record.number] = record
+        for sequence in [number for number in self.unsent if number < header.sent]:
+            del self.unsent[sequence]
+
+
+class PoolJournal:
+    """The journal and the checkpoints of all shards of one kernel."""
+
+    def __init__(self, store: Store, owned: Iterable[OwnedShard], sealer: Sealer) -> None:
+        self._store = store
+        self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
+        self._ended: list[str] = []
+        self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
+
+    # --- recovery ----------------------------------------------------------------
+
+    def recover(self, kernel: Kernel) -> int:
+        """The kernel holds everything that was durable; call `kernel.resume` next.
+
+        Returns:
+            How many instances there are.
+
+        Raises:
+            SealBroken: the database was changed by somebody without the key.
+        """
+        return sum(self._recover_shard(kernel, log) for log in self._shards.values())
+
+    def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
+        key = log.owned.key
+        records: dict[int, InstanceRecord] = {}
+        where = f"shard {log.owned.ref.number} of {log.owned.ref.workflow}"
+        saved = self._store.checkpoint_of(key)
+        for row in self._store.instances_of(key):
+            record = log.codec.read_instance_row(row.number, row.body)
+            log.rows.put(record)
+            records[row.number] = record
+        if saved is not None:
+            log.seq, body = saved
+            checkpoint = log.codec.read_checkpoint_header(log.seq, body)
+            log.rows.check(checkpoint, where=where)
+            log.header = checkpoint.header
+            log.unsent = {outgoing.sequence: outgoing for outgoing in checkpoint.unsent}
+        log.committed_seq = log.seq
+        for journal in self._store.journal_of(key, after=log.seq):
+            read = log.codec.read_journal_row(journal.seq, journal.body)
+            for turn in read.turns:
+                records[turn.instance.number] = turn.instance
+                log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
+            log.seq = journal.seq
+            log.committed(journal.seq, read.header, (turn.instance for turn in read.turns))
+        shard = Shard(log.owned.ref.number, log.header)
+        shard.unsent = dict(sorted(log.unsent.items()))
+        kernel.adopt(shard, log.header)
+        for record in records.values():
+            kernel.restore(record, shard=shard.number)
+        return len(records)
+
+    # --- commits -----------------------------------------------------------------
+
+    def prepare(self, commit: Commit, *, checkpoint: bool = False) -> StoreCommit:
+        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too."""
+        checkpoints = self._checkpoints() if checkpoint else []
+        rows: list[JournalRow] = []
+        for number, turns in commit.turns.items():
+            log = self._shards[number]
+            log.seq += 1
+            body = log.codec.journal_row(log.seq, commit.headers[number], turns)
+            rows.append(JournalRow(shard=log.owned.key, seq=log.seq, body=body))
+        touched = {row.shard for row in rows} | {one.shard for one in checkpoints}
+        return StoreCommit(
+            epochs={key: epoch for key, epoch in self._epochs.items() if key in touched},
+            journal=rows,
+            checkpoints=checkpoints,
+        )
+
+    def committed(self, commit: Commit) -> None:
+        """`commit` is durable: its records are part of the next checkpoint."""
+        for number, turns in commit.turns.items():
+            log = self._shards[number]
+            for turn in turns:
+                log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
+            log.committed(log.seq, commit.headers[number], (turn.instance for turn in turns))
+
+    @property
+    def dirty(self) -> int:
+        """How many instances changed since they were last checkpointed."""
+        return sum(len(log.dirty) for log in self._shards.values())
+
+    def uncheckpointed(self) -> list[InstanceRecord]:
+        """The committed records that only the journal holds."""
+        return [record for log in self._shards.values() for record in log.dirty.values()]
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        made: list[Checkpoint] = []
+        for log in self._shards.values():
+            if not log.dirty or log.header is None:
+                continue
+            records = sorted(log.dirty.values(), key=lambda record: record.number)
+            for record in records:
+                log.rows.put(record)
+            header = log.codec.checkpoint_header(
+                log.committed_seq,
+                log.header,
+                list(log.unsent.values()),
+                log.rows.total,
+                len(log.rows),
+            )
+            made.append(
+                Checkpoint(
+                    shard=log.owned.key,
+                    seq=log.committed_seq,
+                    header=header,
+                    rows=[self._row(log, record) for record in records],
+                )
+            )
+            self._ended.extend(record.id for record in records if record.status in _ENDED)
+            log.dirty = {}
+        return made
+
+    def take_checkpointed_ends(self) -> list[str]:
+        """The finished instances that checkpoints have written since this was last asked."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _row(self, log: ShardLog, record: InstanceRecord) -> InstanceRow:
+        return InstanceRow(
+            shard=log.owned.key,
+            number=record.number,
+            id=record.id,
+            workflow=log.owned.ref.workflow,
+            version=log.owned.ref.version,
+            status=record.status,
+            started_at=moment(record.started_us),
+            updated_at=moment(record.updated_us),
+            body=log.codec.instance_row(record),
+        )
+
+    def read_row(self, row: InstanceRow) -> InstanceRecord:
+        """The instance of a row that `Store.find_instance` or a listing gave.
+
+        Raises:
+            SealBroken: it is not what this deployment wrote.
+        """
+        log = next(log for log in self._shards.values() if log.owned.key == row.shard)
+        return log.codec.read_instance_row(row.number, row.body)
+
+
+_ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value})
+
+
+def finished_ids(commit: Commit) -> list[str]:
+    """The instances of a commit that will never take a turn again."""
+    return [
+        turn.instance.id
+        for turns in commit.turns.values()
+        for turn in turns
+        if turn.instance.status in _ENDED
+    ]

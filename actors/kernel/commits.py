@@ -1,0 +1,184 @@
+"""What goes into the kernel and what comes out: events, and commits with their effects.
+
+A commit is what to make durable. Its effects (steps, tasks, outgoing calls, answers) are
+released only after the transaction that holds its turns has committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
+from raysume.actors.kernel.records import Outgoing, Place, ShardHeader, StepDone, TurnRecord
+from raysume.actors.kernel.turns import InstanceTurn
+
+# --- events ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """A range of a partition has come, from an ingress or read from the log."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimersDue:
+    """Timers due at or before `upto_us` may ring: every call accepted before them was delivered."""
+
+    upto_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnded:
+    """An attempt of a step ended."""
+
+    instance: str
+    done: StepDone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An explicit start was asked; its answer is in the commit, under `token`."""
+
+    request: StartRequest
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded:
+    """A turn that ran on the event loop is over."""
+
+    task: TurnTask
+    error: BaseException | None = None
+    """What came out of the turn itself (not of the workflow): an undone callback, or a bug."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedBack:
+    """The log was read for a wait: the calls of its method in the range asked, oldest first."""
+
+    instance: str
+    wait: str
+    calls: list[DeliveredCall]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsSent:
+    """Outgoing calls of a shard below `upto` were accepted by the log."""
+
+    shard: int
+    upto: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAsked:
+    """An instance is to be cancelled."""
+
+    instance: str
+    reason: str = ""
+
+
+Event = (
+    Delivered | TimersDue | StepEnded | Started | TurnEnded | LookedBack | CallsSent | CancelAsked
+)
+
+# --- effects ---------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class TurnTask:
+    """A turn that awaits ordinary things: to be run as a task, then reported with `TurnEnded`."""
+
+    instance: str
+    turn: InstanceTurn
+    steps: Generator[Any, Any, None]
+    """The turn itself; it yields what the event loop must wait for."""
+    pending: Any = None
+    """What it already yielded before it was known to need a task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOrder:
+    """An attempt of a step is to be run (see `Kernel.step_of`)."""
+
+    instance: str
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeOrder:
+    """Calls of a partition with start <= offset < end are to be read from the log and delivered."""
+
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookBackOrder:
+    """The log is to be searched for calls of a method behind `after`, up to what was applied."""
+
+    instance: str
+    wait: str
+    method: str
+    after: Place
+    since_us: int
+    upto: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """Something to log about an instance."""
+
+    instance: str
+    level: str
+    event: str
+    facts: dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Commit:
+    """The result of applying a batch of events."""
+
+    turns: dict[int, list[TurnRecord]] = field(default_factory=dict)
+    """By shard number; to be written as one journal row for each shard."""
+    headers: dict[int, ShardHeader] = field(default_factory=dict)
+    """The header of every shard in `turns`, as of this commit."""
+    applied_calls: int = 0
+    steps: list[StepOrder] = field(default_factory=list)
+    steps_cancelled: list[tuple[str, str]] = field(default_factory=list)
+    tasks: list[TurnTask] = field(default_factory=list)
+    outgoing: list[tuple[int, Outgoing]] = field(default_factory=list)
+    """(shard number, call) in the order published."""
+    ranges: list[RangeOrder] = field(default_factory=list)
+    look_backs: list[LookBackOrder] = field(default_factory=list)
+    answers: list[tuple[int, StartAnswer | Exception]] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    """Instances that completed, failed or were cancelled."""
+    results: list[tuple[str, Any]] = field(default_factory=list)
+    """(instance, returned value) of the instances that completed, for whoever runs in this process."""
+    logs: list[LogLine] = field(default_factory=list)
+
+    def absorb(self, later: Commit) -> None:
+        """This commit holds what `later` holds too: both are made durable together."""
+        for number, turns in later.turns.items():
+            self.turns.setdefault(number, []).extend(turns)
+        self.headers.update(later.headers)
+        self.applied_calls += later.applied_calls
+        self.steps += later.steps
+        self.steps_cancelled += later.steps_cancelled
+        self.tasks += later.tasks
+        self.outgoing += later.outgoing
+        self.answers += later.answers
+        self.finished += later.finished
+        self.results += later.results
+        self.logs += later.logs
+
+    @property
+    def is_durable_already(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.turns

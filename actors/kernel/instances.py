@@ -1,0 +1,123 @@
+"""An instance in memory, and its translation to and from its record."""
+
+from __future__ import annotations
+
+from raysume.actors.kernel.branches import Branch
+from raysume.actors.kernel.index import Entry
+from raysume.actors.kernel.mailboxes import Mailbox
+from raysume.actors.kernel.records import (
+    ErrorRecord,
+    InstanceRecord,
+    Place,
+    StepRecord,
+    Stimulus,
+    TimerRecord,
+    WaitRecord,
+)
+from raysume.actors.kernel.status import FINISHED, Status
+
+
+class Instance:
+    """One running, waiting or finished instance of the pool's workflow."""
+
+    __slots__ = (
+        "busy",
+        "entries",
+        "error",
+        "id",
+        "inbox",
+        "live",
+        "mailbox",
+        "number",
+        "origin",
+        "result",
+        "shard",
+        "started_us",
+        "state",
+        "status",
+        "steps",
+        "tags",
+        "timers",
+        "turn",
+        "updated_us",
+        "waits",
+    )
+
+    def __init__(self, *, id: str, shard: int, number: int, started_us: int, place: Place) -> None:
+        self.id = id
+        self.shard = shard
+        self.number = number
+        self.status = Status.RUNNING
+        self.turn = 0
+        """Turns never go back: ids of waits, timers and steps are (turn, n)."""
+        self.started_us = started_us
+        self.updated_us = started_us
+        self.state: bytes | None = None
+        self.live: Branch | None = None
+        """The tree as objects; None when it must be loaded from `state` first."""
+        self.waits: dict[str, WaitRecord] = {}
+        self.entries: dict[str, Entry] = {}
+        """The waits that are in the index now."""
+        self.timers: dict[str, int] = {}
+        self.steps: dict[str, StepRecord] = {}
+        self.inbox: list[Stimulus] = []
+        self.busy = False
+        """Whether a turn is under way on the event loop."""
+        self.mailbox = Mailbox(place)
+        self.result: bytes | None = None
+        self.error: ErrorRecord | None = None
+        self.tags: dict[str, str] = {}
+        self.origin: str | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether calls and timers still reach it."""
+        return self.status not in FINISHED and self.status is not Status.FAILED
+
+    def record(self) -> InstanceRecord:
+        """The instance as it is saved."""
+        return InstanceRecord(
+            id=self.id,
+            number=self.number,
+            status=self.status.value,
+            turn=self.turn,
+            started_us=self.started_us,
+            updated_us=self.updated_us,
+            state=self.state,
+            waits=list(self.waits.values()),
+            timers=[TimerRecord(id, due_us) for id, due_us in self.timers.items()],
+            steps=list(self.steps.values()),
+            inbox=list(self.inbox),
+            horizon=self.mailbox.horizon,
+            received=list(self.mailbox.received),
+            places=self.mailbox.records(),
+            result=self.result,
+            error=self.error,
+            tags=dict(self.tags),
+            origin=self.origin,
+        )
+
+    @classmethod
+    def of(cls, record: InstanceRecord, *, shard: int) -> Instance:
+        """The instance that was saved as `record`; its waits are not in the index yet."""
+        self = cls(
+            id=record.id,
+            shard=shard,
+            number=record.number,
+            started_us=record.started_us,
+            place=record.horizon,
+        )
+        self.status = Status(record.status)
+        self.turn = record.turn
+        self.updated_us = record.updated_us
+        self.state = record.state
+        self.waits = {wait.id: wait for wait in record.waits}
+        self.timers = {timer.id: timer.due_us for timer in record.timers}
+        self.steps = {step.id: step for step in record.steps}
+        self.inbox = list(record.inbox)
+        self.mailbox = Mailbox(record.horizon, record.received, record.places)
+        self.result = record.result
+        self.error = record.error
+        self.tags = dict(record.tags)
+        self.origin = record.origin
+        return self

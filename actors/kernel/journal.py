@@ -1,0 +1,156 @@
+"""Journal rows and checkpoints as bytes: encoded, compressed and sealed, and read again.
+
+Everything a later process unpickles lies inside a sealed body, and the seal is bound to
+where it stands (shard, sequence number, epoch; or shard and instance number). A row
+moved, exchanged or set back to an older turn is found when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import zstandard
+
+from raysume.actors.kernel.records import (
+    RECORD_FORMAT,
+    CheckpointHeader,
+    InstanceRecord,
+    JournalBody,
+    Outgoing,
+    ShardHeader,
+    TurnRecord,
+)
+from raysume.errors import ConfigurationError, SealBroken
+
+_MASK = (1 << 128) - 1
+
+
+class Sealer(Protocol):
+    """What the codec needs of the deployment's seal (raysume.storage.sealing.Seal)."""
+
+    def seal(self, context: bytes, body: bytes) -> bytes:
+        """`body` with a keyed code over it and `context`."""
+        ...
+
+    def open(self, context: bytes, sealed: bytes) -> bytes:
+        """The body; raises SealBroken when the code does not fit."""
+        ...
+
+    def digest(self, context: bytes) -> int:
+        """A keyed 128-bit number for `context`."""
+        ...
+
+
+class Codec:
+    """Encodes and decodes what one shard writes."""
+
+    def __init__(self, sealer: Sealer, *, workflow: str, version: str, shard: int) -> None:
+        self._sealer = sealer
+        self._prefix = f"{workflow}\0{version}\0{shard}\0".encode()
+        self._compress = zstandard.ZstdCompressor(level=1).compress
+        self._decompress = zstandard.ZstdDecompressor().decompress
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._journal = msgspec.msgpack.Decoder(JournalBody)
+        self._instance = msgspec.msgpack.Decoder(InstanceRecord)
+        self._checkpoint = msgspec.msgpack.Decoder(CheckpointHeader)
+
+    def _context(self, kind: str, *numbers: int) -> bytes:
+        return self._prefix + ":".join((kind, *map(str, numbers))).encode()
+
+    def journal_row(self, seq: int, header: ShardHeader, turns: Sequence[TurnRecord]) -> bytes:
+        """The body of journal row `seq`."""
+        body = self._compress(self._encode(JournalBody(header, list(turns))))
+        return self._sealer.seal(self._context("journal", seq), body)
+
+    def read_journal_row(self, seq: int, body: bytes) -> JournalBody:
+        """What journal row `seq` holds.
+
+        Raises:
+            SealBroken: the row is not the one that was written there.
+        """
+        opened = self._sealer.open(self._context("journal", seq), body)
+        decoded = self._journal.decode(self._decompress(opened))
+        _check_format(decoded.header.format)
+        return decoded
+
+    def instance_row(self, record: InstanceRecord) -> bytes:
+        """The body of an instance's row."""
+        context = self._context("instance", record.number)
+        return self._sealer.seal(context, self._encode(record))
+
+    def read_instance_row(self, number: int, body: bytes) -> InstanceRecord:
+        """The instance that was saved under `number`.
+
+        Raises:
+            SealBroken: the row is not one that was written there.
+        """
+        opened = self._sealer.open(self._context("instance", number), body)
+        return self._instance.decode(opened)
+
+    def place_digest(self, number: int, turn: int, updated_us: int) -> int:
+        """The share of one instance row in its shard's multiset digest."""
+        return self._sealer.digest(self._context("row", number, turn, updated_us))
+
+    def checkpoint_header(
+        self, seq: int, header: ShardHeader, unsent: Sequence[Outgoing], digest: int, rows: int
+    ) -> bytes:
+        """The header of a checkpoint as of journal row `seq`."""
+        made = CheckpointHeader(header, list(unsent), digest.to_bytes(16, "big"), rows)
+        return self._sealer.seal(self._context("checkpoint", seq), self._encode(made))
+
+    def read_checkpoint_header(self, seq: int, body: bytes) -> CheckpointHeader:
+        """What a checkpoint's header holds.
+
+        Raises:
+            SealBroken: it is not the one that was written for `seq`.
+        """
+        opened = self._sealer.open(self._context("checkpoint", seq), body)
+        decoded = self._checkpoint.decode(opened)
+        _check_format(decoded.header.format)
+        return decoded
+
+
+class RowsDigest:
+    """The multiset digest of a shard's instance rows: one number, updated row by row.
+
+    Without it, whoever can write the database could put an instance back to an older row
+    of its own, which carries a valid seal.
+    """
+
+    __slots__ = ("_codec", "_shares", "total")
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._shares: dict[int, int] = {}
+        self.total = 0
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def put(self, record: InstanceRecord) -> None:
+        """The row of this instance is `record` now."""
+        share = self._codec.place_digest(record.number, record.turn, record.updated_us)
+        self.total = (self.total - self._shares.get(record.number, 0) + share) & _MASK
+        self._shares[record.number] = share
+
+    def check(self, header: CheckpointHeader, *, where: str) -> None:
+        """Returns when the rows are those of the checkpoint.
+
+        Raises:
+            SealBroken: rows are missing, added, or set back.
+        """
+        if len(self) != header.rows or self.total != int.from_bytes(header.digest, "big"):
+            raise SealBroken(
+                f"the instance rows of {where} are not those of its checkpoint: rows were "
+                "removed, added or set back. Restore the database from a backup taken as a whole."
+            )
+
+
+def _check_format(number: int) -> None:
+    if number > RECORD_FORMAT:
+        raise ConfigurationError(
+            f"the database was written in format {number} by a newer raysume; this one reads up "
+            f"to {RECORD_FORMAT}. Start the newer release."
+        )

@@ -1,0 +1,459 @@
+"""The engine of one workflow version without I/O: events in, commits with effects out.
+
+A kernel holds the shards of its version that one actor owns. It decides, in memory,
+what a batch of events does; the host makes the commit durable and then releases its
+effects. It has no clock (the host says what time it is), no threads and no Ray.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Any, assert_never
+
+from raysume import ids, limits
+from raysume.actors.kernel import turning
+from raysume.actors.kernel.commits import (
+    CallsSent,
+    CancelAsked,
+    Commit,
+    Delivered,
+    Event,
+    LogLine,
+    LookedBack,
+    RangeOrder,
+    Started,
+    StepEnded,
+    StepOrder,
+    TimersDue,
+    TurnEnded,
+)
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer
+from raysume.actors.kernel.index import Entry, WaitIndex
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.mailboxes import RecentCalls, meets
+from raysume.actors.kernel.records import (
+    START_OF_LOG,
+    Begin,
+    CallMet,
+    Cancel,
+    InstanceRecord,
+    Outgoing,
+    Place,
+    ShardHeader,
+    Stimulus,
+    TimerDue,
+)
+from raysume.actors.kernel.shards import Shard
+from raysume.actors.kernel.standing import Standing
+from raysume.actors.kernel.status import FINISHED, Status
+from raysume.call import Call
+from raysume.errors import InvariantViolated
+from raysume.methods import Method
+from raysume.workflows import Workflow
+
+
+class Kernel:
+    """All shards of one workflow version in this process."""
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        version: str,
+        *,
+        methods: Callable[[str], Method],
+        keep_live: bool = False,
+        runs_inline: bool = True,
+        hurries: bool = False,
+        recent_calls: int = limits.RECENT_CALLS_MAX,
+    ) -> None:
+        """
+        Args:
+            workflow: what the instances run.
+            version: its version, for messages and `instance()`.
+            methods: from a URN to the method of this deployment.
+            keep_live: keep suspended code in memory instead of loading it for every turn.
+            runs_inline: try turns without a task first; False when user code of the deployment
+                awaits ordinary things.
+            hurries: start a failed step's next attempt at once, without its delay (in tests).
+            recent_calls: how many delivered calls are kept for look-back.
+        """
+        self.workflow = workflow
+        self.version = version
+        self.keep_live = keep_live
+        self.methods = methods
+        self.runs_inline = runs_inline
+        self.hurries = hurries
+        self.standing = Standing(workflow)
+        self.instances: dict[str, Instance] = {}
+        self.shards: dict[int, Shard] = {}
+        self.watermarks: dict[int, int] = {}
+        """partition -> offset below which every call was applied."""
+        self.newest: Place = START_OF_LOG
+        self.now_us = 0
+        self.index = WaitIndex(methods)
+        self.recent = RecentCalls(methods, capacity=recent_calls, covers_after=START_OF_LOG)
+        self.commit = Commit()
+        """The commit being made."""
+        self.look_back: list[tuple[str, str]] = []
+        """(instance, wait) to look back for, in order of registration."""
+        self.looking: set[tuple[str, str]] = set()
+        """(instance, wait) for which the log is being read."""
+        self._timers: list[tuple[int, str, str]] = []
+        self._held: dict[int, list[Delivery]] = {}
+        self._asked: set[tuple[int, int]] = set()
+        self._ready: list[str] = []
+        self._touched: dict[str, Instance] = {}
+
+    # --- taking over shards ------------------------------------------------------
+
+    def adopt(self, shard: Shard, header: ShardHeader | None) -> None:
+        """The kernel owns `shard`; its instances follow with `restore`."""
+        self.shards[shard.number] = shard
+        if header is not None:
+            for partition, offset in header.watermarks.items():
+                if offset > self.watermarks.get(partition, 0):
+                    self.watermarks[partition] = offset
+            self.newest = max(self.newest, header.newest)
+
+    def restore(self, record: InstanceRecord, *, shard: int) -> None:
+        """The instance is in memory as saved; its unfinished work goes on with `resume`."""
+        instance = Instance.of(record, shard=shard)
+        self.instances[instance.id] = instance
+        if not instance.is_active:
+            return
+        taken = {stimulus.wait for stimulus in instance.inbox if isinstance(stimulus, CallMet)}
+        for wait in instance.waits.values():
+            if wait.id not in taken:
+                instance.entries[wait.id] = self.index.add(instance, wait)
+        for timer_id, due_us in instance.timers.items():
+            heapq.heappush(self._timers, (due_us, instance.id, timer_id))
+
+    def resume(self, now_us: int) -> Commit:
+        """Everything unfinished of the restored instances is under way again."""
+        self._begin(now_us)
+        for shard in self.shards.values():
+            self.commit.outgoing.extend((shard.number, unsent) for unsent in shard.unsent.values())
+        for instance in list(self.instances.values()):
+            if not instance.is_active:
+                continue
+            for step in instance.steps.values():
+                if step.due_us is None:
+                    self.commit.steps.append(
+                        StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
+                    )
+            for wait in list(instance.waits.values()):
+                if wait.looks_back and wait.id in instance.entries:
+                    self.look_back.append((instance.id, wait.id))
+            if instance.inbox:
+                self._ready.append(instance.id)
+        return self._finish()
+
+    def remember(self, calls: Iterable[DeliveredCall], *, covers_after: Place) -> None:
+        """Calls from before this kernel are in memory too, so that look-backs find them there.
+
+        Args:
+            calls: in order; all at or below the watermarks, before anything is applied.
+            covers_after: every subscribed call after this place is among them.
+        """
+        self.recent.covers_after = covers_after
+        for call in calls:
+            self.recent.add(call)
+            started = self.instances.get(ids.instance_id_of(self.workflow.name, call.call.id))
+            if started is not None:
+                self.recent.started_an_instance((call.pos, call.offset))
+
+    # --- applying ----------------------------------------------------------------
+
+    def apply(self, events: Iterable[Event], now_us: int) -> Commit:
+        """What the events did, to be made durable before its effects are released."""
+        self._begin(now_us)
+        for event in events:
+            match event:
+                case Delivered():
+                    self._deliver(event.delivery)
+                case TimersDue():
+                    self._ring(event.upto_us)
+                case StepEnded():
+                    self._step_ended(event)
+                case Started():
+                    self._start(event)
+                case TurnEnded():
+                    turning.end_task(self, event)
+                case LookedBack():
+                    self._looked_back(event)
+                case CallsSent():
+                    self.shards[event.shard].forget_sent(event.upto)
+                case CancelAsked():
+                    instance = self.instances.get(event.instance)
+                    if instance is not None and instance.status not in FINISHED:
+                        self.stimulate(instance, Cancel(event.reason))
+                case _:
+                    assert_never(event)
+            self._settle()
+        return self._finish()
+
+    @property
+    def next_due_us(self) -> int | None:
+        """When the next timer is due; None when there is none."""
+        while self._timers:
+            due_us, instance_id, timer_id = self._timers[0]
+            instance = self.instances.get(instance_id)
+            if instance is not None and instance.timers.get(timer_id) == due_us:
+                return due_us
+            heapq.heappop(self._timers)
+        return None
+
+    def forget(self, instance_id: str) -> None:
+        """A finished instance whose end is checkpointed leaves memory."""
+        instance = self.instances.get(instance_id)
+        if instance is not None and instance.status in FINISHED:
+            del self.instances[instance_id]
+
+    # --- for `turning` -------------------------------------------------------------
+
+    def stimulate(self, instance: Instance, stimulus: Stimulus) -> None:
+        """The instance takes a turn for `stimulus`, now or after what it is busy with."""
+        if instance.busy or instance.inbox:
+            instance.inbox.append(stimulus)
+            self.touch(instance)
+        else:
+            turning.take(self, instance, stimulus)
+
+    def touch(self, instance: Instance) -> None:
+        """The instance changed without a turn: it is recorded in this commit."""
+        self._touched[instance.id] = instance
+
+    def recorded(self, instance: Instance) -> None:
+        """The instance has been recorded in this commit as it is now."""
+        self._touched.pop(instance.id, None)
+
+    def set_timer(self, instance: Instance, timer_id: str, due_us: int) -> None:
+        """The timer rings at `due_us` unless it is stopped."""
+        instance.timers[timer_id] = due_us
+        heapq.heappush(self._timers, (due_us, instance.id, timer_id))
+
+    def is_ready(self, instance: Instance) -> None:
+        """The instance has an inbox to go on with."""
+        self._ready.append(instance.id)
+
+    def log(self, instance_id: str, level: str, event: str, **facts: Any) -> None:
+        """A line for the instance's log goes out with the commit."""
+        self.commit.logs.append(
+            LogLine(instance=instance_id, level=level, event=event, facts=facts)
+        )
+
+    # --- inside ------------------------------------------------------------------
+
+    def _begin(self, now_us: int) -> None:
+        self.now_us = max(self.now_us, now_us)
+        self.commit = Commit()
+
+    def _finish(self) -> Commit:
+        self._settle()
+        for instance in self._touched.values():
+            turning.record(self, instance, None)
+        self._touched = {}
+        for number in self.commit.turns:
+            self.commit.headers[number] = self.header_of(number)
+        return self.commit
+
+    def header_of(self, number: int) -> ShardHeader:
+        """The header of a shard as of the events applied so far."""
+        return self.shards[number].header(dict(self.watermarks), self.newest)
+
+    def _settle(self) -> None:
+        """Inboxes and look-backs that became possible have gone on, until nothing more happens."""
+        while self._ready or self.look_back:
+            if self._ready:
+                instance = self.instances[self._ready.pop(0)]
+                if instance.inbox and not instance.busy and instance.is_active:
+                    turning.take(self, instance, instance.inbox.pop(0))
+                    if instance.inbox and not instance.busy:
+                        self._ready.append(instance.id)
+                continue
+            instance_id, wait_id = self.look_back.pop(0)
+            turning.look_back(self, instance_id, wait_id)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        held = self._held.setdefault(delivery.partition, [])
+        held.append(delivery)
+        held.sort(key=lambda one: one.start)
+        while held:
+            first = held[0]
+            mark = self.watermarks.get(first.partition, 0)
+            if first.end <= mark:
+                held.pop(0)
+            elif first.start > mark:
+                self._ask(first.partition, mark, first.start)
+                return
+            elif first.catalogue == 0:
+                held.pop(0)
+                self._ask(first.partition, mark, first.end)
+                return
+            else:
+                held.pop(0)
+                self._apply_range(first, mark)
+
+    def _ask(self, partition: int, start: int, end: int) -> None:
+        if (partition, end) not in self._asked:
+            self._asked.add((partition, end))
+            self.commit.ranges.append(RangeOrder(partition=partition, start=start, end=end))
+
+    def _apply_range(self, delivery: Delivery, mark: int) -> None:
+        self._asked.discard((delivery.partition, delivery.end))
+        for call in delivery.calls:
+            if call.offset >= mark:
+                self._apply_call(call)
+                self._settle()
+        self.watermarks[delivery.partition] = delivery.end
+
+    def _apply_call(self, item: DeliveredCall) -> None:
+        place = (item.pos, item.offset)
+        self.newest = max(self.newest, place)
+        self.commit.applied_calls += 1
+        parsed = self.recent.add(item)
+        met, failures = self.index.find(parsed, Call.of(item.call))
+        for failure in failures:
+            self.log(
+                failure.entry.holder.id,
+                "error",
+                "match raised",
+                wait=failure.entry.wait.id,
+                call=item.call.id,
+                error=f"{type(failure.error).__name__}: {failure.error}",
+            )
+        start: Entry | None = None
+        taken = False
+        for entry in met:
+            holder = entry.holder
+            if not isinstance(holder, Instance):
+                start = start or entry
+            elif entry.wait.id in holder.entries and _may_meet(entry, item):
+                taken = True
+                self.meet(holder, entry, item)
+        if start is not None and not taken and self.workflow.active:
+            self._start_by_call(start, item)
+
+    def meet(self, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
+        """The call has met a wait of the instance, which meets nothing else from now on."""
+        self.index.remove(entry)
+        del instance.entries[entry.wait.id]
+        instance.mailbox.receive(entry.wait, (item.pos, item.offset))
+        self.stimulate(instance, CallMet(entry.wait.id, item))
+
+    def _start_by_call(self, entry: Entry, item: DeliveredCall) -> None:
+        instance_id = ids.instance_id_of(self.workflow.name, item.call.id)
+        if instance_id in self.instances:
+            return
+        place = (item.pos, item.offset)
+        instance = self._new_instance(instance_id, item.call.at_us, place)
+        instance.origin = item.call.id
+        self.recent.started_an_instance(place)
+        ordinal = self.standing.ordinal_of(entry.wait.id)
+        self.stimulate(instance, Begin(call=item, ordinal=ordinal))
+
+    def _new_instance(self, instance_id: str, started_us: int, place: Place) -> Instance:
+        shard = self.shards[ids.shard_of(instance_id, limits.SHARDS)]
+        instance = Instance(
+            id=instance_id,
+            shard=shard.number,
+            number=shard.take_number(),
+            started_us=started_us,
+            place=place,
+        )
+        self.instances[instance_id] = instance
+        return instance
+
+    def _start(self, event: Started) -> None:
+        request = event.request
+        instance = self.instances.get(request.id)
+        created = instance is None
+        if instance is None:
+            instance = self._new_instance(request.id, request.at_us, self.newest)
+            self.stimulate(instance, Begin(input=request.input))
+        answer = StartAnswer(
+            id=instance.id,
+            workflow=self.workflow.name,
+            version=self.version,
+            status=instance.status.value,
+            created=created,
+        )
+        self.commit.answers.append((event.token, answer))
+
+    def _ring(self, upto_us: int) -> None:
+        while True:
+            due_us = self.next_due_us
+            if due_us is None or due_us > upto_us:
+                return
+            _, instance_id, timer_id = heapq.heappop(self._timers)
+            instance = self.instances[instance_id]
+            del instance.timers[timer_id]
+            if instance.is_active:
+                self.stimulate(instance, TimerDue(timer_id))
+                self._settle()
+
+    def _step_ended(self, event: StepEnded) -> None:
+        instance = self.instances.get(event.instance)
+        if instance is None or not instance.is_active:
+            return
+        asked = instance.steps.get(event.done.step)
+        if asked is not None and asked.attempt == event.done.attempt:
+            self.stimulate(instance, event.done)
+
+    def _looked_back(self, event: LookedBack) -> None:
+        self.looking.discard((event.instance, event.wait))
+        instance = self.instances.get(event.instance)
+        entry = None if instance is None else instance.entries.get(event.wait)
+        if instance is None or entry is None or instance.busy or instance.inbox:
+            return  # a turn that is under way looks back again when it ends
+        for item in event.calls:
+            if self._fits(instance, entry, item):
+                self.meet(instance, entry, item)
+                return
+        turning.looked_back(instance, entry)
+
+    def _fits(self, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
+        place = (item.pos, item.offset)
+        if place <= instance.mailbox.floor(entry.wait):
+            return False
+        if ids.instance_id_of(self.workflow.name, item.call.id) in self.instances:
+            return False
+        return self.index.key_fits(entry.wait, item) and meets(entry.wait, item, instance.mailbox)
+
+    def outgoing_of(self, shard_number: int, calls: Iterable[bytes]) -> list[Outgoing]:
+        """The calls published by a turn, numbered, and kept until they are accepted."""
+        shard = self.shards[shard_number]
+        numbered = [shard.publish(call) for call in calls]
+        self.commit.outgoing.extend((shard.number, outgoing) for outgoing in numbered)
+        return numbered
+
+    def step_of(self, instance_id: str, step_id: str) -> Any:
+        """The step to run, with arguments of its own (see `turning.step_of`)."""
+        return turning.step_of(self, instance_id, step_id)
+
+    def state_of(self, instance_id: str) -> Instance:
+        """The instance in memory.
+
+        Raises:
+            InvariantViolated: it is not in memory.
+        """
+        instance = self.instances.get(instance_id)
+        if instance is None:
+            raise InvariantViolated(f"instance {instance_id} is not in memory")
+        return instance
+
+    def count(self, status: Status) -> int:
+        """How many instances in memory have this status."""
+        return sum(1 for instance in self.instances.values() if instance.status is status)
+
+
+def _may_meet(entry: Entry, item: DeliveredCall) -> bool:
+    """Whether the call may meet the wait directly.
+
+    A wait that is still looking back takes older calls first; this one is found there.
+    """
+    wait = entry.wait
+    if wait.since_us is not None and item.call.at_us < wait.since_us:
+        return False
+    return not wait.looks_back

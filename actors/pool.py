@@ -1,0 +1,205 @@
+"""The pool actor: a thin shell around `PoolHost`, visible in the Ray dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import psutil
+import ray
+import structlog
+
+from raysume.actors.hosting import PoolHost
+from raysume.actors.kernel.deliveries import StartRequest
+from raysume.actors.kernel.status import Status
+from raysume.actors.loading import load
+from raysume.actors.outlet import IngressOutlet
+from raysume.actors.readings import Readings
+from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
+from raysume.errors import ConfigurationError, Fenced
+from raysume.publishing import set_engine_sink
+from raysume.storage.opening import open_call_log, open_store
+from raysume.storage.processes import owner_of_this_process
+from raysume.storage.seal_key import load_seal
+
+_log = structlog.get_logger("raysume.pool")
+
+
+class Pool:
+    """Hosts one workflow version. All methods are called over Ray."""
+
+    def __init__(self, engine: bytes, pool: bytes, driver_paths: list[str]) -> None:
+        self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
+        self._spec = msgspec.msgpack.decode(pool, type=PoolSpec)
+        sys.path[:] = [path for path in sys.path if path not in driver_paths]
+        if self._engine.service is not None:
+            os.environ["RAYSUME_SERVICE"] = self._engine.service
+        self._ready = asyncio.Event()
+        self._host: PoolHost | None = None
+        self._readings: Readings | None = None
+        self._boot_task: asyncio.Task[None] | None = None
+        self._rate = (time.monotonic(), 0, 0.0)
+
+    def _begin(self) -> None:
+        if self._boot_task is None:
+            self._boot_task = asyncio.get_running_loop().create_task(self._boot())
+
+    async def _boot(self) -> None:
+        deployment = load(self._spec.target)
+        workflow = deployment.workflows.get(self._spec.workflow)
+        found = None if workflow is None else workflow.version_id()
+        if workflow is None or found != self._spec.version:
+            raise ConfigurationError(
+                f"{self._spec.target.module} no longer defines {self._spec.workflow}@"
+                f"{self._spec.version} (found: {found}): the file was changed after it was "
+                "deployed. Deploy it again."
+            )
+        store = open_store(self._engine.database_url, self._engine.folder)
+        call_log = open_call_log(self._engine.database_url, self._engine.folder)
+        outlet = IngressOutlet(publisher=self._spec.name)
+        host = PoolHost(
+            workflow,
+            self._spec.version,
+            store=store,
+            call_log=call_log,
+            sealer=load_seal(store, self._engine.folder),
+            methods=self._spec.methods,
+            publish=outlet.publish,
+            give_up=_give_up,
+            checkpoint_interval_s=self._engine.checkpoint_interval_s,
+        )
+        outlet.follow(asyncio.get_running_loop())
+        set_engine_sink(outlet.take)
+        recovered = await host.start(owner=owner_of_this_process(self._spec.name))
+        _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
+        self._host, self._readings = host, Readings(host)
+        self._ready.set()
+
+    async def _hosting(self) -> PoolHost:
+        self._begin()
+        if self._host is None:
+            assert self._boot_task is not None
+            await asyncio.shield(self._boot_task)
+        assert self._host is not None
+        return self._host
+
+    async def ready(self) -> dict[str, Any]:
+        """The pool has recovered and knows its first wait.
+
+        Raises:
+            UsageError: the workflow cannot be deployed; says why.
+        """
+        host = await self._hosting()
+        return {"pool": self._spec.name, "pid": os.getpid(), "waits": len(host.kernel.index)}
+
+    async def deliver(self, delivery: bytes) -> int:
+        """See `Engine.deliver`."""
+        return (await self._hosting()).deliver(delivery)
+
+    async def start(self, request: bytes) -> bytes:
+        """See `Engine.start`."""
+        host = await self._hosting()
+        answer = await host.start_instance(msgspec.msgpack.decode(request, type=StartRequest))
+        return msgspec.msgpack.encode(answer)
+
+    async def describe(self, id: str) -> dict[str, Any] | None:
+        """See `Engine.describe`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.describe(id)
+
+    async def state(self, id: str) -> dict[str, Any] | None:
+        """See `Engine.state`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.state(id)
+
+    async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
+        """See `Engine.result`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.result(id, wait_s)
+
+    async def instances(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """See `Engine.instances`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.instances(query)
+
+    async def stats(self) -> dict[str, Any]:
+        """Figures of the pool: instances by status, waits, calls and turns so far, CPU and memory."""
+        host = await self._hosting()
+        return {
+            "pool": self._spec.name,
+            "pid": os.getpid(),
+            "instances": {status.value: host.kernel.count(status) for status in Status},
+            "waits": len(host.kernel.index),
+            "applied_calls": host.applied_calls,
+            "turns": host.turns,
+            "cpu_s": time.process_time(),
+            "rss_bytes": psutil.Process().memory_info().rss,
+        }
+
+    async def caught_up(self, ends: dict[int, int]) -> None:
+        """Every call below these offsets (partition -> offset) is applied, durably."""
+        host = await self._hosting()
+        await host.caught_up(ends)
+
+    async def stop(self) -> None:
+        """Everything is checkpointed; the pool takes nothing any more."""
+        set_engine_sink(None)
+        if self._host is not None:
+            await self._host.stop()
+
+    def pid(self) -> int:
+        """The process id."""
+        return os.getpid()
+
+    def __repr__(self) -> str:
+        host = self._host
+        if host is None:
+            return f"{self._spec.name} (starting)"
+        at, before, rate = self._rate
+        now = time.monotonic()
+        if now - at >= 1:
+            rate = (host.applied_calls - before) / (now - at)
+            self._rate = (now, host.applied_calls, rate)
+        return f"{self._spec.name} · {len(host.kernel.index):,} waits · {rate:,.0f} calls/s"
+
+
+def _give_up(error: BaseException) -> None:
+    """The incarnation ends at once: what was not committed never happened."""
+    _log.error("pool_gives_up", error=repr(error), exc_info=error)
+    sys.stderr.flush()
+    if isinstance(error, Fenced):
+        asyncio.get_running_loop().call_soon(_exit_for_good)
+        return
+    os._exit(1)
+
+
+def _exit_for_good() -> None:
+    ray.actor.exit_actor()
+
+
+def pool_actor(spec: PoolSpec, engine: EngineSpec, driver_paths: list[str]) -> Any:
+    """The pool's actor: the one that exists under its name, or a new one."""
+    actor: Callable[..., Any] = ray.remote(Pool)
+    options = actor.options(  # type: ignore[attr-defined]
+        name=spec.name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0.01,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=1_000,
+        runtime_env={"env_vars": {"RAYSUME_DATA_DIR": engine.data_dir}},
+    )
+    return options.remote(
+        msgspec.msgpack.encode(engine), msgspec.msgpack.encode(spec), driver_paths
+    )

@@ -1,0 +1,155 @@
+"""What a pool tells about its instances: descriptions, states, results, listings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from raysume import limits
+from raysume.actors.hosting import PoolHost
+from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, WaitLeaf, leaves_of
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import InstanceRecord
+from raysume.actors.kernel.status import Status
+from raysume.compiler import frames_of, loads
+from raysume.storage.ports import InstanceQuery
+
+_ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value, Status.FAILED.value})
+
+
+class Readings:
+    """Reads one pool. Every answer shows only what is durable."""
+
+    def __init__(self, host: PoolHost) -> None:
+        self._host = host
+
+    async def describe(self, id: str) -> dict[str, Any] | None:
+        """The instance, or None when the pool has none with this id."""
+        record = await self._record(id)
+        return None if record is None else self._description(record)
+
+    async def state(self, id: str) -> dict[str, Any] | None:
+        """The instance's frames with file, line, wait and local variables, or None."""
+        record = await self._record(id)
+        if record is None:
+            return None
+        frames: list[dict[str, Any]] = []
+        if record.state is not None:
+            frames = _frames(loads(record.state), {wait.id: wait.method for wait in record.waits})
+        return {"id": id, "status": record.status, "turn": record.turn, "frames": frames}
+
+    async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
+        """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""
+        record = await self._record(id)
+        if record is not None and record.status not in _ENDED and wait_s > 0:
+            await self._host.ended(id, min(wait_s, limits.RESULT_WAIT_S_MAX))
+            record = await self._record(id)
+        if record is None:
+            return None
+        return {"status": record.status, "result": record.result, "error": _error(record)}
+
+    async def instances(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """A page of instances, newest first (see `Engine.instances`)."""
+        host = self._host
+        if query.get("workflow") not in (None, host.workflow.name):
+            return []
+        if host.journal.dirty or host.has_uncommitted:
+            await host.flushed()
+            await host.checkpoint()
+        after = query.get("after")
+        asked = InstanceQuery(
+            workflow=host.workflow.name,
+            version=host.version,
+            status=query.get("status"),
+            since=_moment(query.get("since")),
+            until=_moment(query.get("until")),
+            after=None if after is None else (datetime.fromisoformat(after[0]), after[1]),
+            limit=min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.PAGE_ROWS_MAX),
+        )
+        rows = await host.in_store(lambda store: store.list_instances(asked))
+        return [self._description(host.journal.read_row(row)) for row in rows]
+
+    def _description(self, record: InstanceRecord) -> dict[str, Any]:
+        return {
+            "id": record.id,
+            "workflow": self._host.workflow.name,
+            "version": self._host.version,
+            "status": record.status,
+            "turn": record.turn,
+            "started_at": moment(record.started_us).isoformat(),
+            "updated_at": moment(record.updated_us).isoformat(),
+            "error": _error(record),
+            "result": None if record.result is None else msgspec.Raw(record.result),
+            "waits": [
+                {"id": wait.id, "name": wait.name, "method": wait.method} for wait in record.waits
+            ],
+            "tags": record.tags,
+            "started_by": record.origin,
+        }
+
+    async def _record(self, id: str) -> InstanceRecord | None:
+        host = self._host
+        instance = host.kernel.instances.get(id)
+        if instance is not None:
+            if host.has_uncommitted:
+                await host.flushed()
+            return instance.record()
+        rows = await host.in_store(
+            lambda store: store.find_instance(id, workflow=host.workflow.name)
+        )
+        mine = [row for row in rows if row.version == host.version]
+        return host.journal.read_row(mine[0]) if mine else None
+
+
+def _error(record: InstanceRecord) -> dict[str, Any] | None:
+    error = record.error
+    if error is None:
+        return None
+    return {"type": error.type, "message": error.message, "traceback": error.traceback}
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _frames(branch: Branch, methods: dict[str, str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    code = branch.coroutine or branch.frozen
+    if code is not None:
+        views = frames_of(code)
+        for index, frame in enumerate(views):
+            innermost = index == len(views) - 1
+            found.append(
+                {
+                    "definition": frame.definition,
+                    "file": frame.file,
+                    "line": frame.line,
+                    "wait": _awaited(branch.leaf, methods) if innermost else None,
+                    "locals": {name: _shown(value) for name, value in frame.locals.items()},
+                }
+            )
+    for leaf in leaves_of(branch)[:1]:
+        if isinstance(leaf, GroupLeaf):
+            for member in leaf.branches:
+                found.extend(_frames(member, methods))
+    return found
+
+
+def _awaited(leaf: Leaf | None, methods: dict[str, str]) -> str | None:
+    if leaf is None:
+        return None
+    if isinstance(leaf, WaitLeaf):
+        return f"wait for {methods.get(leaf.id, leaf.value.method.urn)}"
+    if isinstance(leaf, StepLeaf):
+        return f"step {leaf.value.label}"
+    return repr(leaf.value)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__qualname__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= 1_000 else text[:1_000] + "..."

@@ -1,0 +1,48 @@
+"""What travels between the actors: how a deployment's processes find their data and code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from raysume.actors.loading import Target
+
+NAMESPACE = "raysume"
+"""The Ray namespace of the engine's actors."""
+
+DIRECTORY_NAME = "raysume-directory"
+"""The name of the directory actor."""
+
+INGRESS_APP = "raysume"
+"""The name of the Serve application."""
+
+
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the engine keeps its data."""
+
+    data_dir: str
+    database_url: str | None = None
+    checkpoint_interval_s: float
+    service: str | None = None
+    """The configured service name of the deployed code; None: the top package."""
+
+    @property
+    def folder(self) -> Path:
+        """The data directory."""
+        return Path(self.data_dir)
+
+
+class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool: a version of a workflow, and where its code is."""
+
+    workflow: str
+    version: str
+    target: Target
+    methods: frozenset[str]
+    """URNs whose calls the pool wants."""
+
+    @property
+    def name(self) -> str:
+        """The name of the pool's actor, as the Ray dashboard shows it."""
+        return f"{self.workflow}@{self.version}/0"

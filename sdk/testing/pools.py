@@ -1,0 +1,183 @@
+"""One workflow inside a shell: the real kernel and journal on the memory store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from raysume import limits
+from raysume.actors.journaling import PoolJournal
+from raysume.actors.kernel import driving
+from raysume.actors.kernel.branches import Branch, leaves_of
+from raysume.actors.kernel.commits import Commit, Event, LogLine, TurnTask
+from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.kernel import Kernel
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import START_OF_LOG
+from raysume.actors.kernel.standing import learning_turn
+from raysume.actors.kernel.status import Status
+from raysume.compiler import definitions_scope, frames_of, loads
+from raysume.errors import UsageError
+from raysume.methods import Method
+from raysume.registry import lookup
+from raysume.storage.memory import MemoryStore
+from raysume.storage.ports import ShardRef
+from raysume.storage.sealing import Seal
+from raysume.testing.views import WaitView
+from raysume.workflows import Workflow
+
+_COUNTED = frozenset({"wait", "group", "sleep", "subflow"})
+
+
+def method_of(urn: str) -> Method:
+    """The method with this URN.
+
+    Raises:
+        UsageError: this process defines none.
+    """
+    method = lookup(urn)
+    if method is None:
+        raise UsageError(
+            f"no method {urn!r} is known here. Import the module that defines it with "
+            "@push_call or external_call."
+        )
+    return method
+
+
+class ShellPool:
+    """The instances of one workflow, with everything a test may look at."""
+
+    def __init__(self, workflow: Workflow[Any, Any], *, reload: bool) -> None:
+        self.workflow = workflow
+        self.version = workflow.version_id()
+        self.reload = reload
+        self.store = MemoryStore()
+        self.seal = Seal(b"shell" * 8)
+        self.waits: dict[str, dict[str, WaitView]] = {}
+        self.results: dict[str, Any] = {}
+        self.logs: list[LogLine] = []
+        self.order: list[str] = []
+        """Instance ids, oldest first."""
+        self.completed = 0
+        self._definitions = {workflow.definition.name: workflow.definition}
+        self.kernel, self._journal = self._boot()
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Saved state is loaded with this shell's definitions inside the block."""
+        return definitions_scope(self._definitions)
+
+    def _boot(self) -> tuple[Kernel, PoolJournal]:
+        refs = [
+            ShardRef(workflow=self.workflow.name, version=self.version, number=number)
+            for number in range(limits.SHARDS)
+        ]
+        owned = self.store.acquire(refs, owner="shell")
+        journal = PoolJournal(self.store, owned, self.seal)
+        kernel = Kernel(
+            self.workflow,
+            self.version,
+            methods=method_of,
+            keep_live=not self.reload,
+            runs_inline=False,
+            hurries=True,
+        )
+        journal.recover(kernel)
+        return kernel, journal
+
+    async def learn(self, now_us: int) -> None:
+        """The standing first wait is known and in the index."""
+        if self.workflow.has_parameters:
+            return
+        turn = learning_turn(self.workflow, self.version, now_us)
+        with self.scope():
+            await driving.run_as_task(turn, self.kernel.standing.learning(turn))
+        self.kernel.standing.stand(self.kernel.index)
+
+    def restart(self, calls: Iterable[DeliveredCall], now_us: int) -> Commit:
+        """A new kernel goes on from what is saved, as after a crash."""
+        standing = self.kernel.standing
+        self.store.commit(self._journal.prepare(Commit(), checkpoint=True))
+        self.kernel, self._journal = self._boot()
+        self.kernel.standing = standing
+        standing.stand(self.kernel.index)
+        with self.scope():
+            self.kernel.remember(calls, covers_after=START_OF_LOG)
+            return self.save(self.kernel.resume(now_us))
+
+    def apply(self, events: list[Event], now_us: int) -> Commit:
+        """The events are applied and their commit is saved; its effects are the caller's."""
+        with self.scope():
+            return self.save(self.kernel.apply(events, now_us))
+
+    async def run_task(self, task: TurnTask) -> BaseException | None:
+        """The turn has run on the event loop; what came out of it."""
+        with self.scope():
+            try:
+                await driving.run_as_task(task.turn, task.steps, task.pending)
+            except Exception as error:
+                return error
+        return None
+
+    def save(self, commit: Commit) -> Commit:
+        """The commit is in the store, and the views know of it."""
+        self.store.commit(self._journal.prepare(commit))
+        self._journal.committed(commit)
+        self.logs.extend(commit.logs)
+        for instance_id, value in commit.results:
+            self.results[instance_id] = value
+            self.completed += 1
+        for turns in commit.turns.values():
+            for turn in turns:
+                self._see(turn.instance.id, turn.opened, turn.ended)
+        return commit
+
+    def _see(self, instance_id: str, opened: list[Any], ended: list[Any]) -> None:
+        if instance_id not in self.waits:
+            self.order.append(instance_id)
+        waits = self.waits.setdefault(instance_id, {})
+        for leaf in opened:
+            waits[leaf.id] = WaitView(leaf.id, leaf.kind, leaf.name, leaf.method, "waiting")
+        for leaf in ended:
+            seen = waits[leaf.id]
+            waits[leaf.id] = WaitView(seen.id, seen.kind, seen.name, seen.method, leaf.status)
+
+    # --- views -------------------------------------------------------------------
+
+    @property
+    def waits_created(self) -> int:
+        """Waits, groups, sleeps and subflows that instances came to."""
+        return sum(
+            view.kind in _COUNTED for waits in self.waits.values() for view in waits.values()
+        )
+
+    def instance(self, instance_id: str) -> Instance:
+        """The instance as the kernel has it."""
+        return self.kernel.state_of(instance_id)
+
+    def started_at(self, instance_id: str) -> datetime:
+        """When the instance started."""
+        return moment(self.instance(instance_id).started_us)
+
+    def locals_of(self, instance_id: str) -> dict[str, Any]:
+        """The live variables of the instance's frames, members of groups included."""
+        instance = self.instance(instance_id)
+        if instance.status in (Status.COMPLETED, Status.CANCELLED) or instance.state is None:
+            return {}
+        with self.scope():
+            root: Branch = instance.live or loads(instance.state)
+            return _locals_of(root)
+
+
+def _locals_of(branch: Branch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    code = branch.coroutine or branch.frozen
+    if code is not None:
+        for frame in frames_of(code):
+            found.update(frame.locals)
+    for leaf in leaves_of(branch):
+        for member in getattr(leaf, "branches", ()):
+            found.update(_locals_of(member))
+    return found

@@ -1,0 +1,278 @@
+"""TestShell: workflows run in memory by the real kernel, with a virtual clock.
+
+Nothing is mocked: calls are matched by the real index, turns are journaled to the memory
+store, and by default every step of a test ends with a restart from what was saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any, ParamSpec, Self, TypeVar
+
+import msgspec
+
+from raysume import ids
+from raysume.actors.kernel.commits import (
+    CallsSent,
+    CancelAsked,
+    Commit,
+    Delivered,
+    Event,
+    Started,
+    StepEnded,
+    StepOrder,
+    TimersDue,
+    TurnEnded,
+    TurnTask,
+)
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartRequest
+from raysume.actors.kernel.moments import duration_us, microseconds, moment
+from raysume.actors.kernel.records import StepDone
+from raysume.actors.stepping import attempt_step
+from raysume.errors import NotFound, UsageError
+from raysume.methods import BoundMethod, Method, current_sink
+from raysume.methods import method_of as declared_method_of
+from raysume.records import CallRecord, OutgoingCall
+from raysume.testing.pools import ShellPool, method_of
+from raysume.testing.views import Counts, Run
+from raysume.workflows import Workflow
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CATALOGUE = 1
+
+
+class TestShell:
+    """Runs workflows in memory for a test: `async with TestShell(approval) as shell: ...`.
+
+    Args:
+        workflows: what is deployed in the shell; their names must differ.
+        reload: save and reload all state after every step of the test.
+    """
+
+    __test__ = False
+
+    def __init__(self, *workflows: Workflow[Any, Any], reload: bool = True) -> None:
+        self._reload = reload
+        self._workflows = workflows
+        self._pools: dict[str, ShellPool] = {}
+        self._now_us = microseconds(datetime.now(UTC))
+        self._calls: list[DeliveredCall] = []
+        self._effects: list[tuple[ShellPool, StepOrder | TurnTask]] = []
+        self._stubs: dict[Any, Callable[..., Any]] = {}
+        self._exit = ExitStack()
+        for workflow in workflows:
+            if not isinstance(workflow, Workflow):
+                raise UsageError(
+                    f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
+                )
+            if workflow.name in self._pools:
+                raise UsageError(
+                    f"two workflows of this shell are named {workflow.name!r}: "
+                    f"{self._pools[workflow.name].workflow.place} and {workflow.place}. "
+                    "Give one @workflow(name=...)."
+                )
+            self._pools[workflow.name] = ShellPool(workflow, reload=reload)
+
+    async def __aenter__(self) -> Self:
+        token = current_sink.set(self._take)
+        self._exit.callback(current_sink.reset, token)
+        for pool in self._pools.values():
+            await pool.learn(self._now_us)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._exit.close()
+
+    @property
+    def now(self) -> datetime:
+        """The shell's clock (aware, UTC); it moves only by `advance`."""
+        return moment(self._now_us)
+
+    # --- what a test does ----------------------------------------------------------
+
+    async def push(
+        self,
+        method: Method | BoundMethod | Callable[..., Any] | str,
+        /,
+        *,
+        output: Any = None,
+        input: Mapping[str, Any] | Any = None,
+        **parameters: Any,
+    ) -> str:
+        """A call of `method` with these parameters and this output was pushed and handled.
+
+        Args:
+            method: the method, or its URN.
+            output: what the call returned.
+            input: parameters by name, or the external method's model, for what cannot be keywords.
+            parameters: the parameters; defaults of the method apply.
+
+        Returns:
+            The call's id.
+
+        Raises:
+            InvalidCall: a parameter is unknown, missing, or of another type.
+        """
+        declared = method_of(method) if isinstance(method, str) else declared_method_of(method)
+        given = dict(parameters)
+        if isinstance(input, Mapping):
+            given = {**input, **given}
+            values = declared.model_of(given)
+        elif input is not None:
+            values = input
+        else:
+            values = declared.model_of(given)
+        encoded = None if output is None else declared.encode_output(output)
+        call = declared.outgoing(values, output=encoded)
+        self._take(call)
+        await self._settle()
+        return call.id
+
+    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """An instance of a workflow with parameters has started and run to its first wait."""
+        pool = self._pool(workflow)
+        if not workflow.has_parameters:
+            raise UsageError(
+                f"workflow {workflow.name!r} has no parameters: it is started by the calls that "
+                "meet its first wait. Push one."
+            )
+        input = workflow.encode_arguments(*args, **kwargs)
+        made = workflow.instance_id(workflow.decode_arguments(input))
+        request = StartRequest(
+            workflow=workflow.name, id=made or ids.uuid7(), input=input, at_us=self._now_us
+        )
+        self._apply(pool, [Started(request=request, token=0)])
+        await self._settle()
+        return Run(pool, request.id)
+
+    async def advance(self, delay: timedelta) -> None:
+        """The clock has moved on by `delay`, and every timer due on the way has rung, in order."""
+        if delay < timedelta(0):
+            raise ValueError(f"the clock cannot go back: {delay}.")
+        until = self._now_us + duration_us(delay)
+        while True:
+            due = [
+                (due_us, name)
+                for name, pool in self._pools.items()
+                if (due_us := pool.kernel.next_due_us) is not None and due_us <= until
+            ]
+            if not due:
+                break
+            due_us, name = min(due)
+            self._now_us = max(self._now_us, due_us)
+            self._apply(self._pools[name], [TimersDue(upto_us=due_us)])
+            await self._settle()
+        self._now_us = until
+
+    async def cancel(self, run: Run[Any], reason: str = "") -> None:
+        """The instance is cancelled: its `finally` blocks have run, or wait in turn."""
+        self._apply(run._pool, [CancelAsked(instance=run.id, reason=reason)])  # pyright: ignore[reportPrivateUsage]
+        await self._settle()
+
+    def stub(
+        self,
+        function: Callable[..., Any],
+        *,
+        returns: Any = None,
+        raises: BaseException | type[BaseException] | None = None,
+    ) -> None:
+        """Steps of `function` return `returns`, or raise `raises`, instead of running it."""
+
+        def stand_in(*_args: Any, **_kwargs: Any) -> Any:
+            if raises is not None:
+                raise raises
+            return returns
+
+        self._stubs[function] = stand_in
+
+    # --- what a test looks at ------------------------------------------------------
+
+    def instances(self, workflow: Workflow[P, R] | None = None) -> list[Run[R]]:
+        """Live views of the instances, whatever their status, oldest first."""
+        pools = list(self._pools.values()) if workflow is None else [self._pool(workflow)]
+        return [Run(pool, id) for pool in pools for id in pool.order]
+
+    def counts(self) -> Counts:
+        """Calls pushed, waits created and instances completed so far."""
+        return Counts(
+            calls=len(self._calls),
+            waits=sum(pool.waits_created for pool in self._pools.values()),
+            completed=sum(pool.completed for pool in self._pools.values()),
+        )
+
+    # --- inside --------------------------------------------------------------------
+
+    def _pool(self, workflow: Workflow[Any, Any]) -> ShellPool:
+        pool = self._pools.get(workflow.name)
+        if pool is None or pool.workflow is not workflow:
+            raise NotFound(
+                f"workflow {workflow.name!r} is not in this shell. Give it to TestShell(...)."
+            )
+        return pool
+
+    def _take(self, call: OutgoingCall) -> None:
+        """The call is accepted and applied; what it sets going waits for the next `await`."""
+        offset = len(self._calls)
+        record = CallRecord(
+            id=call.id,
+            method=call.method,
+            service=call.service,
+            at_us=self._now_us,
+            input=call.input,
+            output=call.output,
+            error=call.error,
+            headers=call.headers,
+        )
+        item = DeliveredCall(offset, offset, record)
+        self._calls.append(item)
+        delivery = Delivery(0, offset, offset + 1, _CATALOGUE, [item])
+        for pool in self._pools.values():
+            self._apply(pool, [Delivered(delivery=delivery)])
+
+    def _apply(self, pool: ShellPool, events: list[Event]) -> None:
+        self._release(pool, pool.apply(events, self._now_us))
+
+    def _release(self, pool: ShellPool, commit: Commit) -> None:
+        self._effects.extend((pool, step) for step in commit.steps)
+        self._effects.extend((pool, task) for task in commit.tasks)
+        for shard, outgoing in commit.outgoing:
+            self._take(msgspec.msgpack.decode(outgoing.call, type=OutgoingCall))
+            self._apply(pool, [CallsSent(shard=shard, upto=outgoing.sequence + 1)])
+
+    async def _settle(self) -> None:
+        """Nothing is under way any more; with `reload`, everything is as after a restart."""
+        await self._run_effects()
+        if self._reload:
+            for pool in self._pools.values():
+                self._release(pool, pool.restart(self._calls, self._now_us))
+            await self._run_effects()
+
+    async def _run_effects(self) -> None:
+        while self._effects:
+            pool, effect = self._effects.pop(0)
+            if isinstance(effect, TurnTask):
+                error = await pool.run_task(effect)
+                self._apply(pool, [TurnEnded(task=effect, error=error)])
+                continue
+            done = await self._run_step(pool, effect)
+            if done is not None:
+                self._apply(pool, [StepEnded(instance=effect.instance, done=done)])
+
+    async def _run_step(self, pool: ShellPool, order: StepOrder) -> StepDone | None:
+        with pool.scope():
+            step = pool.kernel.step_of(order.instance, order.step)
+            if step is None:
+                return None
+            stub = self._stubs.get(step.function)
+            function = step.function if stub is None else stub
+            return await attempt_step(
+                step,
+                function,
+                key=f"{order.instance}/{order.step}",
+                step_id=order.step,
+                attempt=order.attempt,
+            )

@@ -1,0 +1,104 @@
+"""What a test sees of a shell: live views of instances, their waits, and the counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from raysume.testing.pools import ShellPool
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What happened in a shell so far."""
+
+    calls: int
+    """Calls pushed, by the test and by workflows."""
+    waits: int
+    """Waits created in instances: members, groups, subflows and sleeps included; the standing
+    first wait is not."""
+    completed: int
+    """Instances that returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitView:
+    """One wait, group, sleep, step or subflow that an instance came to."""
+
+    id: str
+    kind: str
+    name: str | None
+    method: str | None
+    """The URN, for waits for a call."""
+    status: str
+    """waiting, completed, cancelled, timed-out or failed."""
+
+
+class Run(Generic[R]):
+    """A live view of one instance: every attribute is as of now."""
+
+    def __init__(self, pool: ShellPool, id: str) -> None:
+        self._pool = pool
+        self.id = id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._pool.workflow.name
+
+    @property
+    def version(self) -> str:
+        """The workflow's version."""
+        return self._pool.version
+
+    @property
+    def status(self) -> str:
+        """running, waiting, completed, failed or cancelled."""
+        return self._pool.instance(self.id).status.value
+
+    @property
+    def result(self) -> R | None:
+        """The returned value; None while there is none."""
+        return self._pool.results.get(self.id)
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed, as "Type: message"; None when it did not."""
+        error = self._pool.instance(self.id).error
+        return None if error is None else f"{error.type}: {error.message}"
+
+    @property
+    def errors(self) -> list[str]:
+        """Everything logged as an error about the instance, oldest first."""
+        return [
+            f"{line.event}: {line.facts.get('error', '')}"
+            for line in self._pool.logs
+            if line.instance == self.id and line.level == "error"
+        ]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What `instance().tag(...)` set."""
+        return dict(self._pool.instance(self.id).tags)
+
+    @property
+    def started_at(self) -> datetime:
+        """When it started, by the shell's clock."""
+        return self._pool.started_at(self.id)
+
+    @property
+    def waits(self) -> list[WaitView]:
+        """Every wait it ever came to, in order of registration, with its status now."""
+        return list(self._pool.waits.get(self.id, {}).values())
+
+    @property
+    def locals(self) -> dict[str, Any]:
+        """The live variables of its frames; those of inner frames win."""
+        return self._pool.locals_of(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.workflow} {self.id} {self.status}>"

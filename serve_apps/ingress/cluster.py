@@ -1,0 +1,107 @@
+"""The engine behind the ingress, over Ray handles."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+import ray
+
+from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE
+from raysume.errors import RaysumeError, Unavailable
+from raysume.serve_apps.ingress.engine import Catalogue, MethodEntry, WorkflowEntry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _translated(
+    method: Callable[P, Awaitable[R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Errors of Ray become `Unavailable`; errors of ours come out as they were raised."""
+
+    @functools.wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(*args, **kwargs)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, RaysumeError):
+                raise error.cause from None
+            raise
+        except ray.exceptions.RayError as error:
+            raise Unavailable(
+                f"a part of the engine is restarting ({type(error).__name__}). Try again shortly.",
+                retry_after=1.0,
+            ) from error
+        except ValueError as error:  # ray.get_actor: no actor of that name
+            raise Unavailable(f"the engine is not there: {error}", retry_after=1.0) from error
+
+    return call
+
+
+class RayEngine:
+    """See `raysume.serve_apps.ingress.engine.Engine`."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
+
+    def _actor(self, name: str) -> Any:
+        handle = self._handles.get(name)
+        if handle is None:
+            handle = self._handles[name] = ray.get_actor(name, namespace=NAMESPACE)
+        return handle
+
+    @_translated
+    async def catalogue(self, known: int) -> Catalogue:
+        """See `Engine`."""
+        told = await self._actor(DIRECTORY_NAME).catalogue.remote(known)
+        workflows: list[WorkflowEntry] = []
+        for entry, active in told["workflows"]:
+            decoded = msgspec.json.decode(entry, type=WorkflowEntry)
+            workflows.append(msgspec.structs.replace(decoded, active=active))
+        return Catalogue(
+            version=told["version"],
+            generation=told["generation"],
+            methods={
+                urn: msgspec.json.decode(entry, type=MethodEntry)
+                for urn, entry in told["methods"].items()
+            },
+            workflows=workflows,
+            pools={name: frozenset(urns) for name, urns in told["pools"].items()},
+        )
+
+    @_translated
+    async def deliver(self, pool: str, delivery: bytes) -> int:
+        """See `Engine`."""
+        return int(await self._actor(pool).deliver.remote(delivery))
+
+    @_translated
+    async def start(self, pool: str, request: bytes) -> bytes:
+        """See `Engine`."""
+        return bytes(await self._actor(pool).start.remote(request))
+
+    @_translated
+    async def describe(self, pool: str, id: str) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).describe.remote(id)
+        return found
+
+    @_translated
+    async def state(self, pool: str, id: str) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).state.remote(id)
+        return found
+
+    @_translated
+    async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).result.remote(id, wait_s)
+        return found
+
+    @_translated
+    async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """See `Engine`."""
+        found: list[dict[str, Any]] = await self._actor(pool).instances.remote(query)
+        return found

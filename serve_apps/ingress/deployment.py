@@ -1,0 +1,77 @@
+"""The ingress as a Ray Serve deployment: one replica is one partition of the call log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from ray import serve
+
+from raysume.actors.specs import EngineSpec
+from raysume.errors import InvalidCall
+from raysume.records import OutgoingCall
+from raysume.serve_apps.ingress.app import build_app
+from raysume.serve_apps.ingress.cluster import RayEngine
+from raysume.serve_apps.ingress.ingress import Ingress
+from raysume.serve_apps.ingress.tokens import FixedTokens, Principal
+from raysume.storage.opening import open_call_log
+from raysume.storage.ports import Batch, NewCall, Publisher
+from raysume.storage.processes import owner_of_this_process
+
+
+@serve.deployment(
+    name="ingress",
+    num_replicas=1,
+    max_ongoing_requests=1_000,
+    ray_actor_options={"num_cpus": 0.01},
+    graceful_shutdown_timeout_s=10,
+)
+@serve.ingress()
+class IngressDeployment:
+    """Hosts the HTTP app, and takes the calls that workflows publish."""
+
+    def __init__(self, engine: bytes, token: str) -> None:
+        self._spec = msgspec.msgpack.decode(engine, type=EngineSpec)
+        self._call_log = open_call_log(self._spec.database_url, self._spec.folder)
+        self._app = build_app(
+            RayEngine(),
+            self._call_log,
+            FixedTokens({token: Principal(kind="operator")}),
+            owner=owner_of_this_process("ingress"),
+        )
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return self._app
+
+    async def accept_published(self, publisher: str, first: int, calls: bytes) -> int:
+        """The calls of a pool are accepted, now or before; how many were new.
+
+        Raises:
+            InvalidCall: the method of one is not deployed any more.
+            Unavailable: the call log cannot be written now.
+        """
+        ingress: Ingress = self._app.state.ingress
+        decoded = msgspec.msgpack.decode(calls, type=list[OutgoingCall])
+        known = ingress.catalogue.methods
+        for call in decoded:
+            if call.method not in known:
+                raise InvalidCall(
+                    f"a workflow published a call of {call.method!r}, which is not deployed."
+                )
+        batch = Batch(
+            calls=[
+                NewCall(
+                    id=call.id,
+                    method=call.method,
+                    service=call.service,
+                    input=call.input,
+                    output=call.output,
+                    error=call.error,
+                    headers=call.headers,
+                )
+                for call in decoded
+            ],
+            publisher=Publisher(id=publisher, first=first),
+        )
+        accepted = await ingress.accept(batch, {call.method for call in decoded})
+        return sum(outcome == "accepted" for outcome in accepted.outcomes)

@@ -1,0 +1,197 @@
+"""SCENARIOS section 5: who gets a call, and which earlier calls still count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from tests.conformance.workflows.methods import decide, m1, m2, m3, submit
+
+from raysume import all_of, instance, push_call, wait, workflow
+from raysume.testing import Counts, TestShell
+
+Deploy = Callable[..., TestShell]
+
+
+async def test_two_workflows_each_get_the_call_once(deploy: Deploy) -> None:
+    @workflow
+    async def left() -> int:
+        return (await wait(m1).match_any()).input.id
+
+    @workflow
+    async def right() -> int:
+        return (await wait(m1).match_any()).input.id
+
+    async with deploy(left, right) as shell:
+        await shell.push(m1, id=4)
+        assert [run.result for run in shell.instances(left)] == [4]
+        assert [run.result for run in shell.instances(right)] == [4]
+
+
+async def test_a_running_instance_comes_before_a_new_one(deploy: Deploy) -> None:
+    @workflow
+    async def twice() -> list[int]:
+        first = await wait(m1).match_any()
+        second = await wait(m1).match_any()
+        return [first.input.id, second.input.id]
+
+    async with deploy(twice) as shell:
+        await shell.push(m1, id=1)
+        assert shell.counts() == Counts(calls=1, waits=2, completed=0)
+        await shell.push(m1, id=2)
+        [run] = shell.instances(twice)
+        assert run.result == [1, 2]
+        await shell.push(m1, id=3)
+        assert len(shell.instances(twice)) == 2
+
+
+async def test_a_call_meets_one_wait_of_an_instance(deploy: Deploy) -> None:
+    @workflow
+    async def both() -> list[int]:
+        await wait(m2).match_any()
+        one, two = await all_of(wait(m1).match_any(), wait(m1).match_any())
+        return [one.input.id, two.input.id]
+
+    async with deploy(both) as shell:
+        await shell.push(m2)
+        await shell.push(m1, id=1)
+        [run] = shell.instances(both)
+        assert run.status == "waiting"
+        await shell.push(m1, id=2)
+        assert run.result == [1, 2]
+
+
+async def test_a_call_that_came_early_is_found_by_its_wait(deploy: Deploy) -> None:
+    @workflow
+    async def early() -> str:
+        start = await wait(submit).match_any()
+        await wait(m1).match(id=start.input.request)
+        answer = await wait(decide).match(request=start.input.request)
+        return answer.output
+
+    async with deploy(early) as shell:
+        await shell.push(decide, request=1, answer="too early", output="too early")
+        await shell.push(submit, request=1, output=True)
+        await shell.push(decide, request=2, answer="other", output="other")
+        await shell.push(decide, request=1, answer="kept", output="kept")
+        await shell.push(decide, request=1, answer="later", output="later")
+        await shell.push(m1, id=1)
+        [run] = shell.instances(early)
+        assert run.result == "kept"
+
+
+async def test_from_now_ignores_what_came_before(deploy: Deploy) -> None:
+    @workflow
+    async def fresh() -> str:
+        start = await wait(submit).match_any()
+        await wait(m1).match(id=start.input.request)
+        answer = await wait(decide).match(request=start.input.request).from_now()
+        return answer.output
+
+    async with deploy(fresh) as shell:
+        await shell.push(submit, request=1, output=True)
+        await shell.push(decide, request=1, answer="early", output="early")
+        await shell.advance(timedelta(seconds=1))
+        await shell.push(m1, id=1)
+        [run] = shell.instances(fresh)
+        assert run.status == "waiting"
+        await shell.push(decide, request=1, answer="later", output="later")
+        assert run.result == "later"
+
+
+async def test_early_calls_are_received_oldest_first_and_once(deploy: Deploy) -> None:
+    @workflow
+    async def drain() -> list[int]:
+        await wait(m1).match_any()
+        await wait(m3).match_any()
+        found = await all_of(wait(m2).match_any(), wait(m2).match_any())
+        return [call.input.id for call in found]
+
+    async with deploy(drain) as shell:
+        await shell.push(m1)
+        for number in (1, 2, 3):
+            await shell.push(m2, id=number)
+        await shell.push(m3)
+        [run] = shell.instances(drain)
+        assert run.result == [1, 2]
+
+
+async def test_a_later_wait_without_a_match_is_refused(deploy: Deploy) -> None:
+    @workflow
+    async def unmatched() -> None:
+        await wait(m1).match_any()
+        await wait(m2)
+
+    async with deploy(unmatched) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(unmatched)
+        assert run.status == "failed"
+        assert run.error is not None
+        assert "match_any" in run.error
+
+
+async def test_none_is_not_a_key_but_still_decides(deploy: Deploy) -> None:
+    @workflow
+    async def by_text(text: str | None) -> int:
+        call = await wait(m1).match_if(lambda call: call.input.text == text or text is None)
+        return call.input.id
+
+    async with deploy(by_text) as shell:
+        anything = await shell.start(by_text, None)
+        exact = await shell.start(by_text, "x")
+        await shell.push(m1, text="y", id=1)
+        assert (anything.result, exact.status) == (1, "waiting")
+        await shell.push(m1, text="x", id=2)
+        assert exact.result == 2
+
+
+@push_call("conformance.noticed")
+def notice(request: int) -> str:
+    """Something noticed, published by a workflow."""
+    return f"noticed {request}"
+
+
+async def test_a_call_made_in_a_workflow_is_published_once(deploy: Deploy) -> None:
+    @workflow
+    async def speaker() -> str:
+        call = await wait(m1).match_any()
+        return notice(call.input.id)
+
+    @workflow
+    async def listener() -> str:
+        call = await wait(notice).match_any()
+        return call.output
+
+    async with deploy(speaker, listener) as shell:
+        await shell.push(m1, id=9)
+        assert [run.result for run in shell.instances(speaker)] == ["noticed 9"]
+        assert [run.result for run in shell.instances(listener)] == ["noticed 9"]
+        assert shell.counts().calls == 2
+
+
+async def test_an_inactive_workflow_takes_no_new_instances(deploy: Deploy) -> None:
+    @workflow(active=False)
+    async def retired() -> None:
+        await wait(m1).match_any()
+
+    async with deploy(retired) as shell:
+        await shell.push(m1)
+        assert shell.instances(retired) == []
+
+
+async def test_an_instance_knows_itself_and_can_be_tagged(deploy: Deploy) -> None:
+    @workflow
+    async def tagged() -> str:
+        call = await wait(m1).match_any()
+        instance().tag(customer=call.input.id)
+        before = instance().id
+        await wait(m2).match_any()
+        assert before == instance().id
+        return instance().workflow
+
+    async with deploy(tagged) as shell:
+        await shell.push(m1, id=12)
+        [run] = shell.instances(tagged)
+        assert run.tags == {"customer": "12"}
+        await shell.push(m2)
+        assert run.result == "tagged"
