@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import click
 
 from raysume.serve_apps.cli.session import Leaf, Session
@@ -21,9 +18,7 @@ def dev(context: click.Context, target: str, port: int | None, no_reload: bool) 
     Its address and token are written to the data directory, where clients and this
     command line find them.
     """
-    development: Any = importlib.import_module("raysume.serve_apps.development")
+    from raysume.serve_apps.development import run_dev
+
     session = context.ensure_object(Session)
-    code: int | None = development.run_dev(
-        target, port=port, data_dir=session.data_dir, reload=not no_reload
-    )
-    context.exit(code or 0)
+    context.exit(run_dev(target, port=port, data_dir=session.data_dir, reload=not no_reload))
