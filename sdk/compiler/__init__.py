@@ -1,0 +1,43 @@
+"""Durable coroutines: an `async def` rewritten so that it can be saved at its waits and entered again.
+
+    source -> normalised statements -> guarded statements -> native coroutine function
+                                                              |  freeze  -> dumps
+                                                              |  thaw    <- loads
+
+See docs/compiler.md for how the lowering works and for what it refuses.
+"""
+
+from raysume.compiler.compiled import Point
+from raysume.compiler.definitions import (
+    Definition,
+    SubflowCall,
+    compile_subflow,
+    compile_workflow,
+    definitions_scope,
+    register,
+)
+from raysume.compiler.frames import FrameState, FrameView, Frozen, frames_of, freeze, leaf_of, thaw
+from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
+from raysume.compiler.refusals import RULES
+
+__all__ = [
+    "RULES",
+    "SNAPSHOT_FORMAT",
+    "Definition",
+    "FrameState",
+    "FrameView",
+    "Frozen",
+    "Point",
+    "SubflowCall",
+    "compile_subflow",
+    "compile_workflow",
+    "definitions_scope",
+    "dumps",
+    "frames_of",
+    "freeze",
+    "leaf_of",
+    "loads",
+    "register",
+    "thaw",
+    "traceback_text",
+]

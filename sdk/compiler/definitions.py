@@ -1,0 +1,317 @@
+"""Durable functions as values: definitions, calls of subflows, and where both are found again.
+
+A definition is saved by name and place, a subflow nested in a durable function by its place
+in that function and its cells. Loading looks in the scope of the running shell or pool first,
+then among the definitions of the process, then in the module that is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import cached_property
+from types import CellType, CoroutineType, FunctionType, MethodType
+from typing import Any, ClassVar, Final, Literal
+
+from raysume.compiler import durability, revive
+from raysume.compiler.compiled import Compiled, Point, compiled_of, place_of_nested
+from raysume.compiler.refusals import refusal
+from raysume.durable import Durable, current_turn
+from raysume.errors import UsageError
+
+Kind = Literal["workflow", "subflow"]
+
+
+class Frame:
+    """What a running durable function holds of itself."""
+
+    __slots__ = ("cells", "definition", "restored")
+
+    def __init__(self, definition: Definition, cells: dict[str, CellType], restored: Any) -> None:
+        self.definition = definition
+        self.cells = cells
+        """Its own captured variables."""
+        self.restored = restored
+        """What to await at the saved point; None once started from the beginning."""
+
+
+class Definition:
+    """One durable `async def`, with its closure and defaults. Calling it gives a SubflowCall."""
+
+    name: str
+    """As declared: "approval", "Class.method"."""
+    kind: Kind
+    function: FunctionType
+    """The user's function."""
+    compiled: Compiled
+    nested: bool
+    """Whether it is defined in another durable function, whose state its closure is."""
+
+    __raysume_durable__: ClassVar[bool] = True
+
+    def __init__(
+        self, function: FunctionType, compiled: Compiled, *, name: str, kind: Kind
+    ) -> None:
+        self.name, self.kind = name, kind
+        self.function, self.compiled = function, compiled
+        self.nested = bool(compiled.path)
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+        self._bind = FunctionType(
+            compiled.binder, {}, function.__name__, function.__defaults__, None
+        )
+        self._bind.__kwdefaults__ = function.__kwdefaults__
+        self._own = (*compiled.shared, *compiled.lent)
+        self._free = dict(
+            zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        )
+        self._made: FunctionType | None = None
+
+    @property
+    def filename(self) -> str:
+        """The file that defines it."""
+        return self.compiled.source.filename
+
+    @property
+    def first_line(self) -> int:
+        """The line of its `async def` or first decorator."""
+        return self.function.__code__.co_firstlineno
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Where it can be suspended."""
+        return self.compiled.points
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of the user's function."""
+        return inspect.signature(self.function)
+
+    @property
+    def __wrapped__(self) -> FunctionType:
+        return self.function
+
+    @cached_property
+    def inline(self) -> bool:
+        """Whether all its awaits are known to be durable, so that a turn needs no asyncio task.
+
+        Asked for the first time when all names are defined, e.g. at deployment.
+        """
+        return durability.is_inline(self)
+
+    def check(self) -> None:
+        """No wait stands where it cannot be saved, as far as names tell now.
+
+        Raises:
+            CompileError: one does.
+        """
+        durability.refuse_opaque_waits(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> SubflowCall:
+        self._bind(*args, **kwargs)
+        return SubflowCall(self, args, kwargs)
+
+    def begin(self, *args: Any, **kwargs: Any) -> CoroutineType[Any, Any, Any]:
+        """A new coroutine that has not started.
+
+        Raises:
+            TypeError: the arguments do not fit the signature.
+        """
+        arguments: dict[str, Any] = self._bind(*args, **kwargs)
+        cells: dict[str, CellType] = {}
+        for name in self._own:
+            cells[name] = CellType(arguments.pop(name)) if name in arguments else CellType()
+        return self.enter(0, arguments, cells, None)
+
+    def enter(
+        self, point: int, local: dict[str, Any], cells: dict[str, CellType], restored: Any
+    ) -> CoroutineType[Any, Any, Any]:
+        """A coroutine that will walk to the point and await `restored` there (0: the beginning)."""
+        function = self._made
+        if function is None:
+            free, code = self._free, self.compiled.code
+            closure = tuple(
+                cells[name] if name in cells else free[name] for name in code.co_freevars
+            )
+            function = FunctionType(
+                code, self.function.__globals__, self.function.__name__, None, closure
+            )
+            if not cells:
+                self._made = function
+        made: CoroutineType[Any, Any, Any] = function(Frame(self, cells, restored), point, local)
+        return made
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.nested:
+            return (revive.nested_subflow, (self.function, self.name))
+        root = self.compiled.root
+        return (revive.definition, (self.name, root.module, root.qualname))
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} {self.filename}:{self.first_line}>"
+
+
+class SubflowCall(Durable):
+    """A call of a subflow that has not been entered: a plain value that can be saved."""
+
+    __slots__ = ("args", "definition", "kwargs")
+    durable_kind: ClassVar[str] = "subflow"
+
+    definition: Definition
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(
+        self, definition: Definition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.definition, self.args, self.kwargs = definition, args, kwargs
+
+    def begin(self) -> CoroutineType[Any, Any, Any]:
+        """A new coroutine of the subflow with these arguments."""
+        return self.definition.begin(*self.args, **self.kwargs)
+
+    def __await__(self) -> Any:
+        outside = super().__await__()
+        next(outside)  # refused outside a turn, and in a task of the user's own
+        outside.close()
+        return (yield from enter(self).__await__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (SubflowCall, (self.definition, self.args, self.kwargs))
+
+    def __repr__(self) -> str:
+        return f"<call of {self.definition.name}>"
+
+
+def enter(value: Any) -> Any:
+    """What a durable function awaits for `value`: a subflow's own coroutine, or the value."""
+    if type(value) is not SubflowCall:
+        return value
+    turn: Any = current_turn.get()
+    entered = getattr(turn, "entered", None)
+    if entered is not None:
+        entered(value.definition.name)
+    return value.definition.begin(*value.args, **value.kwargs)
+
+
+# --- compiling -------------------------------------------------------------------
+
+
+def compile_workflow(function: Callable[..., Any], *, name: str) -> Definition:
+    """The function as a durable workflow, registered by its name.
+
+    Raises:
+        CompileError: it cannot be made durable as it is written; `details` says where and why.
+    """
+    code = getattr(function, "__code__", None)
+    if code is not None and place_of_nested(code) is not None:
+        raise refusal(
+            "workflow-in-workflow", name=name, file=code.co_filename, line=code.co_firstlineno
+        )
+    return _defined(function, name=name, kind="workflow")
+
+
+def compile_subflow(function: Callable[..., Any], *, name: str | None = None) -> Definition:
+    """The function as a durable subflow; registered unless it is part of a durable function.
+
+    Args:
+        name: by default the function's name, `Class.method` for methods.
+
+    Raises:
+        CompileError: it cannot be made durable as it is written; `details` says where and why.
+    """
+    qualname = getattr(function, "__qualname__", repr(function))
+    return _defined(function, name=name or qualname.rpartition("<locals>.")[2], kind="subflow")
+
+
+def _defined(function: Any, *, name: str, kind: Kind) -> Definition:
+    compiled = compiled_of(function, name=name)
+    definition = Definition(function, compiled, name=name, kind=kind)
+    if not definition.nested:
+        durability.refuse_opaque_waits(definition)
+        register(definition)
+    return definition
+
+
+# --- finding definitions again ---------------------------------------------------
+
+Place = tuple[str, str]
+_of_modules: Final[dict[str | Place, Definition]] = {}
+_of_functions: Final[weakref.WeakValueDictionary[str | Place, Definition]] = (
+    weakref.WeakValueDictionary()
+)
+_scope: ContextVar[Mapping[str, Any] | None] = ContextVar("raysume_definitions", default=None)
+
+
+def register(definition: Definition) -> None:
+    """The definition is found by its name and its place; the last one registered counts."""
+    root = definition.compiled.root
+    place = (definition.function.__module__, definition.function.__qualname__)
+    local = "<locals>" in root.qualname
+    for key in (definition.name, place):
+        if local:
+            _of_modules.pop(key, None)
+            _of_functions[key] = definition
+        else:
+            _of_modules[key] = definition
+
+
+@contextlib.contextmanager
+def definitions_scope(definitions: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the block, loading finds these definitions by name before those of the process.
+
+    Args:
+        definitions: definitions, or objects with a `.definition`, by declared name.
+    """
+    token = _scope.set(definitions)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def definition_of(name: str, module: str, qualname: str) -> Definition:
+    """The definition of this name, preferably the one at this place.
+
+    Raises:
+        UsageError: there is none, also after importing the module.
+    """
+    place = (module, qualname)
+    scoped = _unwrapped((_scope.get() or {}).get(name))
+    if scoped is not None and _place(scoped) == place:
+        return scoped
+    found = _registered(place) or scoped or _registered(name)
+    if found is None and module != "__main__":
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+        found = _registered(place) or _registered(name)
+    if found is None:
+        raise UsageError(
+            f"the saved state needs {name!r}, which was defined as {module}.{qualname} and is "
+            "not known here. Import or deploy its module first, or keep the old name.",
+            name=name,
+            module=module,
+        )
+    return found
+
+
+def _registered(key: str | Place) -> Definition | None:
+    return _of_modules.get(key) or _of_functions.get(key)
+
+
+def _place(definition: Definition) -> Place:
+    return (definition.function.__module__, definition.function.__qualname__)
+
+
+def _unwrapped(value: Any) -> Definition | None:
+    found = getattr(value, "definition", value)
+    return found if isinstance(found, Definition) else None

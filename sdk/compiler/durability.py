@@ -1,0 +1,141 @@
+"""What an await is on, as far as names tell: a durable thing, or anything.
+
+Resolves the awaited expression's names in the function's closure and globals, and looks
+through chains of methods: `wait(m).match(...).timeout(...)` is durable because `wait` is.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from raysume.compiler import preparation
+from raysume.compiler.awaits import liftable_awaits, opaque_awaits
+from raysume.compiler.refusals import refusal_at
+from raysume.durable import Durable
+
+if TYPE_CHECKING:
+    from raysume.compiler.definitions import Definition
+
+UNKNOWN: Final = object()
+
+
+def refuse_opaque_waits(definition: Definition) -> None:
+    """No wait that is known by name stands in code that cannot be entered again.
+
+    Raises:
+        CompileError: one does; nested subflows are looked at, too.
+    """
+    for node, names in _functions(definition):
+        for statement in node.body:
+            for rule, found in opaque_awaits(statement):
+                if _is_durable(found.value, names):
+                    raise refusal_at(found, rule, name=definition.name, file=definition.filename)
+
+
+def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> bool:
+    """Whether every await of the function, and of the subflows it names, is on a durable thing."""
+    if id(definition.compiled) in seen:
+        return True
+    node = definition.compiled.source.node
+    names = _Names(definition, node)
+    for statement in node.body:
+        if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in ast.walk(statement)):
+            return False
+        if any(isinstance(n, ast.comprehension) and n.is_async for n in ast.walk(statement)):
+            return False
+        if any(True for _ in opaque_awaits(statement)):
+            return False
+        if not all(_is_durable(found.value, names) for found in liftable_awaits(statement)):
+            return False
+    seen = seen | {id(definition.compiled)}
+    return all(is_inline(other, seen) for other in _named(node, names))
+
+
+def _named(node: ast.AST, names: _Names) -> Iterator[Definition]:
+    from raysume.compiler.definitions import Definition
+
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name | ast.Attribute):
+            value = names.value(part)
+            if isinstance(value, Definition):
+                yield value
+
+
+def _functions(definition: Definition) -> Iterator[tuple[ast.AsyncFunctionDef, _Names]]:
+    """The function, and those nested in it that a durable decorator stands above."""
+    outer = definition.compiled.source.node
+    names = _Names(definition, outer)
+    yield outer, names
+    for node in preparation.nested_functions(outer):
+        if isinstance(node, ast.AsyncFunctionDef) and any(
+            getattr(names.value(_decorator(each)), "__name__", "") == "subflow"
+            for each in node.decorator_list
+        ):
+            yield node, names
+
+
+def _decorator(node: ast.expr) -> ast.expr:
+    return node.func if isinstance(node, ast.Call) else node
+
+
+def _is_durable(node: ast.expr, names: _Names) -> bool:
+    while True:
+        if not isinstance(node, ast.Call):
+            return isinstance(names.value(node), Durable)
+        if getattr(names.value(node.func), "__raysume_durable__", False):
+            return True
+        if not isinstance(node.func, ast.Attribute):
+            return False
+        node = node.func.value
+
+
+class _Names:
+    """Values of dotted names in a function, without running anything of the user's."""
+
+    def __init__(self, definition: Definition, node: ast.AsyncFunctionDef) -> None:
+        function = definition.function
+        self._local = {
+            part.id
+            for part in ast.walk(node)
+            if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load)
+        }
+        self._local |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+        self._local |= {
+            inner.name
+            for inner in ast.walk(node)
+            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and inner is not node
+        }
+        self._closure = dict(
+            zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        )
+        self._globals = function.__globals__
+
+    def value(self, node: ast.expr) -> Any:
+        """What the name or dotted name is bound to; UNKNOWN when that is not certain."""
+        match node:
+            case ast.Name(id=name):
+                return self._of_name(name)
+            case ast.Attribute(value=inner, attr=attribute):
+                owner = self.value(inner)
+                if not isinstance(owner, ModuleType | type):
+                    return UNKNOWN
+                return getattr(owner, attribute, UNKNOWN)
+            case _:
+                return UNKNOWN
+
+    def _of_name(self, name: str) -> Any:
+        if name in self._local:
+            return UNKNOWN
+        if name in self._closure:
+            try:
+                return self._closure[name].cell_contents
+            except ValueError:
+                return UNKNOWN
+        if name in self._globals:
+            return self._globals[name]
+        return getattr(builtins, name, UNKNOWN)

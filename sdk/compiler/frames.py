@@ -1,0 +1,228 @@
+"""Suspended coroutines as data, and back.
+
+A coroutine of a durable function is suspended at one of its points, on a leaf or on the
+coroutine of a subflow, whose frame is saved behind its own. The locals of a frame say where it
+stands (`.pc`) and on what (`.w`); nothing else of CPython's is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from types import CellType, CoroutineType
+from typing import TYPE_CHECKING, Any, cast
+
+from raysume.compiler import revive
+from raysume.compiler.definitions import Definition, Frame
+from raysume.compiler.syntax import AWAITED, FRAME, PC
+from raysume.durable import Durable
+from raysume.errors import UsageError
+
+if TYPE_CHECKING:
+    Coroutine = CoroutineType[Any, Any, Any]
+
+
+class FrameState:
+    """One frame: where a durable function is suspended, and with which variables."""
+
+    __slots__ = ("cells", "definition", "local", "point")
+
+    def __init__(
+        self,
+        definition: Definition,
+        point: int,
+        local: dict[str, Any],
+        cells: dict[str, CellType] | None = None,
+    ) -> None:
+        self.definition, self.point, self.local, self.cells = definition, point, local, cells
+
+
+class Frozen:
+    """A suspended coroutine as data: frames from the outermost to the innermost, and the leaf.
+
+    It shares its values with the coroutine. Pickled inside a larger graph, everything that is
+    shared stays shared. To be thawed once.
+    """
+
+    __slots__ = ("frames", "leaf")
+
+    def __init__(self, frames: tuple[FrameState, ...], leaf: Durable) -> None:
+        self.frames, self.leaf = frames, leaf
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        frames = (
+            (f.definition, f.point, f.local, f.cells)
+            if f.cells
+            else (f.definition, f.point, f.local)
+            for f in self.frames
+        )
+        return (revive.frozen, (self.leaf, *frames))
+
+
+class _Resumed:
+    """Awaited at a saved point in the place of the leaf: yields it without asking it again."""
+
+    __slots__ = ("leaf",)
+
+    def __init__(self, leaf: Durable) -> None:
+        self.leaf = leaf
+
+    def __await__(self) -> Generator[Durable, Any, Any]:
+        return (yield self.leaf)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameView:
+    """One frame of a suspended workflow, for showing."""
+
+    definition: str
+    file: str
+    line: int
+    point: int
+    locals: dict[str, Any]
+
+
+def freeze(coroutine: Coroutine) -> Frozen:
+    """The coroutine as data; it may still go on afterwards.
+
+    Raises:
+        UsageError: it is not suspended at a durable value, or through code that is not durable.
+    """
+    frames: list[FrameState] = []
+    current = coroutine
+    while True:
+        names = _locals(current)
+        frame: Frame = names[FRAME]
+        point: int = names[PC]
+        if point <= 0:
+            raise _opaque(current, frame.definition)
+        compiled = frame.definition.compiled
+        local = {name: names[name] for name in compiled.live[point] if name in names}
+        cells = frame.cells
+        if compiled.lent:
+            cells = {name: cells[name] for name in compiled.shared}
+        frames.append(FrameState(frame.definition, point, local, cells))
+        awaited = names[AWAITED]
+        if isinstance(awaited, Durable):
+            return Frozen(tuple(frames), awaited)
+        if type(awaited) is _Resumed:
+            return Frozen(tuple(frames), awaited.leaf)
+        if type(awaited) is not CoroutineType:
+            raise _not_durable(awaited, frame.definition, point)
+        current = awaited
+
+
+def thaw(frozen: Frozen) -> Coroutine:
+    """A coroutine that has not started; its first `send(None)` yields the leaf and runs no user code."""
+    inner: Any = _Resumed(frozen.leaf)
+    for state in reversed(frozen.frames):
+        compiled = state.definition.compiled
+        cells = dict(state.cells) if state.cells else {}
+        for name in compiled.lent:
+            bound = name in state.local
+            cells[name] = CellType(state.local[name]) if bound else CellType()
+        inner = state.definition.enter(state.point, state.local, cells, inner)
+    return cast("Coroutine", inner)
+
+
+def leaf_of(coroutine: Coroutine) -> Durable | None:
+    """The durable value on which the coroutine is suspended; None when it is on nothing such."""
+    current: Any = coroutine
+    while type(current) is CoroutineType:
+        frame = current.cr_frame
+        if frame is None:
+            return None
+        current = frame.f_locals.get(AWAITED)
+    if type(current) is _Resumed:
+        return current.leaf
+    return current if isinstance(current, Durable) else None
+
+
+def frames_of(suspended: Coroutine | Frozen) -> list[FrameView]:
+    """The frames of a suspended workflow with the user's variables, outermost first."""
+    if isinstance(suspended, Frozen):
+        return [_view(s.definition, s.point, s.local, s.cells or {}) for s in suspended.frames]
+    return list(_live_views(suspended))
+
+
+def _live_views(coroutine: Coroutine) -> Iterator[FrameView]:
+    current: Any = coroutine
+    while type(current) is CoroutineType and current.cr_frame is not None:
+        names = current.cr_frame.f_locals
+        frame = names.get(FRAME)
+        if not isinstance(frame, Frame):
+            return
+        point: int = max(names[PC], 0)
+        live = frame.definition.compiled.live[point]
+        local = {name: names[name] for name in live if name in names}
+        cells = {n: c for n, c in frame.cells.items() if n in frame.definition.compiled.shared}
+        view = _view(frame.definition, point, local, cells)
+        line: int = current.cr_frame.f_lineno
+        if point:
+            yield view
+        else:
+            yield FrameView(
+                definition=view.definition, file=view.file, line=line, point=0, locals=view.locals
+            )
+        current = names.get(AWAITED)
+
+
+def _view(
+    definition: Definition, point: int, local: dict[str, Any], cells: dict[str, CellType]
+) -> FrameView:
+    shown = {name: value for name, value in local.items() if not name.startswith(".")}
+    for name, cell in cells.items():
+        try:
+            shown[name] = cell.cell_contents
+        except ValueError:
+            continue  # not bound yet
+    points = definition.points
+    return FrameView(
+        definition=definition.name,
+        file=definition.filename,
+        line=points[point - 1].line if point else definition.first_line,
+        point=point,
+        locals=shown,
+    )
+
+
+# --- refusals --------------------------------------------------------------------
+
+
+def _locals(coroutine: Coroutine) -> dict[str, Any]:
+    frame = coroutine.cr_frame
+    if frame is None or frame.f_lasti < 0:
+        raise UsageError(f"{coroutine.__qualname__} is not suspended, so it cannot be saved.")
+    names = frame.f_locals
+    if FRAME not in names:
+        code = coroutine.cr_code
+        raise UsageError(
+            f"{coroutine.__qualname__} ({code.co_filename}:{frame.f_lineno}) waits, but is not "
+            "durable: what it does cannot be saved. Decorate it with @subflow.",
+            file=code.co_filename,
+            line=frame.f_lineno,
+            coroutine=coroutine.__qualname__,
+        )
+    return names
+
+
+def _opaque(coroutine: Coroutine, definition: Definition) -> UsageError:
+    line = coroutine.cr_frame.f_lineno
+    return UsageError(
+        f"{definition.name} waits at {definition.filename}:{line} inside `with`, `async with`, "
+        "`async for`, a comprehension or a handler of `except*`, which cannot be saved. Move "
+        "the wait out of the block.",
+        file=definition.filename,
+        line=line,
+    )
+
+
+def _not_durable(awaited: Any, definition: Definition, point: int) -> UsageError:
+    line = definition.points[point - 1].line
+    return UsageError(
+        f"{definition.name} is suspended at {definition.filename}:{line} on "
+        f"{type(awaited).__name__}, which is not durable. Await waits, groups, sleeps, steps and "
+        "subflows directly.",
+        file=definition.filename,
+        line=line,
+    )

@@ -1,0 +1,182 @@
+"""Values to bytes and back: pickle protocol 5, taught to save what closures and frames need.
+
+What pickle itself refuses or gets wrong is named by `revive`: cells, functions, methods,
+exceptions, modules, `super()`. Nothing is saved that this process could not load: state that
+holds a type for the first time is loaded once as a test.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
+from typing import Any, Final
+
+from raysume.compiler import functions, revive
+from raysume.errors import UnsavableState, UsageError
+
+SNAPSHOT_FORMAT: Final = 1
+"""The format of saved values. Later releases read every format from 1 on."""
+
+_HEADER: Final = bytes([0xF5, SNAPSHOT_FORMAT])
+_UNKNOWN: Final = object()
+
+
+def dumps(value: Any, *, origin: str | None = None) -> bytes:
+    """The value as bytes that `loads` turns into an equal one, sharing within it kept.
+
+    Args:
+        origin: what is saved, for messages.
+
+    Raises:
+        UnsavableState: part of it cannot be saved; says which variable, where, and the remedy.
+    """
+    buffer = io.BytesIO()
+    buffer.write(_HEADER)
+    pickler = _Pickler(buffer, 5)
+    try:
+        pickler.dump(value)
+    except Exception as error:
+        from raysume.compiler.diagnosis import unsavable
+
+        raise unsavable(value, error, origin) from error
+    data = buffer.getvalue()
+    if pickler.unproved:
+        _prove(value, data, pickler.unproved, origin)
+    return data
+
+
+def loads(data: bytes) -> Any:
+    """The value that was saved.
+
+    Raises:
+        UsageError: it was saved in a format that this release does not know.
+    """
+    if data[:1] != _HEADER[:1] or data[1] > SNAPSHOT_FORMAT:
+        raise UsageError(
+            "this saved value is not in a format that this release reads (up to "
+            f"{SNAPSHOT_FORMAT}). Use the release that saved it, or a later one."
+        )
+    return pickle.loads(memoryview(data)[2:])
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.unproved: set[type] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind: type = type(obj)
+        reducer = _reducers.get(kind, _UNKNOWN)
+        if reducer is _UNKNOWN:
+            reducer = None
+            if issubclass(kind, BaseException):
+                reducer = _exception
+            self.unproved.add(kind)
+        if reducer is None:
+            return NotImplemented
+        return reducer(obj)
+
+
+def plain_pickler(file: io.BytesIO) -> pickle.Pickler:
+    """A pickler like that of `dumps`, for looking for the part that fails."""
+    return _Pickler(file, 5)
+
+
+def with_header(value: Any) -> bytes:
+    """What `dumps` gives, without any diagnosis."""
+    buffer = io.BytesIO()
+    buffer.write(_HEADER)
+    _Pickler(buffer, 5).dump(value)
+    return buffer.getvalue()
+
+
+def reduced(value: Any) -> Any:
+    """The parts that pickling takes the value apart into."""
+    own = _Pickler(io.BytesIO(), 5).reducer_override(value)
+    return value.__reduce_ex__(5) if own is NotImplemented else own
+
+
+def _prove(value: Any, data: bytes, kinds: set[type], origin: str | None) -> None:
+    try:
+        loads(data)
+    except Exception as error:
+        from raysume.compiler.diagnosis import unloadable
+
+        raise unloadable(value, error, kinds, origin) from error
+    for kind in kinds:
+        _reducers[kind] = _exception if issubclass(kind, BaseException) else None
+
+
+def _cell(cell: CellType) -> tuple[Any, ...]:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return (revive.cell, ())
+    return (revive.cell, (), (content,), None, None, revive.fill_cell)
+
+
+def _function(function: FunctionType) -> Any:
+    return functions.reduced(function) or NotImplemented
+
+
+def _method(method: MethodType) -> tuple[Any, ...]:
+    return (revive.method, (method.__func__, method.__self__))
+
+
+def _module(module: ModuleType) -> tuple[Any, ...]:
+    return (importlib.import_module, (module.__name__,))
+
+
+def _super(bound: Any) -> tuple[Any, ...]:
+    own = object.__getattribute__
+    return (super, (own(bound, "__thisclass__"), own(bound, "__self__")))
+
+
+def _exception(error: BaseException) -> Any:
+    kind = type(error)
+    reduced = error.__reduce_ex__(5)
+    if not isinstance(reduced, tuple):
+        return NotImplemented
+    rebuild, args, attributes = (*reduced, None)[:3]
+    own = kind.__reduce__, kind.__reduce_ex__
+    if not any(isinstance(each, FunctionType) for each in own):
+        rebuild, args = revive.exception, (kind, *args)
+    state = (
+        attributes,
+        error.__cause__,
+        error.__context__,
+        error.__suppress_context__,
+        traceback_text(error),
+    )
+    return (rebuild, args, state, None, None, revive.set_exception)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback of an exception as text, also of one that was loaded; empty without any."""
+    text: str = error.__dict__.get(revive.TRACEBACK, "")
+    if error.__traceback__ is None:
+        return text
+    import traceback
+
+    return text + "".join(traceback.format_tb(error.__traceback__))
+
+
+def _coroutine(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    raise UnsavableState(
+        f"the coroutine {coroutine.__qualname__} cannot be saved. Await it where it is made, "
+        "or decorate its function with @subflow and keep the call."
+    )
+
+
+_reducers: Final[dict[type, Any]] = {
+    CellType: _cell,
+    FunctionType: _function,
+    MethodType: _method,
+    ModuleType: _module,
+    CoroutineType: _coroutine,
+    super: _super,
+    type: None,
+}
+"""How to reduce values of a type: a function, or None for pickle's own way."""

@@ -1,0 +1,135 @@
+"""What cannot be made durable: every rule that refuses, with its remedy.
+
+The ids are stable: they stand in `CompileError.details["rule"]`, in the documentation and
+in users' suppressions. A rule is never renamed, only added.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Final
+
+from raysume.errors import CompileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One reason for refusing a function, and what its author can do."""
+
+    says: str
+    """What is wrong, as the end of a sentence that begins with the function's name."""
+    remedy: str
+
+
+RULES: Final[dict[str, Rule]] = {
+    "not-async": Rule(
+        says="is not an `async def`",
+        remedy="Put the decorator directly above an `async def`.",
+    ),
+    "generator": Rule(
+        says="yields, and a generator cannot be saved",
+        remedy="Collect the values in a list and return it.",
+    ),
+    "decorator-beneath": Rule(
+        says="was replaced by another decorator beneath, so its own code is out of reach",
+        remedy="Put the durable decorator lowest, directly above `async def`.",
+    ),
+    "no-source": Rule(
+        says="has no source that can be read",
+        remedy="Define it in a file; code typed into a plain interpreter or given to exec has none.",
+    ),
+    "source-changed": Rule(
+        says="differs from its source: the file was edited after it was imported",
+        remedy="Import it again, or restart the process.",
+    ),
+    "workflow-in-workflow": Rule(
+        says="is a workflow defined inside a durable function",
+        remedy="Decorate it with @subflow, or move it out of the function.",
+    ),
+    "wait-in-with": Rule(
+        says="waits inside `with`, whose context manager cannot be saved",
+        remedy="Leave the block before the wait; use try/finally for what must follow it.",
+    ),
+    "wait-in-async-with": Rule(
+        says="waits inside `async with`, whose context manager cannot be saved",
+        remedy="Leave the block before the wait; use `.timeout(...)` on the wait for a limit.",
+    ),
+    "wait-in-async-for": Rule(
+        says="waits inside `async for`, whose iterator cannot be saved",
+        remedy="Collect the items in a list first, then loop over it with `for`.",
+    ),
+    "wait-in-comprehension": Rule(
+        says="waits inside a comprehension",
+        remedy="Write a `for` loop, or all_of(...) to wait for several at once.",
+    ),
+    "wait-in-generator": Rule(
+        says="waits inside a generator expression",
+        remedy="Write a `for` loop, or all_of(...) to wait for several at once.",
+    ),
+    "wait-in-except-star": Rule(
+        says="waits inside a handler of `except*`",
+        remedy="Keep the group in a variable and wait behind the `try` statement.",
+    ),
+    "wait-in-handler-type": Rule(
+        says="waits in the type of an `except` clause",
+        remedy="Wait before the `try` statement and keep the result in a variable.",
+    ),
+    "await-in-annotation": Rule(
+        says="awaits in an annotation",
+        remedy="Await before the definition and keep the result in a variable.",
+    ),
+    "await-uncovered": Rule(
+        says="awaits in a place that cannot be saved",
+        remedy="Await in a statement of its own and keep the result in a variable.",
+    ),
+    "too-deep": Rule(
+        says="nests its blocks too deeply around a wait: a `finally` that waits counts twice, "
+        "and there are 20 at most",
+        remedy="Move the inner blocks into a @subflow.",
+    ),
+    "not-compilable": Rule(
+        says="is refused by Python's own compiler",
+        remedy="Correct it.",
+    ),
+}
+
+
+def refusal(
+    rule: str,
+    *,
+    name: str,
+    file: str,
+    line: int,
+    column: int = 0,
+    detail: str = "",
+) -> CompileError:
+    """The error that says which rule refuses the function, where, and what to do.
+
+    Args:
+        rule: a key of RULES.
+        name: the function.
+        detail: more about this case, put behind what the rule says.
+    """
+    found = RULES[rule]
+    says = f"{found.says} ({detail})" if detail else found.says
+    return CompileError(
+        f"{file}:{line}:{column + 1}: {name} {says}. {found.remedy} [{rule}]",
+        rule=rule,
+        file=file,
+        line=line,
+        column=column + 1,
+        remedy=found.remedy,
+    )
+
+
+def refusal_at(node: ast.AST, rule: str, *, name: str, file: str, detail: str = "") -> CompileError:
+    """The refusal at the place of a syntax node."""
+    return refusal(
+        rule,
+        name=name,
+        file=file,
+        line=getattr(node, "lineno", 1),
+        column=getattr(node, "col_offset", 0),
+        detail=detail,
+    )

@@ -1,0 +1,153 @@
+"""The functions that saved state names to be rebuilt: part of the saved format.
+
+State saved by any release is loaded by calling these by name. So nothing here is ever
+renamed, moved or given another meaning: a new form gets a new function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+from raysume.errors import UsageError
+
+# --- coroutines ------------------------------------------------------------------
+
+
+def definition(name: str, module: str, qualname: str) -> Any:
+    """The durable function of this name."""
+    from raysume.compiler.definitions import definition_of
+
+    return definition_of(name, module, qualname)
+
+
+def nested_subflow(function: FunctionType, name: str) -> Any:
+    """The subflow that a durable function had made of its nested function."""
+    from raysume.compiler.definitions import compile_subflow
+
+    return compile_subflow(function, name=name)
+
+
+def frozen(leaf: Any, *frames: tuple[Any, int, dict[str, Any], dict[str, CellType] | None]) -> Any:
+    """A suspended coroutine: its leaf, and its frames from the outermost to the innermost."""
+    from raysume.compiler.frames import FrameState, Frozen
+
+    return Frozen(tuple(FrameState(*frame) for frame in frames), leaf)
+
+
+# --- cells and functions ---------------------------------------------------------
+
+
+def cell() -> CellType:
+    """An empty cell."""
+    return CellType()
+
+
+def fill_cell(made: CellType, state: tuple[Any, ...]) -> None:
+    """The cell has its content."""
+    made.cell_contents = state[0]
+
+
+def nested_function(
+    root: tuple[str, str, str], path: tuple[int, ...], closure: tuple[CellType, ...]
+) -> FunctionType:
+    """A function nested in a durable one: `path` leads from the root by ordinals."""
+    compiled = definition(*root).compiled
+    for ordinal in path[:-1]:
+        compiled = compiled.subflow(ordinal)
+    try:
+        code = compiled.nested_code(path[-1])
+    except LookupError as error:
+        raise UsageError(
+            f"the saved state needs a function nested in {root[0]!r} that is not there any more: "
+            f"{error}. Keep the old version running, or migrate the instance."
+        ) from error
+    return FunctionType(code, compiled.globals, code.co_name, None, closure)
+
+
+def module_function(
+    module: str, qualname: str, path: tuple[int, ...], closure: tuple[CellType, ...]
+) -> FunctionType:
+    """A function nested in a function or class of a module: `path` are places in its constants."""
+    home = importlib.import_module(module)
+    code = code_below(home, qualname, path)
+    return FunctionType(code, vars(home), code.co_name, None, closure)
+
+
+def code_below(home: Any, qualname: str, path: tuple[int, ...]) -> CodeType:
+    """The code at a path of ordinals below a function of a module."""
+    from raysume.compiler.functions import function_code
+
+    found = function_code(home, qualname)
+    for ordinal in path:
+        inner = [] if found is None else [c for c in found.co_consts if isinstance(c, CodeType)]
+        found = inner[ordinal] if ordinal < len(inner) else None
+    if found is None:
+        raise UsageError(
+            f"the saved state needs a function in {home.__name__}.{qualname} that is not there "
+            "any more. Keep the old version running, or migrate the instance."
+        )
+    return found
+
+
+def named_function(module: str, qualname: str) -> Any:
+    """The function that this dotted name in a module leads to, private names included."""
+    from raysume.compiler.functions import named
+
+    found = named(importlib.import_module(module), qualname)
+    if found is None:
+        raise UsageError(f"the saved state needs {module}.{qualname}, which is not there any more.")
+    return found
+
+
+def set_function(made: FunctionType, state: tuple[Any, ...]) -> None:
+    """The function has its name, defaults and attributes."""
+    made.__name__, made.__qualname__, made.__module__ = state[:3]
+    made.__defaults__, made.__kwdefaults__ = state[3:5]
+    made.__dict__.update(state[5])
+
+
+def method(function: Any, receiver: Any) -> MethodType:
+    """The function bound to its receiver."""
+    return MethodType(function, receiver)
+
+
+# --- exceptions ------------------------------------------------------------------
+
+
+def exception(kind: type[BaseException], *args: Any) -> BaseException:
+    """An exception with these arguments, made without the `__init__` of the user's class."""
+    made: Any = None
+    for each in kind.__mro__:
+        new = vars(each).get("__new__")
+        if new is not None and not isinstance(new, FunctionType | staticmethod):
+            made = new(kind, *args)
+            break
+    for each in kind.__mro__:
+        init = vars(each).get("__init__")
+        if init is not None and not isinstance(init, FunctionType):
+            init(made, *args)
+            break
+    result: BaseException = made
+    return result
+
+
+def set_exception(made: BaseException, state: tuple[Any, ...]) -> None:
+    """The exception has its attributes, cause and context."""
+    attributes, cause, context, suppress, traceback = state
+    if attributes is not None:
+        if hasattr(made, "__setstate__"):
+            made.__setstate__(attributes)
+        else:
+            made.__dict__.update(attributes)
+    if cause is not None:
+        made.__cause__ = cause
+    made.__context__ = context
+    made.__suppress_context__ = suppress
+    if traceback:
+        made.__dict__[TRACEBACK] = traceback
+
+
+TRACEBACK = "__raysume_traceback__"
+"""The attribute of a loaded exception that has its traceback as text."""

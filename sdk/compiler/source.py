@@ -1,0 +1,241 @@
+"""The source of a function, found in its module and proved to be what was imported.
+
+A function is lowered from source, but runs in the place of its bytecode. So the module's
+text is compiled again and the function's own code compared with the result: a file edited
+since the import, or code that is not in the file at all, is refused instead of misread.
+"""
+
+from __future__ import annotations
+
+import __future__
+import ast
+import inspect
+import linecache
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any, Final
+
+from raysume.compiler.refusals import refusal
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_FUTURE_FLAGS: Final = sum(
+    {getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
+)
+_MODULES_KEPT: Final = 16
+"""Parsed modules kept: a module's functions are compiled one after the other."""
+
+
+@dataclass(slots=True)
+class ParsedModule:
+    """One version of a file: its text and tree, and its code for comparison."""
+
+    filename: str
+    text: str
+    tree: ast.Module
+    codes: dict[tuple[str, int, bool], list[CodeType]] = field(default_factory=dict)
+    """By (qualified name, first line, rewritten by pytest)."""
+    compiled: set[bool] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSource:
+    """Where a function stands in its module."""
+
+    filename: str
+    node: ast.AsyncFunctionDef
+    """Shared with the parsed module: copy before changing it."""
+    class_name: str | None
+    """The class whose private names the function mangles."""
+    flags: int
+    """The future flags of the module, for `compile`."""
+
+
+_modules: OrderedDict[str, ParsedModule] = OrderedDict()
+
+
+def source_of(function: FunctionType, *, name: str, trusted: bool = False) -> FunctionSource:
+    """The function's place in its source, proved to be what the function was compiled from.
+
+    Args:
+        name: how refusals call the function.
+        trusted: the function's code was made from this source by the compiler itself.
+
+    Raises:
+        CompileError: there is no source, or it is not the function's.
+    """
+    code = function.__code__
+    filename, first_line = code.co_filename, code.co_firstlineno
+    module = _parsed(function, name)
+    found = [
+        (node, class_name)
+        for node, class_name in _functions(module.tree)
+        if node.name == code.co_name and _first_line(node) == first_line
+    ]
+    if not found or (not trusted and not _is_compiled_from(function, module)):
+        raise refusal("source-changed", name=name, file=filename, line=first_line)
+    node, class_name = found[0]
+    if not isinstance(node, ast.AsyncFunctionDef):
+        raise refusal("not-async", name=name, file=filename, line=node.lineno)
+    return FunctionSource(
+        filename=filename,
+        node=node,
+        class_name=class_name,
+        flags=code.co_flags & _FUTURE_FLAGS,
+    )
+
+
+def _parsed(function: FunctionType, name: str) -> ParsedModule:
+    filename = function.__code__.co_filename
+    linecache.checkcache(filename)
+    text = "".join(linecache.getlines(filename, function.__globals__))
+    known = _modules.get(filename)
+    if known is not None and known.text == text:
+        _modules.move_to_end(filename)
+        return known
+    line = function.__code__.co_firstlineno
+    if not text:
+        raise refusal("no-source", name=name, file=filename, line=line)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text, filename)
+    except SyntaxError as error:
+        raise refusal("source-changed", name=name, file=filename, line=line) from error
+    module = ParsedModule(filename, text, tree)
+    _modules[filename] = module
+    while len(_modules) > _MODULES_KEPT:
+        _modules.popitem(last=False)
+    return module
+
+
+def _functions(
+    tree: ast.AST, class_name: str | None = None
+) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str | None]]:
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child, class_name
+        inner = child.name if isinstance(child, ast.ClassDef) else class_name
+        yield from _functions(child, inner)
+
+
+def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+# --- comparison ------------------------------------------------------------------
+
+
+def _is_compiled_from(function: FunctionType, module: ParsedModule) -> bool:
+    code = function.__code__
+    rewriter = _assertion_rewriter(function)
+    for rewritten in (False, True) if rewriter is not None else (False,):
+        if rewritten not in module.compiled:
+            _compile(module, code.co_flags & _FUTURE_FLAGS, rewriter if rewritten else None)
+            module.compiled.add(rewritten)
+        key = (code.co_qualname, code.co_firstlineno, rewritten)
+        if any(same_code(code, other) for other in module.codes.get(key, ())):
+            return True
+    return False
+
+
+def _compile(module: ParsedModule, flags: int, rewriter: Any) -> None:
+    tree = module.tree
+    if rewriter is not None:
+        from _pytest.assertion.rewrite import rewrite_asserts
+
+        tree = ast.parse(module.text, module.filename)
+        rewrite_asserts(tree, module.text.encode(), module.filename, rewriter.config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = compile(tree, module.filename, "exec", flags=flags, dont_inherit=True)
+    for code in nested_codes(top):
+        key = (code.co_qualname, code.co_firstlineno, rewriter is not None)
+        module.codes.setdefault(key, []).append(code)
+
+
+def _assertion_rewriter(function: FunctionType) -> Any:
+    """The loader of the function's module, if it is pytest's assertion rewriter."""
+    loader = function.__globals__.get("__loader__")
+    if type(loader).__module__ == "_pytest.assertion.rewrite" and hasattr(loader, "config"):
+        return loader
+    return None
+
+
+def nested_codes(code: CodeType) -> Iterator[CodeType]:
+    """All code objects below this one, outer ones first."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from nested_codes(constant)
+
+
+def same_code(first: CodeType, second: CodeType) -> bool:
+    """Whether both do the same; lines inside the function may differ.
+
+    Not `==`: that is wrong in CPython 3.11 for code which has run and was specialised.
+    """
+    return (
+        first.co_code == second.co_code
+        and first.co_names == second.co_names
+        and first.co_varnames == second.co_varnames
+        and first.co_cellvars == second.co_cellvars
+        and first.co_freevars == second.co_freevars
+        and first.co_exceptiontable == second.co_exceptiontable
+        and first.co_flags == second.co_flags
+        and _same_constants(first.co_consts, second.co_consts)
+    )
+
+
+def _same_constants(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
+    return len(first) == len(second) and all(map(_same_constant, first, second))
+
+
+def _same_constant(first: Any, second: Any) -> bool:
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, CodeType):
+        return same_code(first, second)
+    if isinstance(first, tuple):
+        return _same_constants(first, second)
+    if isinstance(first, frozenset):
+        return first == second
+    if isinstance(first, float | complex):
+        return repr(first) == repr(second)
+    return bool(first == second)
+
+
+def is_generator(node: ast.AsyncFunctionDef) -> ast.AST | None:
+    """The first `yield` of the function itself; None when there is none."""
+    pending: list[ast.AST] = list(node.body)
+    while pending:
+        found = pending.pop()
+        if isinstance(found, ast.Yield | ast.YieldFrom):
+            return found
+        if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            pending.extend(ast.iter_child_nodes(found))
+    return None
+
+
+def plain_function(function: object, *, name: str) -> FunctionType:
+    """The function, if it is a native coroutine function that no decorator replaced.
+
+    Raises:
+        CompileError: it is not.
+    """
+    if not isinstance(function, FunctionType):
+        file, line = getattr(sys.modules.get(type(function).__module__), "__file__", "?"), 1
+        raise refusal("not-async", name=name, file=str(file), line=line, detail=repr(function))
+    code = function.__code__
+    where = {"name": name, "file": code.co_filename, "line": code.co_firstlineno}
+    if hasattr(function, "__wrapped__"):
+        raise refusal("decorator-beneath", **where)  # type: ignore[arg-type]
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise refusal("generator", **where)  # type: ignore[arg-type]
+    if not code.co_flags & inspect.CO_COROUTINE:
+        raise refusal("not-async", **where)  # type: ignore[arg-type]
+    return function
