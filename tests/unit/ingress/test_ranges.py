@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysume.actors.kernel.deliveries import DeliveredCall
@@ -13,8 +14,13 @@ from raysume.records import CallRecord
 from raysume.serve_apps.ingress.ranges import FROM_LOG, PendingRanges, Range, size_of, split
 
 
+@functools.cache
+def body(size: int) -> bytes:
+    return b"x" * size
+
+
 def delivered(offset: int, size: int = 10) -> DeliveredCall:
-    call = CallRecord(id=str(offset), method="m", service="s", at_us=0, input=b"x" * size)
+    call = CallRecord(id=str(offset), method="m", service="s", at_us=0, input=body(size))
     return DeliveredCall(offset, 1, call)
 
 
@@ -24,6 +30,7 @@ def all_ranges(
     return list(split(partition=partition, start=start, end=end, catalogue=catalogue, calls=calls))
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(0, 999), max_size=50),
     st.sampled_from([10, 1_000_000, 5_000_000]),
