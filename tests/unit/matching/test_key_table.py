@@ -90,86 +90,91 @@ def local_variable() -> Callable[[Any], Any]:
     return lambda call: call.input.Id == number + 20
 
 
-FULL: list[tuple[str, Callable[[Any], Any], tuple[str, ...]]] = [
-    ("instance", lambda call: call.input.Id == self.I + 20, ("input.Id",)),
-    ("local", local_variable(), ("input.Id",)),
-    ("date", lambda call: call.output.Date == TODAY, ("output.Date",)),
-    (
-        "enum and bool",
-        lambda call: call.output.Enum == Kind.B and call.input.IsMan,
-        ("input.IsMan", "output.Enum"),
-    ),
-    (
-        "enum and not bool",
-        lambda call: call.output.Enum == Kind.B and not call.input.IsMan,
-        ("input.IsMan", "output.Enum"),
-    ),
-    ("guid", lambda call: call.output.Guid == GUID, ("output.Guid",)),
-    ("min", lambda call: min(call.input.Id, 100) == self.I, ("min(input.Id, 100)",)),
-    ("other side", lambda call: self.I == call.input.Id, ("input.Id",)),  # noqa: SIM300
-    ("chain", lambda call: self.I == call.input.Id == 10, ("input.Id",)),
-    ("in a tuple", lambda call: call.input.Id in (1, 2, 3), ("input.Id",)),
-    (
-        "ampersand",
-        lambda call: (call.input.Id == 1) & (call.output.T == 2),
-        ("input.Id", "output.T"),
-    ),
-    ("arithmetic", lambda call: call.input.Id % 10 == 3, ("input.Id % 10",)),
-    ("header", lambda call: call.headers["tenant"] == "t", ("headers['tenant']",)),
-]
-
-PARTLY: list[tuple[str, Callable[[Any], Any], tuple[str, ...]]] = [
-    (
-        "and greater",
-        lambda call: call.output.T == self.I + 10 and call.input.Id > 12,
-        ("output.T",),
-    ),
-    (
-        "or first",
-        lambda call: call.input.IsMan | self.IsChild and call.input.Id == self.I,
-        ("input.Id",),
-    ),
-    (
-        "long mix",
-        lambda call: (
-            call.output.T == 5
-            and (call.input.IsMan or self.method(call.input.Id) == 4)
-            and call.input.Id == self.I
-            and not (call.input.Id > 100 and call.output.Enum == Kind.B)
+def full() -> list[tuple[str, Callable[[Any], Any], tuple[str, ...]]]:
+    return [
+        ("instance", lambda call: call.input.Id == self.I + 20, ("input.Id",)),
+        ("local", local_variable(), ("input.Id",)),
+        ("date", lambda call: call.output.Date == TODAY, ("output.Date",)),
+        (
+            "enum and bool",
+            lambda call: call.output.Enum == Kind.B and call.input.IsMan,
+            ("input.IsMan", "output.Enum"),
         ),
-        ("input.Id", "output.T"),
-    ),
-    ("chain", lambda call: 1 <= call.input.Id == self.I, ("input.Id",)),
-    ("constant beside", lambda call: call.input.Id == 1 and self.IsChild, ("input.Id",)),
-    ("fraction", lambda call: call.input.Id == 0.5, ("input.Id",)),
-]
-
-NONE: list[tuple[str, Callable[[Any], Any]]] = [
-    (
-        "not of a conjunction",
-        lambda call: not (call.output.T == self.I + 10 and call.input.Id > 12),
-    ),
-    ("bytes", lambda call: call.output.Bytes == b"\x01"),
-    ("mixed sides", lambda call: call.input.Id + self.I == self.I),
-    ("method of the instance", lambda call: self.method(call.input.Id) == self.I),
-    ("not a bool alone", lambda call: not call.input.IsMan),
-    ("a bool alone", lambda call: call.input.IsMan),
-    ("constants", lambda call: 11 + 1 == 12),
-    ("or", lambda call: call.input.Id == 1 or call.input.IsMan),
-    ("conditional", lambda call: call.input.Id == 1 if self.IsChild else True),
-    ("None", lambda call: call.input.Id == None),
-    ("raises", lambda call: call.input.Id == self.missing or True),  # type: ignore[attr-defined]
-    ("unknown type", lambda call: call.input.Id == object()),
-    ("call on both sides", lambda call: call.input.Id == call.output.T),
-    ("walrus", lambda call: (x := call) and x.input.Id == 1),
-    ("ampersand with more", lambda call: (call.input.Id == 1) & self.I),
-    ("in a text", lambda call: str(call.input.Id) in "123"),
-    ("in nothing", lambda call: call.input.Id in NOBODY),
-    ("too many keys", lambda call: call.input.Id in range(1000)),
-]
+        (
+            "enum and not bool",
+            lambda call: call.output.Enum == Kind.B and not call.input.IsMan,
+            ("input.IsMan", "output.Enum"),
+        ),
+        ("guid", lambda call: call.output.Guid == GUID, ("output.Guid",)),
+        ("min", lambda call: min(call.input.Id, 100) == self.I, ("min(input.Id, 100)",)),
+        ("other side", lambda call: self.I == call.input.Id, ("input.Id",)),  # noqa: SIM300
+        ("chain", lambda call: self.I == call.input.Id == 10, ("input.Id",)),
+        ("in a tuple", lambda call: call.input.Id in (1, 2, 3), ("input.Id",)),
+        (
+            "ampersand",
+            lambda call: (call.input.Id == 1) & (call.output.T == 2),
+            ("input.Id", "output.T"),
+        ),
+        ("arithmetic", lambda call: call.input.Id % 10 == 3, ("input.Id % 10",)),
+        ("header", lambda call: call.headers["tenant"] == "t", ("headers['tenant']",)),
+    ]
 
 
-@pytest.mark.parametrize(("name", "predicate", "shape"), FULL, ids=[row[0] for row in FULL])
+def partly() -> list[tuple[str, Callable[[Any], Any], tuple[str, ...]]]:
+    return [
+        (
+            "and greater",
+            lambda call: call.output.T == self.I + 10 and call.input.Id > 12,
+            ("output.T",),
+        ),
+        (
+            "or first",
+            lambda call: call.input.IsMan | self.IsChild and call.input.Id == self.I,
+            ("input.Id",),
+        ),
+        (
+            "long mix",
+            lambda call: (
+                call.output.T == 5
+                and (call.input.IsMan or self.method(call.input.Id) == 4)
+                and call.input.Id == self.I
+                and not (call.input.Id > 100 and call.output.Enum == Kind.B)
+            ),
+            ("input.Id", "output.T"),
+        ),
+        ("chain", lambda call: 1 <= call.input.Id == self.I, ("input.Id",)),
+        ("constant beside", lambda call: call.input.Id == 1 and self.IsChild, ("input.Id",)),
+        ("fraction", lambda call: call.input.Id == 0.5, ("input.Id",)),
+    ]
+
+
+def none() -> list[tuple[str, Callable[[Any], Any]]]:
+    return [
+        (
+            "not of a conjunction",
+            lambda call: not (call.output.T == self.I + 10 and call.input.Id > 12),
+        ),
+        ("bytes", lambda call: call.output.Bytes == b"\x01"),
+        ("mixed sides", lambda call: call.input.Id + self.I == self.I),
+        ("method of the instance", lambda call: self.method(call.input.Id) == self.I),
+        ("not a bool alone", lambda call: not call.input.IsMan),
+        ("a bool alone", lambda call: call.input.IsMan),
+        ("constants", lambda call: 11 + 1 == 12),
+        ("or", lambda call: call.input.Id == 1 or call.input.IsMan),
+        ("conditional", lambda call: call.input.Id == 1 if self.IsChild else True),
+        ("None", lambda call: call.input.Id == None),
+        ("raises", lambda call: call.input.Id == self.missing or True),  # type: ignore[attr-defined]
+        ("unknown type", lambda call: call.input.Id == object()),
+        ("call on both sides", lambda call: call.input.Id == call.output.T),
+        ("walrus", lambda call: (x := call) and x.input.Id == 1),
+        ("ampersand with more", lambda call: (call.input.Id == 1) & self.I),
+        ("in a text", lambda call: str(call.input.Id) in "123"),
+        ("in nothing", lambda call: call.input.Id in NOBODY),
+        ("too many keys", lambda call: call.input.Id in range(1000)),
+    ]
+
+
+@pytest.mark.parametrize(("name", "predicate", "shape"), full(), ids=[row[0] for row in full()])
 def test_the_key_alone_decides(
     name: str, predicate: Callable[[Any], Any], shape: tuple[str, ...]
 ) -> None:
@@ -180,7 +185,7 @@ def test_the_key_alone_decides(
     assert binding.predicate is None
 
 
-@pytest.mark.parametrize(("name", "predicate", "shape"), PARTLY, ids=[row[0] for row in PARTLY])
+@pytest.mark.parametrize(("name", "predicate", "shape"), partly(), ids=[row[0] for row in partly()])
 def test_the_key_is_a_part_and_the_rest_is_checked(
     name: str, predicate: Callable[[Any], Any], shape: tuple[str, ...]
 ) -> None:
@@ -191,7 +196,7 @@ def test_the_key_is_a_part_and_the_rest_is_checked(
     assert binding.predicate is not None
 
 
-@pytest.mark.parametrize(("name", "predicate"), NONE, ids=[row[0] for row in NONE])
+@pytest.mark.parametrize(("name", "predicate"), none(), ids=[row[0] for row in none()])
 def test_there_is_no_key(name: str, predicate: Callable[[Any], Any]) -> None:
     assert name  # the row
     binding = bound(predicate)
@@ -201,15 +206,16 @@ def test_there_is_no_key(name: str, predicate: Callable[[Any], Any]) -> None:
     assert not binding.matches_any
 
 
-@pytest.mark.parametrize(
-    "predicate",
-    [
+def disjunctions() -> list[Callable[[Any], Any]]:
+    return [
         lambda call: call.input.A == 1 or not call.input.B,
         lambda call: call.input.A == 1 or not (call.input.B and call.input.C),
         lambda call: (call.input.A == 1 and call.input.C) or not call.input.B,
         lambda call: call.input.A == 1 or (call.input.B and not call.input.C),
-    ],
-)
+    ]
+
+
+@pytest.mark.parametrize("predicate", disjunctions())
 def test_no_key_is_taken_from_one_arm_of_an_or(predicate: Callable[[Any], Any]) -> None:
     binding = bound(predicate, letters)
     assert binding.shape == ()
