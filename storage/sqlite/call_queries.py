@@ -16,6 +16,7 @@ from raysume.storage.ports import CallQuery, FoundCall
 from raysume.storage.segments import (
     call_with_id,
     calls_for,
+    cut,
     decode_calls,
     holds_text,
     made_at_us,
@@ -102,8 +103,10 @@ def find_call(database: Database, call_id: str) -> FoundCall | None:
             "SELECT partition, offset FROM client_call WHERE id_hash = ?", (id_hash(call_id),)
         ).fetchone()
     if row is not None:
-        for segment in segments_from(database, row[0], row[1], row[1] + 1):
-            found = call_with_id(segment, call_id)
+        partition, offset = row
+        for segment in segments_from(database, partition, offset, offset + 1):
+            piece = cut(segment, start=offset, end=offset + 1)
+            found = None if piece is None else call_with_id(piece, call_id)
             if found is not None:
                 return found
     made_us = made_at_us(call_id)

@@ -176,3 +176,13 @@ def test_a_publisher_that_sends_twice_in_one_append_is_stored_once(log: CallLog)
     )
     assert outcomes(appended) == [["accepted"], ["duplicate", "accepted"], ["accepted"]]
     assert stored_ids(log, partition.id)[:2] == [first.id, second.id]
+
+
+def test_a_publisher_moves_on_over_calls_that_were_known_by_their_ids(log: CallLog) -> None:
+    partition = log.open_partition(owner=OWNER)
+    log.append(partition.id, [batch(new("a"))])
+    appended = log.append(partition.id, [batch(new("a"), publisher="p", first=0)])
+    assert outcomes(appended) == [["duplicate"]]
+    again = log.append(partition.id, [batch(new("b"), publisher="p", first=0)])
+    assert outcomes(again) == [["duplicate"]]
+    assert stored_ids(log, partition.id) == ["a"]

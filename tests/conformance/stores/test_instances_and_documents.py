@@ -94,7 +94,15 @@ def test_a_listing_shows_what_its_filters_admit(
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 10, 30])
-@pytest.mark.parametrize("filters", [{}, {"workflow": "flight"}, {"status": "waiting"}])
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"workflow": "flight"},
+        {"status": "waiting"},
+        {"since": START + timedelta(minutes=1), "until": START + timedelta(minutes=3)},
+    ],
+)
 def test_pages_together_show_every_instance_once(
     filled: Store, limit: int, filters: Mapping[str, Any]
 ) -> None:

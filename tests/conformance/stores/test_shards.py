@@ -254,9 +254,21 @@ def test_the_same_instance_twice_in_a_version_is_refused(store: Store) -> None:
     store.commit(checkpoint(left, 0, instance(left, 1)))
     twin = msgspec.structs.replace(instance(left, 1), shard=right.key)
     with pytest.raises(InvariantViolated):
-        store.commit(checkpoint(right, 0, twin))
+        store.commit(
+            StoreCommit(
+                epochs={left.key: left.epoch, right.key: right.epoch},
+                journal=[JournalRow(shard=left.key, seq=1, body=b"x")],
+                checkpoints=[
+                    Checkpoint(shard=left.key, seq=1, header=b"h", rows=[instance(left, 2)]),
+                    Checkpoint(shard=right.key, seq=0, header=b"h", rows=[twin]),
+                ],
+            )
+        )
+    assert list(store.instances_of(left.key)) == [instance(left, 1)]
     assert list(store.instances_of(right.key)) == []
+    assert store.checkpoint_of(left.key) == (0, b"header 0")
     assert store.checkpoint_of(right.key) is None
+    store.commit(journal(left, 1))
 
 
 def test_of_racing_owners_only_the_last_one_commits(store: Store) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -17,8 +18,9 @@ from alembic.script import ScriptDirectory
 
 from raysume.errors import ConfigurationError, StoreUnavailable
 from raysume.storage import migrations, schema
-from raysume.storage.ports import Batch, JournalRow, NewCall, ShardRef, StoreCommit
+from raysume.storage.ports import Batch, Checkpoint, JournalRow, NewCall, ShardRef, StoreCommit
 from raysume.storage.sqlite.calls import SqliteCallLog
+from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.state import SqliteStore
 
 KINDS: tuple[schema.Kind, ...] = ("state", "calls")
@@ -153,6 +155,29 @@ def test_a_locked_database_is_unavailable_for_writing_and_open_for_reading(locke
         with pytest.raises(StoreUnavailable, match="take shards over"):
             store.acquire([REF], owner="1:0:test")
         assert store.documents("kind") == []
+
+
+def test_a_statement_that_fails_undoes_its_whole_commit(tmp_path: Path) -> None:
+    not_bytes: Any = object()
+    with closing(SqliteStore(tmp_path / "state.db")) as store:
+        [shard] = store.acquire([REF], owner="1:0:test")
+        good = JournalRow(shard=shard.key, seq=1, body=b"good")
+        bad = Checkpoint(shard=shard.key, seq=1, header=not_bytes, rows=())
+        epochs = {shard.key: shard.epoch}
+        with pytest.raises(StoreUnavailable):
+            store.commit(StoreCommit(epochs=epochs, journal=[good], checkpoints=[bad]))
+        assert list(store.journal_of(shard.key, after=0)) == []
+        store.commit(StoreCommit(epochs=epochs, journal=[good]))
+        assert list(store.journal_of(shard.key, after=0)) == [good]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_commits_are_synced_to_the_disk(kind: schema.Kind, tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "one.db", kind, busy_s=1)) as database:
+        for connecting in (database.write, database.read):
+            with connecting("look") as connection:
+                assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+                assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 FILL = """
