@@ -159,7 +159,7 @@ class Database:
 
     def _take_turn(self, deadline: float, doing: str) -> None:
         self.check_open()
-        pause_s = 0.0002
+        pause_s = 0.0001
         while True:
             try:
                 fcntl.flock(self._turn_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ class Database:
                 if time.monotonic() > deadline:
                     raise self._busy(doing) from None
             time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 0.002)
+            pause_s = min(pause_s * 1.2, 0.0005)
 
     def _transaction(self, doing: str) -> Generator[sqlite3.Connection, None, None]:
         try:
