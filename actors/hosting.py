@@ -28,7 +28,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import START_OF_LOG, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
-from raysume.compiler import runs_inline
+
 from raysume.errors import UsageError
 from raysume.storage.ports import CallLog, Partition, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
@@ -67,7 +67,7 @@ class PoolHost:
         self.store, self._call_log, self._sealer = store, call_log, sealer
         self.methods = methods
         self.kernel = Kernel(
-            workflow, version, methods=method_of, runs_inline=runs_inline(workflow.definition)
+            workflow, version, methods=method_of, runs_inline=workflow.definition.inline
         )
         self.effects = Effects(
             self.kernel,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import CellType, CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from raysume.compiler import revive
+from raysume.compiler import pickling, revive
 from raysume.compiler.definitions import Definition, Frame
 from raysume.compiler.syntax import AWAITED, FRAME, PC
 from raysume.durable import Durable
@@ -57,6 +57,9 @@ class Frozen:
             for f in self.frames
         )
         return (revive.frozen, (self.leaf, *frames))
+
+
+pickling.definitions_in[Frozen] = lambda frozen: (frame.definition for frame in frozen.frames)
 
 
 class _Resumed:

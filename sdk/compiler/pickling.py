@@ -10,14 +10,19 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+from collections.abc import Callable, Iterable
 from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
-from raysume.compiler import functions, revive
+from raysume.compiler import functions, revive, surroundings
 from raysume.errors import UnsavableState, UsageError
 
 SNAPSHOT_FORMAT: Final = 1
 """The format of saved values. Later releases read every format from 1 on."""
+
+definitions_in: Final[dict[type, Callable[[Any], Iterable[Any]]]] = {}
+"""Types of values that lead to definitions, e.g. suspended coroutines: their reducers' pickler
+then knows what is around these definitions."""
 
 _HEADER: Final = bytes([0xF5, SNAPSHOT_FORMAT])
 _UNKNOWN: Final = object()
@@ -65,9 +70,24 @@ class _Pickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol)
         self.unproved: set[type] = set()
+        self._around: dict[int, tuple[Any, Any]] = {}
+        """id of a cell or function around a definition -> (how to find it, itself)."""
+
+    def _learn(self, definition: Any) -> None:
+        for found, way in surroundings.around(definition):
+            rebuild = (
+                revive.surrounding_cell if isinstance(found, CellType) else revive.surrounding
+            )
+            self._around[id(found)] = ((rebuild, (definition, way)), found)
 
     def reducer_override(self, obj: Any) -> Any:
         kind: type = type(obj)
+        if kind in definitions_in:
+            for definition in definitions_in[kind](obj):
+                if definition.function.__closure__:
+                    self._learn(definition)
+        elif (kind is CellType or kind is FunctionType) and id(obj) in self._around:
+            return self._around[id(obj)][0]
         reducer = _reducers.get(kind, _UNKNOWN)
         if reducer is _UNKNOWN:
             reducer = None

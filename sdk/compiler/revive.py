@@ -44,6 +44,24 @@ def cell() -> CellType:
     return CellType()
 
 
+def surrounding_cell(definition: Any, way: tuple[str, ...]) -> CellType:
+    """The cell of a variable around a durable function, shared with everybody who sees it."""
+    from raysume.compiler.surroundings import cell_at
+
+    try:
+        return cell_at(definition, way)
+    except LookupError as error:
+        raise UsageError(
+            f"the saved state of {definition.name!r} uses a variable around it that is not there "
+            f"any more: {error}. Keep the old version running, or migrate the instance."
+        ) from error
+
+
+def surrounding(definition: Any, way: tuple[str, ...]) -> Any:
+    """The function in a variable around a durable function."""
+    return surrounding_cell(definition, way).cell_contents
+
+
 def fill_cell(made: CellType, state: tuple[Any, ...]) -> None:
     """The cell has its content."""
     made.cell_contents = state[0]

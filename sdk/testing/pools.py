@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from raysume.compiler import definitions_scope, frames_of, loads
 from raysume.errors import UsageError
 from raysume.methods import Method
 from raysume.registry import lookup
-from raysume.storage.memory import MemoryStore
+from raysume.storage.memory.state import MemoryStore
 from raysume.storage.ports import ShardRef
 from raysume.storage.sealing import Seal
 from raysume.testing.views import WaitView
@@ -81,7 +81,7 @@ class ShellPool:
             self.version,
             methods=method_of,
             keep_live=not self.reload,
-            runs_inline=False,
+            runs_inline=self.workflow.definition.inline,
             hurries=True,
         )
         journal.recover(kernel)
@@ -96,7 +96,7 @@ class ShellPool:
             await driving.run_as_task(turn, self.kernel.standing.learning(turn))
         self.kernel.standing.stand(self.kernel.index)
 
-    def restart(self, calls: Iterable[DeliveredCall], now_us: int) -> Commit:
+    def restart(self, calls: Sequence[DeliveredCall], now_us: int) -> Commit:
         """A new kernel goes on from what is saved, as after a crash."""
         standing = self.kernel.standing
         self.store.commit(self._journal.prepare(Commit(), checkpoint=True))
@@ -104,7 +104,8 @@ class ShellPool:
         self.kernel.standing = standing
         standing.stand(self.kernel.index)
         with self.scope():
-            self.kernel.remember(calls, covers_after=START_OF_LOG)
+            applied = calls[: self.kernel.watermarks.get(0, 0)]
+            self.kernel.remember(applied, covers_after=START_OF_LOG)
             return self.save(self.kernel.resume(now_us))
 
     def apply(self, events: list[Event], now_us: int) -> Commit:

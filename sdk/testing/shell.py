@@ -62,6 +62,7 @@ class TestShell:
         self._now_us = microseconds(datetime.now(UTC))
         self._calls: list[DeliveredCall] = []
         self._effects: list[tuple[ShellPool, StepOrder | TurnTask]] = []
+        self._published: set[tuple[str, int, int]] = set()
         self._stubs: dict[Any, Callable[..., Any]] = {}
         self._exit = ExitStack()
         for workflow in workflows:
@@ -229,9 +230,11 @@ class TestShell:
         )
         item = DeliveredCall(offset, offset, record)
         self._calls.append(item)
-        delivery = Delivery(0, offset, offset + 1, _CATALOGUE, [item])
         for pool in self._pools.values():
-            self._apply(pool, [Delivered(delivery=delivery)])
+            self._deliver(pool, Delivery(0, offset, offset + 1, _CATALOGUE, [item]))
+
+    def _deliver(self, pool: ShellPool, delivery: Delivery) -> None:
+        self._apply(pool, [Delivered(delivery=delivery)])
 
     def _apply(self, pool: ShellPool, events: list[Event]) -> None:
         self._release(pool, pool.apply(events, self._now_us))
@@ -239,7 +242,14 @@ class TestShell:
     def _release(self, pool: ShellPool, commit: Commit) -> None:
         self._effects.extend((pool, step) for step in commit.steps)
         self._effects.extend((pool, task) for task in commit.tasks)
+        for order in commit.ranges:
+            missed = self._calls[order.start : order.end]
+            self._deliver(pool, Delivery(0, order.start, order.end, _CATALOGUE, missed))
         for shard, outgoing in commit.outgoing:
+            publication = (pool.workflow.name, shard, outgoing.sequence)
+            if publication in self._published:
+                continue  # sent again after a restart, as any publisher may
+            self._published.add(publication)
             self._take(msgspec.msgpack.decode(outgoing.call, type=OutgoingCall))
             self._apply(pool, [CallsSent(shard=shard, upto=outgoing.sequence + 1)])
 
