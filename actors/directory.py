@@ -7,6 +7,7 @@ the ones that are missing, and tells every ingress when the catalogue changes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -168,7 +169,11 @@ class Directory:
 
     async def pools(self) -> dict[str, int]:
         """Pool name -> process id, of the pools that answer."""
-        return {name: await actor.pid.remote() for name, actor in self._pools.items()}
+        found: dict[str, int] = {}
+        for name, actor in self._pools.items():
+            with contextlib.suppress(ray.exceptions.RayError):  # it is restarting
+                found[name] = await actor.pid.remote()
+        return found
 
     async def problems(self) -> dict[str, str]:
         """Pool name -> why it does not run."""
