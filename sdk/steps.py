@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -239,19 +240,22 @@ def _check_function(fn: object) -> None:
         )
 
 
-@functools.lru_cache(maxsize=1024)
-def _signature_of_code(fn: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(fn)
-    except (ValueError, TypeError):
-        return None  # some builtins have none
+_signatures: weakref.WeakKeyDictionary[Any, inspect.Signature] = weakref.WeakKeyDictionary()
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of a function, looked up once as long as the function lives."""
     try:
-        return _signature_of_code(fn)
-    except TypeError:  # not hashable
-        return _signature_of_code.__wrapped__(fn)
+        return _signatures[fn]
+    except (KeyError, TypeError):
+        pass
+    try:
+        found = inspect.signature(fn)
+    except (ValueError, TypeError):
+        return None  # some builtins have none
+    if inspect.isfunction(fn):
+        _signatures[fn] = found
+    return found
 
 
 def _label(fn: object) -> str:
