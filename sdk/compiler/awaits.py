@@ -72,13 +72,21 @@ def _inside(
     yield from (first.target, *first.ifs, *rest)
 
 
-def has_await(node: ast.AST | None) -> bool:
-    """Whether an await in the node becomes a suspension point."""
-    if node is None:
-        return False
-    if isinstance(node, ast.Await):
-        return True
-    return any(has_await(child) for child in liftable_children(node))
+def awaiting_nodes(body: list[ast.stmt]) -> set[int]:
+    """The ids of all nodes of a function's body in which an await can be lifted."""
+    found: set[int] = set()
+
+    def look(node: ast.AST) -> bool:
+        awaits = isinstance(node, ast.Await)
+        for child in liftable_children(node):
+            awaits = look(child) or awaits
+        if awaits:
+            found.add(id(node))
+        return awaits
+
+    for statement in body:
+        look(statement)
+    return found
 
 
 def opaque_awaits(node: ast.AST, rule: str | None = None) -> Iterator[tuple[str, ast.Await]]:
@@ -97,10 +105,12 @@ def opaque_awaits(node: ast.AST, rule: str | None = None) -> Iterator[tuple[str,
 
 def liftable_awaits(node: ast.AST) -> Iterator[ast.Await]:
     """Every await of the function that becomes a suspension point."""
-    if isinstance(node, ast.Await):
-        yield node
-    for child in liftable_children(node):
-        yield from liftable_awaits(child)
+    pending = [node]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, ast.Await):
+            yield found
+        pending.extend(liftable_children(found))
 
 
 def annotation_awaits(node: ast.AST) -> Iterator[ast.Await]:

@@ -23,6 +23,9 @@ _MARK: Final = 10_000_000
 """Added to the ordinals of nested functions where they stand in for line numbers."""
 
 
+_LOAD_CONST: Final = dis.opmap["LOAD_CONST"]
+
+
 def reraise(error: BaseException) -> None:
     """The saved exception is raised again, as it was: with the context it had."""
     context = error.__context__
@@ -150,14 +153,17 @@ def _function_code(module: ast.Module, filename: str, flags: int, depth: int) ->
 
 
 def _renamed(code: CodeType, old: str, new: str) -> CodeType:
-    constants = tuple(
-        _renamed(inner, old, new) if isinstance(inner, CodeType) else inner
-        for inner in code.co_consts
-    )
+    """The code and all below it as if it had been compiled at its user's place."""
     name = code.co_qualname
-    if name == old or name.startswith(f"{old}."):
-        name = new + name[len(old) :]
-    return code.replace(co_consts=constants, co_qualname=name)
+    renamed = new + name[len(old) :] if name == old or name.startswith(f"{old}.") else name
+    constants: list[Any] = []
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            inner = _renamed(inner, old, new)
+        elif inner == name and isinstance(inner, str):
+            inner = renamed  # a class body names itself
+        constants.append(inner)
+    return code.replace(co_consts=tuple(constants), co_qualname=renamed)
 
 
 def _with_hidden(code: CodeType, hidden: dict[str, Any]) -> CodeType:
@@ -208,8 +214,15 @@ def _pairs(first: CodeType, second: CodeType) -> Iterator[tuple[CodeType, CodeTy
 
 def _created(code: CodeType) -> list[CodeType]:
     """The codes that the code makes functions or classes of, in the order of its instructions."""
-    return [
-        instruction.argval
-        for instruction in dis.get_instructions(code)
-        if isinstance(instruction.argval, CodeType)
-    ]
+    created: list[CodeType] = []
+    extended = 0
+    for operation, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        if operation == dis.EXTENDED_ARG:
+            extended = (extended | argument) << 8
+            continue
+        if operation == _LOAD_CONST:
+            loaded = code.co_consts[extended | argument]
+            if isinstance(loaded, CodeType):
+                created.append(loaded)
+        extended = 0
+    return created

@@ -137,12 +137,12 @@ def _compile(function: FunctionType, name: str, root: Root, path: tuple[int, ...
     _refuse_placement(source, name)
     prepared = preparation.prepared(source.node, code)
     shared, lent = _captured(prepared, code, source.class_name)
-    statements = Statements()
+    statements = Statements(prepared.body)
     normal = statements.block(prepared.body)
     entering = Entering()
     alive = liveness.Liveness().of(normal)
+    _refuse_uncovered(normal, len(statements.points), source, name)
     body = entering.block(normal)
-    _refuse_uncovered(body, len(statements.points), source, name)
 
     own = set(code.co_varnames) | set(lent)
     everything = own if liveness.sees_everything(prepared.body) else set[str]()
@@ -248,15 +248,14 @@ def _refuse_placement(source: FunctionSource, name: str) -> None:
             raise refusal_at(found, "await-in-annotation", name=name, file=source.filename)
 
 
-def _refuse_uncovered(body: list[ast.stmt], points: int, source: FunctionSource, name: str) -> None:
-    """Every point is in the lowered code exactly once, and no liftable await is left."""
-    left = [found for statement in body for found in liftable_awaits(statement)]
-    uncovered = [
-        found
-        for found in left
-        if not (isinstance(found.value, ast.Name) and found.value.id == syntax.AWAITED)
-    ]
-    for found in uncovered:
-        raise refusal_at(found, "await-uncovered", name=name, file=source.filename)
-    if len(left) != points:
-        raise refusal("await-uncovered", name=name, file=source.filename, line=source.node.lineno)
+def _refuse_uncovered(
+    normal: list[ast.stmt], points: int, source: FunctionSource, name: str
+) -> None:
+    """Every await that can be lifted is one point of the normalised body, exactly once."""
+    for statement in normal:
+        for found in liftable_awaits(statement):
+            raise refusal_at(found, "await-uncovered", name=name, file=source.filename)
+    numbers = [found.number for statement in normal for found in syntax.suspensions(statement)]
+    if sorted(numbers) != list(range(1, points + 1)):
+        line = source.node.lineno
+        raise refusal("await-uncovered", name=name, file=source.filename, line=line)

@@ -48,9 +48,10 @@ def unloadable(
 
 
 def _error(where: _Where, origin: str | None, reason: str, remedy: str) -> UnsavableState:
-    what = f"variable {where.variable!r}" if where.variable else "the value"
+    name = where.variable
+    what = "the value" if name is None else f"variable {name!r}" if name.isidentifier() else name
     if where.path:
-        what += f", at {where.variable or 'value'}{where.path},"
+        what += f" (at {name or 'value'}{where.path})"
     place = f" of {where.function} ({where.file}:{where.line})" if where.function else ""
     beginning = f"{origin}: " if origin else ""
     return UnsavableState(

@@ -15,7 +15,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
-from raysume.compiler.awaits import has_await
+from raysume.compiler.awaits import awaiting_nodes
 from raysume.compiler.syntax import (
     SLICE,
     Suspend,
@@ -34,10 +34,16 @@ Lifted = tuple[list[ast.stmt], ast.expr]
 class Expressions:
     """Numbers suspension points and lifts them out of expressions."""
 
-    def __init__(self) -> None:
+    def __init__(self, body: list[ast.stmt]) -> None:
+        self._body = body  # kept, so that no other node gets the id of one of its nodes
+        self._awaiting = awaiting_nodes(body)
         self.points: list[ast.Await] = []
         """The user's awaits by number, from 1."""
         self._counts: dict[tuple[str, int], int] = {}
+
+    def has_await(self, node: ast.AST | None) -> bool:
+        """Whether the node is one of the user's, and an await in it can be lifted."""
+        return id(node) in self._awaiting
 
     def fresh(self, kind: str, point: int | None = None) -> str:
         """A hidden variable that no other code uses, named by the point it is needed at."""
@@ -54,7 +60,7 @@ class Expressions:
 
     def lift(self, node: ast.expr) -> Lifted:
         """The expression without its awaits, and what must run before it."""
-        if not has_await(node):
+        if not self.has_await(node):
             return [], node
         match node:
             case ast.Await():
@@ -81,7 +87,7 @@ class Expressions:
 
     def sequence(self, parts: Sequence[ast.AST]) -> tuple[list[ast.stmt], list[Any]]:
         """Parts evaluated from left to right, without their awaits."""
-        awaiting = [index for index, part in enumerate(parts) if has_await(part)]
+        awaiting = [index for index, part in enumerate(parts) if self.has_await(part)]
         last = awaiting[-1] if awaiting else -1
         before: list[ast.stmt] = []
         new: list[ast.AST] = []
@@ -142,7 +148,7 @@ class Expressions:
     # --- one kind of expression each ---------------------------------------------
 
     def _lift_part(self, part: ast.AST) -> tuple[list[ast.stmt], Any]:
-        if not has_await(part):
+        if not self.has_await(part):
             return [], part
         match part:
             case ast.keyword():
@@ -233,7 +239,7 @@ class Expressions:
 
     def _lift_dict(self, node: ast.Dict) -> Lifted:
         pairs = list(zip(node.keys, node.values, strict=True))
-        last = max(i for i, (k, v) in enumerate(pairs) if has_await(k) or has_await(v))
+        last = max(i for i, (k, v) in enumerate(pairs) if self.has_await(k) or self.has_await(v))
         before: list[ast.stmt] = []
         keys: list[ast.expr | None] = []
         values: list[ast.expr] = []

@@ -10,7 +10,6 @@ import ast
 import copy
 from typing import Any
 
-from raysume.compiler.awaits import has_await
 from raysume.compiler.expressions import Expressions
 from raysume.compiler.syntax import (
     ASSERTION_ERROR,
@@ -36,7 +35,7 @@ class Statements(Expressions):
 
     def statement(self, node: ast.stmt) -> Block:
         """One statement with its awaits as suspension points."""
-        if not has_await(node):
+        if not self.has_await(node):
             return [node]
         match node:
             case ast.Expr():
@@ -103,7 +102,7 @@ class Statements(Expressions):
             before, value = self.lift(node.value)
             return [*before, located(ast.Assign([target], value), node)]
         before, value = self.lift(node.value)
-        if not any(has_await(target) for target in node.targets):
+        if not any(self.has_await(target) for target in node.targets):
             new = copy.copy(node)
             new.value = value
             return [*before, new]
@@ -136,7 +135,7 @@ class Statements(Expressions):
 
     def _target(self, target: ast.expr) -> tuple[Block, ast.expr | None]:
         """The target with its awaits lifted; None for one that must be unpacked first."""
-        if not has_await(target):
+        if not self.has_await(target):
             return [], target
         match target:
             case ast.Attribute():
@@ -230,7 +229,7 @@ class Statements(Expressions):
     # --- compound statements -----------------------------------------------------
 
     def _while(self, node: ast.While) -> Block:
-        if not has_await(node.test):
+        if not self.has_await(node.test):
             new = ast.While(node.test, self.block(node.body), self.block(node.orelse))
             return [located(new, node)]
         before, test = self.lift(node.test)
@@ -250,7 +249,7 @@ class Statements(Expressions):
         new = copy.copy(node)
         new.iter = iterable
         first: Block = []
-        if has_await(node.target):
+        if self.has_await(node.target):
             name = self.fresh("t")
             new.target = located(store(name), node.target)
             first = self._store(node.target, located(load(name), node.target))
@@ -287,7 +286,7 @@ class Statements(Expressions):
 
         for number, case in enumerate(node.cases, 1):
             picked = all_located([assign(chosen, constant(number))], case.body[0])
-            if not has_await(case.guard) or case.guard is None:
+            if not self.has_await(case.guard) or case.guard is None:
                 group.append(ast.match_case(case.pattern, case.guard, picked))
                 continue
             out += choose()

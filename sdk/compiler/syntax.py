@@ -113,11 +113,16 @@ def heading(interval: Interval) -> ast.expr:
 
 
 def located(node: ast.AST, like: ast.AST) -> Any:
-    """The node, it and all of its parts without a place put where `like` stands."""
+    """The node, it and all of its parts without a place put where `like` stands.
+
+    A part that has a place is complete: it is not looked into.
+    """
     pending = [node]
     while pending:
         found = pending.pop()
-        if "lineno" in found._attributes and not hasattr(found, "lineno"):
+        if "lineno" in found._attributes:
+            if hasattr(found, "lineno"):
+                continue
             ast.copy_location(found, like)
         pending.extend(ast.iter_child_nodes(found))
     return node
@@ -136,14 +141,11 @@ def own_scope(node: ast.AST) -> Iterator[ast.AST]:
 
     Of nested functions and classes only what is evaluated here: decorators, defaults, bases.
     """
-    yield node
-    yield from _below(node)
-
-
-def _below(node: ast.AST) -> Iterator[ast.AST]:
-    for child in evaluated_here(node):
-        yield child
-        yield from _below(child)
+    pending = [node]
+    while pending:
+        found = pending.pop()
+        yield found
+        pending.extend(evaluated_here(found))
 
 
 def evaluated_here(node: ast.AST) -> Iterator[ast.AST]:
@@ -162,14 +164,30 @@ def evaluated_here(node: ast.AST) -> Iterator[ast.AST]:
             yield from ast.iter_child_nodes(node)
 
 
-def interval_of(nodes: Iterable[ast.AST]) -> Interval | None:
+def interval_of(statements: Iterable[ast.AST]) -> Interval | None:
     """The points in the normalised statements, which are always consecutive; None without any."""
-    numbers = [
-        found.number for node in nodes for found in own_scope(node) if isinstance(found, Suspend)
-    ]
+    numbers = [found.number for statement in statements for found in suspensions(statement)]
     return (min(numbers), max(numbers)) if numbers else None
 
 
-def has_suspension(node: ast.AST) -> bool:
+def suspensions(statement: ast.AST) -> Iterator[Suspend]:
+    """The suspension points in the normalised statement."""
+    pending: list[ast.AST] = [statement]
+    while pending:
+        found = pending.pop()
+        match found:
+            case Suspend():
+                yield found
+            case ast.If() | ast.While() | ast.For():
+                pending += [*found.body, *found.orelse]
+            case ast.Try() | ast.TryStar():
+                pending += [*found.body, *found.orelse, *found.finalbody, *found.handlers]
+            case ast.ExceptHandler():
+                pending += found.body
+            case _:
+                pass
+
+
+def has_suspension(statement: ast.AST) -> bool:
     """Whether a suspension point stands in the normalised statement."""
-    return any(isinstance(found, Suspend) for found in own_scope(node))
+    return any(True for _ in suspensions(statement))
