@@ -27,10 +27,10 @@ class Asked(BaseModel):
     probe: int
 
 
-opened = external_call("scale.opened", input=Opened, output=bool, external=True)
-paid = external_call("scale.paid", input=Paid, output=bool, external=True)
-prepared = external_call("scale.prepared", input=Asked, output=bool, external=True)
-asked = external_call("scale.asked", input=Asked, output=bool, external=True)
+opened = external_call("scale.opened", input=Opened, output=bool)
+paid = external_call("scale.paid", input=Paid, output=bool)
+prepared = external_call("scale.prepared", input=Asked, output=bool)
+asked = external_call("scale.asked", input=Asked, output=bool)
 
 
 @workflow

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +34,8 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Nobody else sends requests to this machine's ingress while it stops.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
 }
 """Read by Ray when it is imported and by every process that it starts."""
 
@@ -96,7 +100,7 @@ class Development:
     def _start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.token = _kept_secret(self.data_dir / "token")
-        for name, value in _ENVIRONMENT.items():
+        for name, value in {**_ENVIRONMENT, **self._own_haproxy()}.items():
             os.environ.setdefault(name, value)
         ray_token = self.data_dir / "ray_token"
         _kept_secret(ray_token)
@@ -117,6 +121,19 @@ class Development:
         self.deploy()
         self._exit.callback(self._stop_pools)
         self._start_ingress(engine)
+
+    def _own_haproxy(self) -> dict[str, str]:
+        """Files and ports of a HAProxy of its own: two clusters may run on one machine."""
+        folder = tempfile.mkdtemp(prefix="raysume-haproxy-")
+        self._exit.callback(shutil.rmtree, folder, ignore_errors=True)
+        return {
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        }
 
     def _start_ray(self) -> None:
         import ray
