@@ -86,7 +86,8 @@ def test_files_are_short() -> None:
     measured = {
         _name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in _files()
     }
-    assert _against(measured, FILE_LINES_MAX, LONG_FILES) == []
+    offences = _against(measured, FILE_LINES_MAX, LONG_FILES)
+    assert offences == [], "\n".join(offences)
 
 
 def test_functions_are_short() -> None:
@@ -95,7 +96,8 @@ def test_functions_are_short() -> None:
         for path in _files()
         for name, function in _functions(_tree(path).body)
     }
-    assert _against(measured, FUNCTION_LINES_MAX, LONG_FUNCTIONS) == []
+    offences = _against(measured, FUNCTION_LINES_MAX, LONG_FUNCTIONS)
+    assert offences == [], "\n".join(offences)
 
 
 @pytest.mark.parametrize("folder", PRODUCT)
@@ -128,7 +130,7 @@ def _sleeps(path: Path) -> Iterator[str]:
 def test_no_test_sleeps() -> None:
     """Tests wait for signals or conditions: a sleep is too short on a busy machine, else too long."""
     found = [line for path in _files() if "tests" in path.parts for line in _sleeps(path)]
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 def test_the_ratchet_itself_can_fail() -> None:
