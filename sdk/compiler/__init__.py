@@ -13,12 +13,12 @@ from raysume.compiler.definitions import (
     SubflowCall,
     compile_subflow,
     compile_workflow,
-    definitions_scope,
-    register,
 )
-from raysume.compiler.frames import FrameState, FrameView, Frozen, frames_of, freeze, leaf_of, thaw
+from raysume.compiler.finding import definitions_scope, register
+from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, thaw
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
+from raysume.compiler.states import FrameState, Frozen
 
 __all__ = [
     "RULES",

@@ -39,6 +39,8 @@ class Root:
     name: str
     module: str
     qualname: str
+    surrounded: bool
+    """Whether it sees variables of a function around it."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -115,7 +117,12 @@ def compiled_of(function: object, *, name: str) -> Compiled:
     known = _by_code.get(key)
     if known is not None:
         return known[1]
-    root = Root(name=name, module=plain.__module__, qualname=plain.__qualname__)
+    root = Root(
+        name=name,
+        module=plain.__module__,
+        qualname=plain.__qualname__,
+        surrounded=any(each != "__class__" for each in plain.__code__.co_freevars),
+    )
     made = _compile(plain, name, root, ())
     _by_code[key] = (weakref.ref(plain.__code__, lambda _: _by_code.pop(key, None)), made)
     return made

@@ -1,27 +1,22 @@
-"""Durable functions as values: definitions, calls of subflows, and where both are found again.
+"""Durable functions as values: definitions, and calls of subflows.
 
 A definition is saved by name and place, a subflow nested in a durable function by its place
-in that function and its cells. Loading looks in the scope of the running shell or pool first,
-then among the definitions of the process, then in the module that is named.
+in that function and its cells.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import inspect
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import cached_property
 from types import CellType, CoroutineType, FunctionType, MethodType
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Literal
 
 from raysume.compiler import durability, revive
 from raysume.compiler.compiled import Compiled, Point, compiled_of, place_of_nested
+from raysume.compiler.finding import register
 from raysume.compiler.refusals import refusal
 from raysume.durable import Durable, current_turn
-from raysume.errors import UsageError
 
 Kind = Literal["workflow", "subflow"]
 
@@ -150,11 +145,15 @@ class Definition:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    @cached_property
+    def _reduced(self) -> tuple[Any, ...]:
         if self.nested:
             return (revive.nested_subflow, (self.function, self.name))
         root = self.compiled.root
         return (revive.definition, (self.name, root.module, root.qualname))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} {self.filename}:{self.first_line}>"
@@ -240,78 +239,3 @@ def _defined(function: Any, *, name: str, kind: Kind) -> Definition:
         durability.refuse_opaque_waits(definition)
         register(definition)
     return definition
-
-
-# --- finding definitions again ---------------------------------------------------
-
-Place = tuple[str, str]
-_of_modules: Final[dict[str | Place, Definition]] = {}
-_of_functions: Final[weakref.WeakValueDictionary[str | Place, Definition]] = (
-    weakref.WeakValueDictionary()
-)
-_scope: ContextVar[Mapping[str, Any] | None] = ContextVar("raysume_definitions", default=None)
-
-
-def register(definition: Definition) -> None:
-    """The definition is found by its name and its place; the last one registered counts."""
-    root = definition.compiled.root
-    place = (definition.function.__module__, definition.function.__qualname__)
-    local = "<locals>" in root.qualname
-    for key in (definition.name, place):
-        if local:
-            _of_modules.pop(key, None)
-            _of_functions[key] = definition
-        else:
-            _of_modules[key] = definition
-
-
-@contextlib.contextmanager
-def definitions_scope(definitions: Mapping[str, Any]) -> Iterator[None]:
-    """Inside the block, loading finds these definitions by name before those of the process.
-
-    Args:
-        definitions: definitions, or objects with a `.definition`, by declared name.
-    """
-    token = _scope.set(definitions)
-    try:
-        yield
-    finally:
-        _scope.reset(token)
-
-
-def definition_of(name: str, module: str, qualname: str) -> Definition:
-    """The definition of this name, preferably the one at this place.
-
-    Raises:
-        UsageError: there is none, also after importing the module.
-    """
-    place = (module, qualname)
-    scoped = _unwrapped((_scope.get() or {}).get(name))
-    if scoped is not None and _place(scoped) == place:
-        return scoped
-    found = _registered(place) or scoped or _registered(name)
-    if found is None and module != "__main__":
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
-        found = _registered(place) or _registered(name)
-    if found is None:
-        raise UsageError(
-            f"the saved state needs {name!r}, which was defined as {module}.{qualname} and is "
-            "not known here. Import or deploy its module first, or keep the old name.",
-            name=name,
-            module=module,
-        )
-    return found
-
-
-def _registered(key: str | Place) -> Definition | None:
-    return _of_modules.get(key) or _of_functions.get(key)
-
-
-def _place(definition: Definition) -> Place:
-    return (definition.function.__module__, definition.function.__qualname__)
-
-
-def _unwrapped(value: Any) -> Definition | None:
-    found = getattr(value, "definition", value)
-    return found if isinstance(found, Definition) else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from raysume.compiler.frames import FrameState, Frozen
+from raysume.compiler.states import FrameState, Frozen
 from raysume.errors import UnsavableState
 
 _DEPTH_MAX: Final = 50
@@ -33,7 +33,7 @@ def unsavable(value: Any, error: BaseException, origin: str | None) -> Unsavable
 
 
 def unloadable(
-    value: Any, error: BaseException, kinds: set[type], origin: str | None
+    value: Any, error: BaseException, kinds: frozenset[type], origin: str | None
 ) -> UnsavableState:
     """The error for a value whose bytes cannot be loaded again."""
     found = (

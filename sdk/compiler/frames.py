@@ -12,54 +12,14 @@ from dataclasses import dataclass
 from types import CellType, CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from raysume.compiler import pickling, revive
 from raysume.compiler.definitions import Definition, Frame
+from raysume.compiler.states import FrameState, Frozen
 from raysume.compiler.syntax import AWAITED, FRAME, PC
 from raysume.durable import Durable
 from raysume.errors import UsageError
 
 if TYPE_CHECKING:
     Coroutine = CoroutineType[Any, Any, Any]
-
-
-class FrameState:
-    """One frame: where a durable function is suspended, and with which variables."""
-
-    __slots__ = ("cells", "definition", "local", "point")
-
-    def __init__(
-        self,
-        definition: Definition,
-        point: int,
-        local: dict[str, Any],
-        cells: dict[str, CellType] | None = None,
-    ) -> None:
-        self.definition, self.point, self.local, self.cells = definition, point, local, cells
-
-
-class Frozen:
-    """A suspended coroutine as data: frames from the outermost to the innermost, and the leaf.
-
-    It shares its values with the coroutine. Pickled inside a larger graph, everything that is
-    shared stays shared. To be thawed once.
-    """
-
-    __slots__ = ("frames", "leaf")
-
-    def __init__(self, frames: tuple[FrameState, ...], leaf: Durable) -> None:
-        self.frames, self.leaf = frames, leaf
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        frames = (
-            (f.definition, f.point, f.local, f.cells)
-            if f.cells
-            else (f.definition, f.point, f.local)
-            for f in self.frames
-        )
-        return (revive.frozen, (self.leaf, *frames))
-
-
-pickling.definitions_in[Frozen] = lambda frozen: (frame.definition for frame in frozen.frames)
 
 
 class _Resumed:

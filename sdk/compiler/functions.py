@@ -6,7 +6,7 @@ import sys
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from raysume.compiler import revive
+from raysume.compiler import finding, revive
 from raysume.compiler.compiled import mangled, place_of_nested
 
 
@@ -78,6 +78,15 @@ def reduced(function: FunctionType) -> tuple[Any, ...] | None:
 
         return (cloudpickle.loads, (cloudpickle.dumps(function),))
     return None
+
+
+def surrounded_root(function: FunctionType) -> Any:
+    """The durable function that contains the function, if it sees variables around it."""
+    place = place_of_nested(function.__code__)
+    if place is None or not place[0].root.surrounded:
+        return None
+    root = place[0].root
+    return finding.definition_of(root.name, root.module, root.qualname)
 
 
 def _with_state(function: FunctionType, rebuild: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -10,19 +10,16 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from raysume.compiler import functions, revive, surroundings
+from raysume.compiler.states import Frozen
 from raysume.errors import UnsavableState, UsageError
 
 SNAPSHOT_FORMAT: Final = 1
 """The format of saved values. Later releases read every format from 1 on."""
-
-definitions_in: Final[dict[type, Callable[[Any], Iterable[Any]]]] = {}
-"""Types of values that lead to definitions, e.g. suspended coroutines: their reducers' pickler
-then knows what is around these definitions."""
 
 _HEADER: Final = bytes([0xF5, SNAPSHOT_FORMAT])
 _UNKNOWN: Final = object()
@@ -67,36 +64,39 @@ def loads(data: bytes) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, protocol: int) -> None:
-        super().__init__(file, protocol)
-        self.unproved: set[type] = set()
-        self._around: dict[int, tuple[Any, Any]] = {}
-        """id of a cell or function around a definition -> (how to find it, itself)."""
-
-    def _learn(self, definition: Any) -> None:
-        for found, way in surroundings.around(definition):
-            rebuild = (
-                revive.surrounding_cell if isinstance(found, CellType) else revive.surrounding
-            )
-            self._around[id(found)] = ((rebuild, (definition, way)), found)
+    # No `__init__`: making a pickler would take twice as long.
+    unproved: frozenset[type] = frozenset()
+    """Types met that this process has not loaded yet."""
+    around: Mapping[int, tuple[Any, Any]] | None = None
+    """id of a cell or function around a definition -> (how to find it, itself)."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind: type = type(obj)
-        if kind in definitions_in:
-            for definition in definitions_in[kind](obj):
-                if definition.function.__closure__:
-                    self._learn(definition)
-        elif (kind is CellType or kind is FunctionType) and id(obj) in self._around:
-            return self._around[id(obj)][0]
         reducer = _reducers.get(kind, _UNKNOWN)
-        if reducer is _UNKNOWN:
-            reducer = None
-            if issubclass(kind, BaseException):
-                reducer = _exception
-            self.unproved.add(kind)
         if reducer is None:
             return NotImplemented
+        if reducer is _UNKNOWN:
+            self.unproved |= {kind}
+            return _exception(obj) if issubclass(kind, BaseException) else NotImplemented
+        if kind is Frozen:
+            for frame in obj.frames:
+                if frame.definition.function.__closure__:
+                    self._look_around(frame.definition)
+            return obj.__reduce__()
+        if self.around is not None and id(obj) in self.around:
+            return self.around[id(obj)][0]
+        if kind is FunctionType:
+            root = functions.surrounded_root(obj)
+            if root is not None:
+                self._look_around(root)
         return reducer(obj)
+
+    def _look_around(self, definition: Any) -> None:
+        known = dict(self.around or ())
+        for found, way in surroundings.around(definition):
+            rebuild = revive.surrounding_cell if isinstance(found, CellType) else revive.surrounding
+            known[id(found)] = ((rebuild, (definition, way)), found)
+        self.around = known
 
 
 def plain_pickler(file: io.BytesIO) -> pickle.Pickler:
@@ -118,7 +118,7 @@ def reduced(value: Any) -> Any:
     return value.__reduce_ex__(5) if own is NotImplemented else own
 
 
-def _prove(value: Any, data: bytes, kinds: set[type], origin: str | None) -> None:
+def _prove(value: Any, data: bytes, kinds: frozenset[type], origin: str | None) -> None:
     try:
         loads(data)
     except Exception as error:
@@ -197,6 +197,7 @@ _reducers: Final[dict[type, Any]] = {
     ModuleType: _module,
     CoroutineType: _coroutine,
     super: _super,
+    Frozen: Frozen.__reduce__,
     type: None,
 }
 """How to reduce values of a type: a function, or None for pickle's own way."""

@@ -10,6 +10,10 @@ import importlib
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
+from raysume.compiler import (
+    finding,
+    states,  # states imports this module, too
+)
 from raysume.errors import UsageError
 
 # --- coroutines ------------------------------------------------------------------
@@ -17,9 +21,7 @@ from raysume.errors import UsageError
 
 def definition(name: str, module: str, qualname: str) -> Any:
     """The durable function of this name."""
-    from raysume.compiler.definitions import definition_of
-
-    return definition_of(name, module, qualname)
+    return finding.definition_of(name, module, qualname)
 
 
 def nested_subflow(function: FunctionType, name: str) -> Any:
@@ -31,9 +33,7 @@ def nested_subflow(function: FunctionType, name: str) -> Any:
 
 def frozen(leaf: Any, *frames: tuple[Any, int, dict[str, Any], dict[str, CellType] | None]) -> Any:
     """A suspended coroutine: its leaf, and its frames from the outermost to the innermost."""
-    from raysume.compiler.frames import FrameState, Frozen
-
-    return Frozen(tuple(FrameState(*frame) for frame in frames), leaf)
+    return states.Frozen(tuple([states.FrameState(*frame) for frame in frames]), leaf)
 
 
 # --- cells and functions ---------------------------------------------------------

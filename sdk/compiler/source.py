@@ -6,8 +6,8 @@ since the import, or code that is not in the file at all, is refused instead of 
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import inspect
 import linecache

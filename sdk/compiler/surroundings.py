@@ -56,7 +56,7 @@ def cell_at(definition: Definition, way: Way) -> CellType:
     for name in way[:-1]:
         function = content_of(_cell_of(function, name))
         if not isinstance(function, FunctionType):
-            raise LookupError(f"{name} is no function any more")
+            raise LookupError(f"{name} is no function any more")  # noqa: TRY004
     return _cell_of(function, way[-1])
 
 
