@@ -28,7 +28,8 @@ import msgspec
 import psutil
 import ray
 
-from raysume.client import AsyncClient
+from raysume.client import AsyncClient, AsyncRun
+from raysume.errors import NotFound
 from raysume.ids import instance_id_of
 from raysume.serve_apps.development import Development
 
@@ -151,10 +152,7 @@ async def measure_latency(development: Development, *, probes: int, rate: float)
             {"method": "scale.prepared", "id": id, "input": {"probe": number}}
             for number, id in enumerate(ids)
         )
-        runs = [client.instance(instance_id_of("probe", id), workflow="probe") for id in ids]
-        for run in runs[-3:]:
-            while await run.status() != "waiting":
-                await asyncio.sleep(0.05)
+        runs = [await _instance(client, instance_id_of("probe", id)) for id in ids]
 
         async def one(number: int) -> float:
             await asyncio.sleep(number / rate)
@@ -166,6 +164,18 @@ async def measure_latency(development: Development, *, probes: int, rate: float)
             return (time.perf_counter() - begun) * 1_000
 
         return list(await asyncio.gather(*(one(number) for number in range(probes))))
+
+
+async def _instance(client: AsyncClient, id: str) -> AsyncRun[Any]:
+    """The probe, once it waits for its question."""
+    while True:
+        try:
+            run = await client.instance(id, workflow="probe")
+            if await run.status() == "waiting":
+                return run
+        except NotFound:
+            pass
+        await asyncio.sleep(0.02)
 
 
 def open_accounts(development: Development, engine: Engine, waits: int) -> float:
