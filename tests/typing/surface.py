@@ -116,6 +116,12 @@ async def approval() -> str:
     reveal_type(await escalate(Order(id=1)))  #: float
     escalate("order")  # E: argument
 
+    wait(charge)  # E: argument
+    return "done"
+
+
+@workflow
+async def groups() -> None:
     reveal_type(await all_of(wait(paid), sleep(timedelta(1))))  #: tuple[Call[Payment, float], None]
     both = await all_of(step(charge, 1), escalate(Order(id=1)), step(fetch, "u"))
     reveal_type(both)  #: tuple[bytes, float, list[int]]
@@ -142,9 +148,6 @@ async def approval() -> str:
     some = await group(wait(paid), sleep(timedelta(1))).until(lambda g: g.completed >= 1)
     reveal_type(some.completed)  #: int
     group(wait(paid)).until(lambda g: g.complete)  # E: attribute
-
-    wait(charge)  # E: argument
-    return "done"
 
 
 @workflow(name="typing.fulfil", id=lambda order: f"fulfil-{order.id}", retry=Retry(max_attempts=2))
