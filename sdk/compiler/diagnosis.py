@@ -66,11 +66,12 @@ def _error(where: _Where, origin: str | None, reason: str, remedy: str) -> Unsav
 
 
 def _culprit(where: _Where, error: BaseException) -> tuple[_Where, str]:
+    too_deep = isinstance(error, RecursionError)
     seen: set[int] = set()
-    if isinstance(error, RecursionError):
-        return _first_variable(where), "it is nested too deeply"
     for _ in range(_DEPTH_MAX):
         seen.add(id(where.value))
+        if too_deep and where.variable is not None:
+            break
         for child in _children(where):
             if id(child.value) in seen:
                 continue
@@ -80,16 +81,7 @@ def _culprit(where: _Where, error: BaseException) -> tuple[_Where, str]:
                 break
         else:
             break
-    return where, str(error)
-
-
-def _first_variable(where: _Where) -> _Where:
-    for child in _children(where):
-        if child.variable is not None and _failure(child.value) is not None:
-            return child
-        if child.variable is None and isinstance(child.value, Frozen):
-            return _first_variable(child)
-    return where
+    return where, "it is nested too deeply" if too_deep else str(error)
 
 
 def _culprit_of_loading(where: _Where) -> _Where | None:

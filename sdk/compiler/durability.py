@@ -86,7 +86,10 @@ def _is_durable(node: ast.expr, names: _Names) -> bool:
     while True:
         if not isinstance(node, ast.Call):
             return isinstance(names.value(node), Durable)
-        if getattr(names.value(node.func), "__raysume_durable__", False):
+        function = names.value(node.func)
+        if getattr(function, "__raysume_durable__", False):
+            return True
+        if isinstance(function, type) and issubclass(function, Durable):
             return True
         if not isinstance(node.func, ast.Attribute):
             return False

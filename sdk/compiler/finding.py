@@ -63,11 +63,11 @@ def definition_of(name: str, module: str, qualname: str) -> Definition:
     scoped = _unwrapped((_scope.get() or {}).get(name))
     if scoped is not None and _place(scoped) == place:
         return scoped
-    found = _registered(place) or scoped or _registered(name)
+    found = _known(name, place) or scoped or _registered(name)
     if found is None and module != "__main__":
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-        found = _registered(place) or _registered(name)
+        found = _known(name, place) or _registered(name)
     if found is None:
         raise UsageError(
             f"the saved state needs {name!r}, which was defined as {module}.{qualname} and is "
@@ -76,6 +76,13 @@ def definition_of(name: str, module: str, qualname: str) -> Definition:
             module=module,
         )
     return found
+
+
+def _known(name: str, place: Place) -> Definition | None:
+    found = _registered(name)
+    if found is not None and _place(found) == place:
+        return found
+    return _registered(place)
 
 
 def _registered(key: str | Place) -> Definition | None:

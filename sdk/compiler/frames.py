@@ -65,13 +65,13 @@ def freeze(coroutine: Coroutine) -> Frozen:
         if compiled.lent:
             cells = {name: cells[name] for name in compiled.shared}
         frames.append(FrameState(frame.definition, point, local, cells))
-        awaited = names[AWAITED]
+        awaited = names.get(AWAITED)
         if isinstance(awaited, Durable):
             return Frozen(tuple(frames), awaited)
         if type(awaited) is _Resumed:
             return Frozen(tuple(frames), awaited.leaf)
         if type(awaited) is not CoroutineType:
-            raise _not_durable(awaited, frame.definition, point)
+            raise _not_durable(current, awaited, frame.definition, point)
         current = awaited
 
 
@@ -154,8 +154,8 @@ def _view(
 
 def _locals(coroutine: Coroutine) -> dict[str, Any]:
     frame = coroutine.cr_frame
-    if frame is None or frame.f_lasti < 0:
-        raise UsageError(f"{coroutine.__qualname__} is not suspended, so it cannot be saved.")
+    if frame is None:
+        raise _not_started(coroutine)
     names = frame.f_locals
     if FRAME not in names:
         code = coroutine.cr_code
@@ -169,7 +169,13 @@ def _locals(coroutine: Coroutine) -> dict[str, Any]:
     return names
 
 
+def _not_started(coroutine: Coroutine) -> UsageError:
+    return UsageError(f"{coroutine.__qualname__} is not suspended, so it cannot be saved.")
+
+
 def _opaque(coroutine: Coroutine, definition: Definition) -> UsageError:
+    if not coroutine.cr_suspended:
+        return _not_started(coroutine)
     line = coroutine.cr_frame.f_lineno
     return UsageError(
         f"{definition.name} waits at {definition.filename}:{line} inside `with`, `async with`, "
@@ -180,7 +186,11 @@ def _opaque(coroutine: Coroutine, definition: Definition) -> UsageError:
     )
 
 
-def _not_durable(awaited: Any, definition: Definition, point: int) -> UsageError:
+def _not_durable(
+    coroutine: Coroutine, awaited: Any, definition: Definition, point: int
+) -> UsageError:
+    if not coroutine.cr_suspended:
+        return _not_started(coroutine)
     line = definition.points[point - 1].line
     return UsageError(
         f"{definition.name} is suspended at {definition.filename}:{line} on "

@@ -184,6 +184,7 @@ def run(
 
 def suspended(definition: Definition, *arguments: Any, answers: Iterable[Any] = ()) -> Branch:
     """The workflow after these answers, suspended."""
+    _kept[definition.name] = definition  # local definitions live as long as somebody keeps them
     branch = Branch(definition(*arguments))
     branch.start()
     for answer in answers:
@@ -202,6 +203,7 @@ def both_ways(function: Callable[..., Any], answers: Iterable[Any], *arguments: 
     return again
 
 
+_kept: dict[str, Definition] = {}
 _numbers = iter(range(10**9))
 
 

@@ -40,7 +40,11 @@ class Program:
 
     def text(self) -> str:
         """The program: a workflow `flow(o)` with a subflow."""
-        lines = ["@subflow", "async def child(o, x, fn=None):", "    d = {'k': 1}; b = Box(); l = [1]"]
+        lines = [
+            "@subflow",
+            "async def child(o, x, fn=None):",
+            "    d = {'k': 1}; b = Box(); l = [1]",
+        ]
         lines += self.block(1, 1, loop=False, handler=False, calls=False)
         lines += ["    return x"]
         lines += ["async def flow(o, x=1):", "    d = {'k': 1}; b = Box(); l = [1]"]
@@ -52,7 +56,9 @@ class Program:
 
     # --- statements --------------------------------------------------------------
 
-    def block(self, depth: int, indent: int, *, loop: bool, handler: bool, calls: bool) -> list[str]:
+    def block(
+        self, depth: int, indent: int, *, loop: bool, handler: bool, calls: bool
+    ) -> list[str]:
         out: list[str] = []
         for _ in range(self.choices.number(1, 2 if depth == 0 else 3)):
             out += self.statement(depth, indent, loop=loop, handler=handler, calls=calls)
@@ -143,11 +149,18 @@ class Program:
             ]
         )
 
-    def loop(self, kind: str, indent: int, number: int, inner: Callable[..., list[str]]) -> list[str]:
+    def loop(
+        self, kind: str, indent: int, number: int, inner: Callable[..., list[str]]
+    ) -> list[str]:
         pad, times = "    " * indent, self.choices.number(1, 3)
         if kind == "for":
             items = self.one_of(
-                [f"range({times})", f"[1, await Leaf({number})]", "list(d.items())", "enumerate('ab')"]
+                [
+                    f"range({times})",
+                    f"[1, await Leaf({number})]",
+                    "list(d.items())",
+                    "enumerate('ab')",
+                ]
             )
             out = [f"{pad}for i{number} in {items}:", *inner(loop=True)]
         else:
@@ -158,11 +171,15 @@ class Program:
             out += [f"{pad}else:", *inner()]
         return out
 
-    def tried(self, kind: str, indent: int, number: int, inner: Callable[..., list[str]]) -> list[str]:
+    def tried(
+        self, kind: str, indent: int, number: int, inner: Callable[..., list[str]]
+    ) -> list[str]:
         pad = "    " * indent
         out = [f"{pad}try:", *inner()]
         if kind == "try" or self.chance(5):
-            for caught in self.one_of([["A"], ["B"], ["A", "B"], ["(A, B)"], ["Exception"], ["Two", "A"]]):
+            for caught in self.one_of(
+                [["A"], ["B"], ["A", "B"], ["(A, B)"], ["Exception"], ["Two", "A"]]
+            ):
                 name = self.one_of(["", " as e", " as e"])
                 out.append(f"{pad}except {caught}{name}:")
                 if name:
@@ -214,11 +231,18 @@ class Program:
         self.nested += 1
         if self.chance(5):
             out = [f"{pad}def {name}(v, w=await Leaf({self.count})):"]
-            out += [f"{pad}    nonlocal x", f"{pad}    x = num(v) + num(w) + x", f"{pad}    return x"]
+            out += [
+                f"{pad}    nonlocal x",
+                f"{pad}    x = num(v) + num(w) + x",
+                f"{pad}    return x",
+            ]
             use = f"{pad}o.append({name}(await Leaf({self.count})))"
         else:
             out = [f"{pad}@subflow", f"{pad}async def {name}(v):", f"{pad}    nonlocal x"]
-            out += [f"{pad}    g = lambda: (v, x)", f"{pad}    x = num(v) + num(await Leaf({self.count}))"]
+            out += [
+                f"{pad}    g = lambda: (v, x)",
+                f"{pad}    x = num(v) + num(await Leaf({self.count}))",
+            ]
             out += [f"{pad}    return g()"]
             use = f"{pad}o.append(await {name}({self.expression(1)}))"
         out += self.block(depth - 1, indent, loop=loop, handler=handler, calls=calls)
