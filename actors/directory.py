@@ -7,15 +7,15 @@ the ones that are missing, and tells every ingress when the catalogue changes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from typing import Any
 
 import msgspec
-import ray
 import structlog
 
 from raysume.actors.pool import pool_actor
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.untyped import RayError, RayTaskError, cause_of, ray
 from raysume.errors import Unavailable
 from raysume.storage.opening import open_store
 from raysume.storage.ports import Store
@@ -24,8 +24,6 @@ LONG_POLL_S = 30.0
 """Seconds after which an unchanged catalogue is answered all the same."""
 
 _KIND = "deployed"
-
-_log = structlog.get_logger("raysume.directory")
 
 
 class DeployedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,36 +48,33 @@ class Directory:
     """Knows what is deployed. All methods are called over Ray."""
 
     def __init__(self, engine: bytes, driver_paths: list[str]) -> None:
+        log_to_stderr()
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
-        self._driver_paths = driver_paths
         self._store: Store = open_store(self._engine.database_url, self._engine.folder)
         self._workflows: dict[str, DeployedWorkflow] = {}
         self._methods: dict[str, bytes] = {}
-        self._pools: dict[str, Any] = {}
-        self._problems: dict[str, str] = {}
+        self._pools = Supervisor(self._engine, driver_paths, self._announce)
         self._version = 0
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
         self._changed = asyncio.Condition()
-        self._restored = False
+        self._restoring: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
-        """What the store knows as deployed is running again."""
-        if self._restored:
-            return
-        self._restored = True
+        """What the store knows as deployed is running again; `problems` says what is not."""
+        if self._restoring is None:
+            self._restoring = asyncio.get_running_loop().create_task(self._restore())
+        await asyncio.shield(self._restoring)
+
+    async def _restore(self) -> None:
         for key, body in self._store.documents(_KIND):
             if key == "methods":
                 self._methods.update(msgspec.msgpack.decode(body, type=DeployedMethods).entries)
             elif key.startswith("workflow/"):
                 one = msgspec.msgpack.decode(body, type=DeployedWorkflow)
                 self._workflows[one.pool.name] = one
-        for one in list(self._workflows.values()):
-            try:
-                await self._run(one.pool)
-            except Exception as error:
-                self._problems[one.pool.name] = str(error)
-                _log.warning("pool_not_started", pool=one.pool.name, error=str(error))
-        await self._announce()
+        if self._workflows:
+            await self._run([one.pool for one in self._workflows.values()])
+            await self._announce()
 
     async def deploy(self, workflows: list[bytes], methods: bytes) -> dict[str, Any]:
         """The workflows take new instances; older versions keep what they have.
@@ -89,19 +84,19 @@ class Directory:
             methods: msgpack of `DeployedMethods`.
 
         Returns:
-            {"generation": int, "pools": {name: pid}, "problems": {name: why}}.
+            {"generation": int, "catalogue": int, "pools": {name: pid}, "problems": {name: why}}.
+            A version that was deployed before and cannot run now is among the problems.
 
         Raises:
-            UsageError: a workflow cannot be deployed; nothing was changed.
+            UsageError: a new version cannot be deployed, or none runs; nothing was changed.
         """
         await self.restore()
         new = [msgspec.msgpack.decode(one, type=DeployedWorkflow) for one in workflows]
-        pids: dict[str, int] = {}
-        for one in new:
-            pids[one.pool.name] = await self._run(one.pool)
+        pids = await self._run_new([one.pool for one in new])
         names = {one.pool.workflow for one in new}
+        current = {one.pool.name for one in new}
         for old in list(self._workflows.values()):
-            if old.pool.workflow in names and old.pool.name not in pids and old.active:
+            if old.pool.workflow in names and old.pool.name not in current and old.active:
                 self._keep(msgspec.structs.replace(old, active=False))
         for one in new:
             self._keep(one)
@@ -111,28 +106,50 @@ class Directory:
         self._generation += 1
         self._store.put_document(_KIND, "generation", str(self._generation).encode())
         await self._announce()
-        return {"generation": self._generation, "pools": pids, "problems": dict(self._problems)}
+        return {
+            "generation": self._generation,
+            "catalogue": self._version,
+            "pools": pids,
+            "problems": dict(self._pools.problems),
+        }
+
+    async def _run_new(self, specs: list[PoolSpec]) -> dict[str, int]:
+        """The process ids of the pools, which run; those deployed before may have problems."""
+        running = {spec.name for spec in specs if spec.name in self._pools}
+        outcomes = await self._run(specs)
+        pids = {name: found for name, found in outcomes.items() if isinstance(found, int)}
+        errors = {name: found for name, found in outcomes.items() if not isinstance(found, int)}
+        fatal = [error for name, error in errors.items() if name not in self._workflows]
+        if not fatal and not pids:
+            fatal = list(errors.values())
+        if fatal:
+            for name in pids.keys() - self._workflows.keys() - running:
+                self._pools.drop(name)
+            for name in errors.keys() - self._workflows.keys():
+                self._pools.problems.pop(name, None)
+            raise fatal[0]
+        return pids
 
     def _keep(self, one: DeployedWorkflow) -> None:
         self._workflows[one.pool.name] = one
-        self._problems.pop(one.pool.name, None)
         self._store.put_document(_KIND, f"workflow/{one.pool.name}", msgspec.msgpack.encode(one))
 
-    async def _run(self, spec: PoolSpec) -> int:
-        actor = self._pools.get(spec.name)
-        if actor is None:
-            actor = pool_actor(spec, self._engine, self._driver_paths)
-        try:
-            ready = await actor.ready.remote()
-        except ray.exceptions.RayTaskError as error:
-            ray.kill(actor)
-            raise error.cause from None
-        self._pools[spec.name] = actor
-        return int(ready["pid"])
+    async def _run(self, specs: list[PoolSpec]) -> dict[str, int | RaysumeError]:
+        """Pool name -> its process id, or why it does not run."""
+
+        async def outcome(spec: PoolSpec) -> int | RaysumeError:
+            try:
+                return await self._pools.run(spec)
+            except RaysumeError as error:
+                return error
+
+        outcomes = await asyncio.gather(*(outcome(spec) for spec in specs))
+        return {spec.name: found for spec, found in zip(specs, outcomes, strict=True)}
 
     async def _announce(self) -> None:
         async with self._changed:
-            self._version += 1
+            # Later than every version that a directory before this one has announced.
+            self._version = max(self._version + 1, time.time_ns() // 1_000)
             self._changed.notify_all()
 
     async def catalogue(self, known: int) -> dict[str, Any]:
@@ -142,8 +159,7 @@ class Directory:
             {"version", "generation", "methods": {URN: JSON}, "workflows": [JSON],
             "pools": {name: [URN]}}.
         """
-        if not self._restored:
-            await self.restore()
+        await self.restore()
         try:
             async with asyncio.timeout(LONG_POLL_S), self._changed:
                 await self._changed.wait_for(lambda: self._version not in (known, 0))
@@ -169,23 +185,15 @@ class Directory:
 
     async def pools(self) -> dict[str, int]:
         """Pool name -> process id, of the pools that answer."""
-        found: dict[str, int] = {}
-        for name, actor in self._pools.items():
-            with contextlib.suppress(ray.exceptions.RayError):  # it is restarting
-                found[name] = await actor.pid.remote()
-        return found
+        return await self._pools.pids()
 
     async def problems(self) -> dict[str, str]:
         """Pool name -> why it does not run."""
-        return dict(self._problems)
+        return dict(self._pools.problems)
 
     async def stop(self) -> None:
         """Every pool has checkpointed."""
-        for actor in self._pools.values():
-            try:
-                await actor.stop.remote()
-            except ray.exceptions.RayError as error:
-                _log.warning("pool_not_stopped", error=str(error))
+        await self._pools.stop()
 
     def __repr__(self) -> str:
         return f"directory · {len(self._pools)} pools · generation {self._generation}"

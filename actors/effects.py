@@ -228,7 +228,7 @@ class _Search:
         order = self._order
         since = moment(order.since_us)
         found: list[Segment] = []
-        for segment in log.search(order.method, after_pos=order.after[0] - 1, since=since):
+        for segment in log.search(method=order.method, after_pos=order.after[0] - 1, since=since):
             if segment.pos > order.upto[0]:
                 break
             found.append(segment)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,12 +26,12 @@ from raysume.actors.kernel.commits import Commit, Delivered, Event, LogLine, Sta
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.records import START_OF_LOG, Place
+from raysume.actors.kernel.records import Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
-
+from raysume.actors.remembering import recent_calls
 from raysume.errors import UsageError
-from raysume.storage.ports import CallLog, Partition, ShardRef, Store, StoreCommit
+from raysume.storage.ports import CallLog, InstanceRow, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
 
 _log = structlog.get_logger("raysume.pool")
@@ -146,31 +147,8 @@ class PoolHost:
         owned = self.store.acquire(refs, owner=owner)
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
-        calls, covers = self._recent(self._call_log.partitions())
+        calls, covers = recent_calls(self._call_log, self.kernel.watermarks, self.methods)
         return recovered, calls, covers
-
-    def _recent(self, partitions: Sequence[Partition]) -> tuple[list[DeliveredCall], Place]:
-        """The newest calls below the watermarks, and the place after which all are among them."""
-        found: list[DeliveredCall] = []
-        covers = START_OF_LOG
-        for partition in partitions:
-            end = self.kernel.watermarks.get(partition.id, 0)
-            start = max(0, end - limits.RECENT_CALLS_MAX)
-            first: Place | None = None
-            for segment in self._call_log.read(partition.id, start=start, end=end):
-                first = first or (segment.pos, segment.first)
-                found.extend(
-                    DeliveredCall(segment.first + index, segment.pos, call)
-                    for index, call in enumerate(segment.calls)
-                    if call.method in self.methods
-                )
-            if start > 0 and first is not None:
-                covers = max(covers, first)
-        found.sort(key=lambda call: (call.pos, call.offset))
-        if len(found) > limits.RECENT_CALLS_MAX:
-            dropped = found[-limits.RECENT_CALLS_MAX - 1]
-            covers = max(covers, (dropped.pos, dropped.offset))
-        return [call for call in found if (call.pos, call.offset) > covers], covers
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -218,7 +196,7 @@ class PoolHost:
                 lambda store: store.find_instance(request.id, workflow=self.workflow.name)
             )
             if known:
-                row = known[0]
+                row: InstanceRow = known[0]
                 return StartAnswer(
                     id=row.id,
                     workflow=row.workflow,
@@ -227,7 +205,7 @@ class PoolHost:
                     created=False,
                 )
         self._token += 1
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[StartAnswer] = asyncio.get_running_loop().create_future()
         self._answers[self._token] = future
         self.report(Started(request=request, token=self._token))
         return await future
@@ -340,11 +318,13 @@ class PoolHost:
             for partition, end in ends.items():
                 self._notice(partition, end)
             async with self._progress:
-                await self._progress.wait_for(lambda ends=ends: self._has_applied(ends))
+                await self._progress.wait_for(partial(self._has_applied, ends))
             self.report(TimersDue(upto_us=asked_us))
-            applied = self._applied
             async with self._progress:
-                await self._progress.wait_for(lambda applied=applied: self._committed > applied)
+                await self._progress.wait_for(partial(self._has_committed, self._applied + 1))
+
+    def _has_committed(self, batches: int) -> bool:
+        return self._committed >= batches
 
     def _has_applied(self, ends: dict[int, int]) -> bool:
         return all(self.kernel.watermarks.get(one, 0) >= end for one, end in ends.items())

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import structlog
-from ray import serve
 
 from raysume import limits
 from raysume.actors.specs import INGRESS_APP
+from raysume.actors.untyped import serve
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall
 
@@ -72,7 +72,7 @@ class IngressOutlet:
         """
         try:
             if self._handle is None:
-                self._handle = serve.get_app_handle(INGRESS_APP)
+                self._handle = serve().get_app_handle(INGRESS_APP)
             await self._handle.accept_published.remote(
                 publisher, first, msgspec.msgpack.encode(calls)
             )

@@ -6,12 +6,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import psutil
-import ray
 import structlog
 
 from raysume.actors.hosting import PoolHost
@@ -19,8 +17,10 @@ from raysume.actors.kernel.deliveries import StartRequest
 from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
 from raysume.actors.outlet import IngressOutlet
+from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.untyped import ray
 from raysume.errors import ConfigurationError, Fenced
 from raysume.publishing import set_engine_sink
 from raysume.storage.opening import open_call_log, open_store
@@ -34,12 +34,13 @@ class Pool:
     """Hosts one workflow version. All methods are called over Ray."""
 
     def __init__(self, engine: bytes, pool: bytes, driver_paths: list[str]) -> None:
+        log_to_stderr()
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
         self._spec = msgspec.msgpack.decode(pool, type=PoolSpec)
         sys.path[:] = [path for path in sys.path if path not in driver_paths]
         if self._engine.service is not None:
             os.environ["RAYSUME_SERVICE"] = self._engine.service
-        self._ready = asyncio.Event()
+        self._fenced = asyncio.Event()
         self._host: PoolHost | None = None
         self._readings: Readings | None = None
         self._boot_task: asyncio.Task[None] | None = None
@@ -70,7 +71,7 @@ class Pool:
             sealer=load_seal(store, self._engine.folder),
             methods=self._spec.methods,
             publish=outlet.publish,
-            give_up=_give_up,
+            give_up=self._give_up,
             checkpoint_interval_s=self._engine.checkpoint_interval_s,
         )
         outlet.follow(asyncio.get_running_loop())
@@ -78,7 +79,6 @@ class Pool:
         recovered = await host.start(owner=owner_of_this_process(self._spec.name))
         _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
         self._host, self._readings = host, Readings(host)
-        self._ready.set()
 
     async def _hosting(self) -> PoolHost:
         self._begin()
@@ -96,6 +96,23 @@ class Pool:
         """
         host = await self._hosting()
         return {"pool": self._spec.name, "pid": os.getpid(), "waits": len(host.kernel.index)}
+
+    async def lasting(self) -> None:
+        """Lasts as long as the process: whoever awaits it learns of its death.
+
+        A pool whose shards were taken over by another process ends here, for good.
+        """
+        await self._fenced.wait()
+        ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+
+    def _give_up(self, error: BaseException) -> None:
+        """The incarnation ends at once: what was not committed never happened."""
+        _log.error("pool_gives_up", pool=self._spec.name, error=repr(error), exc_info=error)
+        sys.stderr.flush()
+        if isinstance(error, Fenced):
+            self._fenced.set()
+        else:
+            os._exit(1)
 
     async def deliver(self, delivery: bytes) -> int:
         """See `Engine.deliver`."""
@@ -172,24 +189,9 @@ class Pool:
         return f"{self._spec.name} · {len(host.kernel.index):,} waits · {rate:,.0f} calls/s"
 
 
-def _give_up(error: BaseException) -> None:
-    """The incarnation ends at once: what was not committed never happened."""
-    _log.error("pool_gives_up", error=repr(error), exc_info=error)
-    sys.stderr.flush()
-    if isinstance(error, Fenced):
-        asyncio.get_running_loop().call_soon(_exit_for_good)
-        return
-    os._exit(1)
-
-
-def _exit_for_good() -> None:
-    ray.actor.exit_actor()
-
-
 def pool_actor(spec: PoolSpec, engine: EngineSpec, driver_paths: list[str]) -> Any:
     """The pool's actor: the one that exists under its name, or a new one."""
-    actor: Callable[..., Any] = ray.remote(Pool)
-    options = actor.options(  # type: ignore[attr-defined]
+    options = ray.remote(Pool).options(
         name=spec.name,
         namespace=NAMESPACE,
         lifetime="detached",

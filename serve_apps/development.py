@@ -21,7 +21,7 @@ import msgspec
 
 from raysume import limits
 from raysume.configuration import settings
-from raysume.errors import RaysumeError, Unavailable
+from raysume.errors import Unavailable
 
 if TYPE_CHECKING:
     from raysume.actors.loading import Target
@@ -136,7 +136,7 @@ class Development:
         }
 
     def _start_ray(self) -> None:
-        import ray
+        from raysume.actors.untyped import ray
 
         context = ray.init(
             num_cpus=self._cpus,
@@ -153,16 +153,15 @@ class Development:
             self.dashboard_url = f"http://{context.dashboard_url}"
 
     def _start_ingress(self, engine: Any) -> None:
-        from ray import serve
-
+        from raysume.actors.untyped import serve
         from raysume.client.endpoint import Endpoint, write_endpoint
         from raysume.serve_apps.ingress.deployment import IngressDeployment
 
         port = self._port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        self._exit.callback(serve.shutdown)
-        serve.run(
+        serve().start(http_options={"host": "127.0.0.1", "port": port})
+        self._exit.callback(serve().shutdown)
+        serve().run(
             IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token),
             name="raysume",
             route_prefix="/",
@@ -198,20 +197,17 @@ class Development:
         Raises:
             UsageError: it cannot be deployed; what runs goes on as it was.
         """
-        import ray
-
         from raysume.actors.deploying import described
         from raysume.actors.loading import load
+        from raysume.actors.untyped import RayTaskError, cause_of, ray
 
         assert self._target is not None
         sys.modules.pop(self._target.module, None)
         workflows, methods = described(load(self._target), self._target)
         try:
             deployed: dict[str, Any] = ray.get(self._directory.deploy.remote(workflows, methods))
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, RaysumeError):
-                raise error.cause from None
-            raise
+        except RayTaskError as error:
+            raise cause_of(error) or error from None
         return deployed
 
     def client(self) -> Client:
@@ -222,15 +218,15 @@ class Development:
 
     def pool_pids(self) -> dict[str, int]:
         """Pool name -> process id of its actor."""
-        import ray
+        from raysume.actors.untyped import ray
 
         pids: dict[str, int] = ray.get(self._directory.pools.remote())
         return pids
 
     def _stop_pools(self) -> None:
-        import ray
+        from raysume.actors.untyped import RayError, ray
 
-        with contextlib.suppress(ray.exceptions.RayError):
+        with contextlib.suppress(RayError):
             ray.get(self._directory.stop.remote(), timeout=30)
 
 

@@ -145,7 +145,7 @@ class WaitIndex:
             yield from entries
 
     def find(self, parsed: Parsed, call: Call[Any, Any]) -> tuple[list[Entry], list[Failure]]:
-        """The waits that the call meets, longest waiting first, one for each holder."""
+        """The waits that the call fits, longest waiting first."""
         verdicts: dict[bytes, bool | Exception] = {}
         met: list[Entry] = []
         failures: list[Failure] = []
@@ -161,13 +161,9 @@ class WaitIndex:
                 if not verdict:
                     continue
             met.append(entry)
-        if len(met) < 2:
-            return met, failures
-        met.sort(key=lambda entry: entry.order)
-        first: dict[str, Entry] = {}
-        for entry in met:
-            first.setdefault(entry.holder.id, entry)
-        return list(first.values()), failures
+        if len(met) > 1:
+            met.sort(key=lambda entry: entry.order)
+        return met, failures
 
 
 def verdict_of(predicate: bytes, call: Call[Any, Any]) -> bool | Exception:

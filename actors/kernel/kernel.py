@@ -7,12 +7,11 @@ effects. It has no clock (the host says what time it is), no threads and no Ray.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable
 from typing import Any, assert_never
 
 from raysume import ids, limits
-from raysume.actors.kernel import turning
+from raysume.actors.kernel import routing, turning
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
@@ -29,9 +28,10 @@ from raysume.actors.kernel.commits import (
     TurnEnded,
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer
-from raysume.actors.kernel.index import Entry, WaitIndex
+from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
-from raysume.actors.kernel.mailboxes import RecentCalls, meets
+from raysume.actors.kernel.intake import Intake
+from raysume.actors.kernel.mailboxes import RecentCalls
 from raysume.actors.kernel.records import (
     START_OF_LOG,
     Begin,
@@ -47,7 +47,7 @@ from raysume.actors.kernel.records import (
 from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
-from raysume.call import Call
+from raysume.actors.kernel.timers import Timers
 from raysume.errors import InvariantViolated
 from raysume.methods import Method
 from raysume.workflows import Workflow
@@ -87,8 +87,7 @@ class Kernel:
         self.standing = Standing(workflow)
         self.instances: dict[str, Instance] = {}
         self.shards: dict[int, Shard] = {}
-        self.watermarks: dict[int, int] = {}
-        """partition -> offset below which every call was applied."""
+        self.intake = Intake()
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
@@ -99,9 +98,7 @@ class Kernel:
         """(instance, wait) to look back for, in order of registration."""
         self.looking: set[tuple[str, str]] = set()
         """(instance, wait) for which the log is being read."""
-        self._timers: list[tuple[int, str, str]] = []
-        self._held: dict[int, list[Delivery]] = {}
-        self._asked: set[tuple[int, int]] = set()
+        self.timers = Timers(self.instances)
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
 
@@ -111,9 +108,7 @@ class Kernel:
         """The kernel owns `shard`; its instances follow with `restore`."""
         self.shards[shard.number] = shard
         if header is not None:
-            for partition, offset in header.watermarks.items():
-                if offset > self.watermarks.get(partition, 0):
-                    self.watermarks[partition] = offset
+            self.intake.recover(header.watermarks)
             self.newest = max(self.newest, header.newest)
 
     def restore(self, record: InstanceRecord, *, shard: int) -> None:
@@ -127,7 +122,7 @@ class Kernel:
             if wait.id not in taken:
                 instance.entries[wait.id] = self.index.add(instance, wait)
         for timer_id, due_us in instance.timers.items():
-            heapq.heappush(self._timers, (due_us, instance.id, timer_id))
+            self.timers.set(instance, timer_id, due_us)
 
     def resume(self, now_us: int) -> Commit:
         """Everything unfinished of the restored instances is under way again."""
@@ -194,15 +189,14 @@ class Kernel:
         return self._finish()
 
     @property
+    def watermarks(self) -> dict[int, int]:
+        """partition -> offset below which every call was applied."""
+        return self.intake.watermarks
+
+    @property
     def next_due_us(self) -> int | None:
         """When the next timer is due; None when there is none."""
-        while self._timers:
-            due_us, instance_id, timer_id = self._timers[0]
-            instance = self.instances.get(instance_id)
-            if instance is not None and instance.timers.get(timer_id) == due_us:
-                return due_us
-            heapq.heappop(self._timers)
-        return None
+        return self.timers.next_due_us
 
     def forget(self, instance_id: str) -> None:
         """A finished instance whose end is checkpointed leaves memory."""
@@ -227,11 +221,6 @@ class Kernel:
     def recorded(self, instance: Instance) -> None:
         """The instance has been recorded in this commit as it is now."""
         self._touched.pop(instance.id, None)
-
-    def set_timer(self, instance: Instance, timer_id: str, due_us: int) -> None:
-        """The timer rings at `due_us` unless it is stopped."""
-        instance.timers[timer_id] = due_us
-        heapq.heappush(self._timers, (due_us, instance.id, timer_id))
 
     def is_ready(self, instance: Instance) -> None:
         """The instance has an inbox to go on with."""
@@ -276,84 +265,20 @@ class Kernel:
             turning.look_back(self, instance_id, wait_id)
 
     def _deliver(self, delivery: Delivery) -> None:
-        held = self._held.setdefault(delivery.partition, [])
-        held.append(delivery)
-        held.sort(key=lambda one: one.start)
-        while held:
-            first = held[0]
-            mark = self.watermarks.get(first.partition, 0)
-            if first.end <= mark:
-                held.pop(0)
-            elif first.start > mark:
-                self._ask(first.partition, mark, first.start)
+        self.intake.add(delivery)
+        while (following := self.intake.following(delivery.partition)) is not None:
+            if isinstance(following, RangeOrder):
+                self.commit.ranges.append(following)
                 return
-            elif first.catalogue == 0:
-                held.pop(0)
-                self._ask(first.partition, mark, first.end)
-                return
-            else:
-                held.pop(0)
-                self._apply_range(first, mark)
+            mark = self.intake.mark(delivery.partition)
+            for call in following.calls:
+                if call.offset >= mark:
+                    routing.apply_call(self, call)
+                    self._settle()
+            self.intake.applied(following)
 
-    def _ask(self, partition: int, start: int, end: int) -> None:
-        if (partition, end) not in self._asked:
-            self._asked.add((partition, end))
-            self.commit.ranges.append(RangeOrder(partition=partition, start=start, end=end))
-
-    def _apply_range(self, delivery: Delivery, mark: int) -> None:
-        self._asked.discard((delivery.partition, delivery.end))
-        for call in delivery.calls:
-            if call.offset >= mark:
-                self._apply_call(call)
-                self._settle()
-        self.watermarks[delivery.partition] = delivery.end
-
-    def _apply_call(self, item: DeliveredCall) -> None:
-        place = (item.pos, item.offset)
-        self.newest = max(self.newest, place)
-        self.commit.applied_calls += 1
-        parsed = self.recent.add(item)
-        met, failures = self.index.find(parsed, Call.of(item.call))
-        for failure in failures:
-            self.log(
-                failure.entry.holder.id,
-                "error",
-                "match raised",
-                wait=failure.entry.wait.id,
-                call=item.call.id,
-                error=f"{type(failure.error).__name__}: {failure.error}",
-            )
-        start: Entry | None = None
-        taken = False
-        for entry in met:
-            holder = entry.holder
-            if not isinstance(holder, Instance):
-                start = start or entry
-            elif entry.wait.id in holder.entries and _may_meet(entry, item):
-                taken = True
-                self.meet(holder, entry, item)
-        if start is not None and not taken and self.workflow.active:
-            self._start_by_call(start, item)
-
-    def meet(self, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
-        """The call has met a wait of the instance, which meets nothing else from now on."""
-        self.index.remove(entry)
-        del instance.entries[entry.wait.id]
-        instance.mailbox.receive(entry.wait, (item.pos, item.offset))
-        self.stimulate(instance, CallMet(entry.wait.id, item))
-
-    def _start_by_call(self, entry: Entry, item: DeliveredCall) -> None:
-        instance_id = ids.instance_id_of(self.workflow.name, item.call.id)
-        if instance_id in self.instances:
-            return
-        place = (item.pos, item.offset)
-        instance = self._new_instance(instance_id, item.call.at_us, place)
-        instance.origin = item.call.id
-        self.recent.started_an_instance(place)
-        ordinal = self.standing.ordinal_of(entry.wait.id)
-        self.stimulate(instance, Begin(call=item, ordinal=ordinal))
-
-    def _new_instance(self, instance_id: str, started_us: int, place: Place) -> Instance:
+    def new_instance(self, instance_id: str, started_us: int, place: Place) -> Instance:
+        """A running instance with a number in its shard."""
         shard = self.shards[ids.shard_of(instance_id, limits.SHARDS)]
         instance = Instance(
             id=instance_id,
@@ -370,7 +295,7 @@ class Kernel:
         instance = self.instances.get(request.id)
         created = instance is None
         if instance is None:
-            instance = self._new_instance(request.id, request.at_us, self.newest)
+            instance = self.new_instance(request.id, request.at_us, self.newest)
             self.stimulate(instance, Begin(input=request.input))
         answer = StartAnswer(
             id=instance.id,
@@ -382,16 +307,10 @@ class Kernel:
         self.commit.answers.append((event.token, answer))
 
     def _ring(self, upto_us: int) -> None:
-        while True:
-            due_us = self.next_due_us
-            if due_us is None or due_us > upto_us:
-                return
-            _, instance_id, timer_id = heapq.heappop(self._timers)
-            instance = self.instances[instance_id]
-            del instance.timers[timer_id]
-            if instance.is_active:
-                self.stimulate(instance, TimerDue(timer_id))
-                self._settle()
+        while (rung := self.timers.ring(upto_us)) is not None:
+            instance, timer_id = rung
+            self.stimulate(instance, TimerDue(timer_id))
+            self._settle()
 
     def _step_ended(self, event: StepEnded) -> None:
         instance = self.instances.get(event.instance)
@@ -408,18 +327,10 @@ class Kernel:
         if instance is None or entry is None or instance.busy or instance.inbox:
             return  # a turn that is under way looks back again when it ends
         for item in event.calls:
-            if self._fits(instance, entry, item):
-                self.meet(instance, entry, item)
+            if routing.fits(self, instance, entry, item):
+                routing.meet(self, instance, entry, item)
                 return
         turning.looked_back(instance, entry)
-
-    def _fits(self, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
-        place = (item.pos, item.offset)
-        if place <= instance.mailbox.floor(entry.wait):
-            return False
-        if ids.instance_id_of(self.workflow.name, item.call.id) in self.instances:
-            return False
-        return self.index.key_fits(entry.wait, item) and meets(entry.wait, item, instance.mailbox)
 
     def outgoing_of(self, shard_number: int, calls: Iterable[bytes]) -> list[Outgoing]:
         """The calls published by a turn, numbered, and kept until they are accepted."""
@@ -446,14 +357,3 @@ class Kernel:
     def count(self, status: Status) -> int:
         """How many instances in memory have this status."""
         return sum(1 for instance in self.instances.values() if instance.status is status)
-
-
-def _may_meet(entry: Entry, item: DeliveredCall) -> bool:
-    """Whether the call may meet the wait directly.
-
-    A wait that is still looking back takes older calls first; this one is found there.
-    """
-    wait = entry.wait
-    if wait.since_us is not None and item.call.at_us < wait.since_us:
-        return False
-    return not wait.looks_back

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
-from typing import Any, assert_never
+from typing import Any, TypeGuard, assert_never
 
 from raysume.actors.kernel.branches import (
     Branch,
@@ -218,35 +218,52 @@ def _step_into(coroutine: Any, outcome: Outcome) -> Generator[Any, Any, Durable 
 
 def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:
     """The branch is suspended at a leaf for `value`."""
-    match value:
-        case Wait():
-            leaf = WaitLeaf(turn.next_id(), value)
-            binding = bind(value, first=turn.is_first)
-            branch.leaf = leaf
-            turn.open(leaf, "wait", name=value.name, method=value.method.urn)
-            turn.waits.append(OpenedWait(leaf, binding))
-            if value.limit is not None:
-                turn.set_timer(leaf.id, value.limit)
-        case Sleep():
-            branch.leaf = SleepLeaf(turn.next_id(), value)
-            turn.open(branch.leaf, "sleep", name=None)
-            due = value.delay if value.delay is not None else value.until
-            if due is None:
-                raise InvariantViolated("a sleep has neither a delay nor a moment")
-            turn.set_timer(branch.leaf.id, due)
-        case Step():
-            branch.leaf = StepLeaf(turn.next_id(), value)
-            turn.open(branch.leaf, "step", name=value.label)
-            turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.label, 1, None)
-        case Group():
-            yield from _open_group(turn, branch, value)
-        case SubflowCall():
-            raise InvariantViolated("a subflow's call was awaited without being entered")
-        case _:
-            raise UsageError(
-                f"a {value.durable_kind} cannot be awaited here yet. Use a wait, sleep, step, "
-                "group or subflow."
-            )
+    if _is_wait(value):
+        _open_wait(turn, branch, value)
+    elif isinstance(value, Sleep):
+        branch.leaf = SleepLeaf(turn.next_id(), value)
+        turn.open(branch.leaf, "sleep", name=None)
+        due = value.delay if value.delay is not None else value.until
+        if due is None:
+            raise InvariantViolated("a sleep has neither a delay nor a moment")
+        turn.set_timer(branch.leaf.id, due)
+    elif _is_step(value):
+        _open_step(turn, branch, value)
+    elif _is_group(value):
+        yield from _open_group(turn, branch, value)
+    else:
+        raise UsageError(
+            f"a {value.durable_kind} cannot be awaited here yet. Use a wait, sleep, step, group "
+            "or subflow."
+        )
+
+
+def _is_wait(value: Durable) -> TypeGuard[Wait[Any]]:
+    return isinstance(value, Wait)
+
+
+def _is_step(value: Durable) -> TypeGuard[Step[Any]]:
+    return isinstance(value, Step)
+
+
+def _is_group(value: Durable) -> TypeGuard[Group[Any]]:
+    return isinstance(value, Group)
+
+
+def _open_step(turn: InstanceTurn, branch: Branch, value: Step[Any]) -> None:
+    branch.leaf = StepLeaf(turn.next_id(), value)
+    turn.open(branch.leaf, "step", name=value.label)
+    turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.label, 1, None)
+
+
+def _open_wait(turn: InstanceTurn, branch: Branch, value: Wait[Any]) -> None:
+    leaf = WaitLeaf(turn.next_id(), value)
+    binding = bind(value, first=turn.is_first)
+    branch.leaf = leaf
+    turn.open(leaf, "wait", name=value.name, method=value.method.urn)
+    turn.waits.append(OpenedWait(leaf, binding))
+    if value.limit is not None:
+        turn.set_timer(leaf.id, value.limit)
 
 
 def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passing:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import driving, program
+from raysume.actors.kernel import driving, program, routing
 from raysume.actors.kernel.branches import Branch, StepLeaf, WaitLeaf, leaves_of, path_to
 from raysume.actors.kernel.commits import LookBackOrder, StepOrder, TurnEnded, TurnTask
 from raysume.actors.kernel.moments import moment
@@ -116,7 +116,8 @@ def _root_of(instance: Instance) -> Branch:
     if instance.live is None:
         if instance.state is None:
             raise InvariantViolated(f"instance {instance.id} has no saved state to go on from")
-        instance.live = loads(instance.state)
+        root: Branch = loads(instance.state)
+        instance.live = root
     return instance.live
 
 
@@ -294,7 +295,7 @@ def _follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
     closed = {ended.id for ended in turn.ended}
     for timer in turn.timers:
         if timer.id not in closed:
-            kernel.set_timer(instance, timer.id, timer.due_us)
+            kernel.timers.set(instance, timer.id, timer.due_us)
     for step in turn.steps.values():
         _ask_step(kernel, instance, step)
     for opened in turn.waits:
@@ -367,7 +368,7 @@ def look_back(kernel: Kernel, instance_id: str, wait_id: str) -> None:
         return
     found = kernel.recent.find(entry.wait, instance.mailbox)
     if found is not None:
-        kernel.meet(instance, entry, found)
+        routing.meet(kernel, instance, entry, found)
     else:
         looked_back(instance, entry)
 

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
-import ray
 
-from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE
-from raysume.errors import RaysumeError, Unavailable
+from raysume.actors.specs import DIRECTORY_NAME
+from raysume.actors.untyped import RayError, RayTaskError, actor_named, cause_of
+from raysume.errors import Unavailable
 from raysume.serve_apps.ingress.engine import Catalogue, MethodEntry, WorkflowEntry
 
 P = ParamSpec("P")
@@ -26,11 +26,12 @@ def _translated(
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await method(*args, **kwargs)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, RaysumeError):
-                raise error.cause from None
+        except RayTaskError as error:
+            cause = cause_of(error)
+            if cause is not None:
+                raise cause from None
             raise
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             raise Unavailable(
                 f"a part of the engine is restarting ({type(error).__name__}). Try again shortly.",
                 retry_after=1.0,
@@ -50,7 +51,7 @@ class RayEngine:
     def _actor(self, name: str) -> Any:
         handle = self._handles.get(name)
         if handle is None:
-            handle = self._handles[name] = ray.get_actor(name, namespace=NAMESPACE)
+            handle = self._handles[name] = actor_named(name)
         return handle
 
     @_translated

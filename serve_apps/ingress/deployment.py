@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from ray import serve
 
+from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import EngineSpec
+from raysume.actors.untyped import serve
 from raysume.errors import InvalidCall
 from raysume.records import OutgoingCall
 from raysume.serve_apps.ingress.app import build_app
@@ -19,18 +20,11 @@ from raysume.storage.ports import Batch, NewCall, Publisher
 from raysume.storage.processes import owner_of_this_process
 
 
-@serve.deployment(
-    name="ingress",
-    num_replicas=1,
-    max_ongoing_requests=1_000,
-    ray_actor_options={"num_cpus": 0.01},
-    graceful_shutdown_timeout_s=10,
-)
-@serve.ingress()
-class IngressDeployment:
+class Replica:
     """Hosts the HTTP app, and takes the calls that workflows publish."""
 
     def __init__(self, engine: bytes, token: str) -> None:
+        log_to_stderr()
         self._spec = msgspec.msgpack.decode(engine, type=EngineSpec)
         self._call_log = open_call_log(self._spec.database_url, self._spec.folder)
         self._app = build_app(
@@ -75,3 +69,14 @@ class IngressDeployment:
         )
         accepted = await ingress.accept(batch, {call.method for call in decoded})
         return sum(outcome == "accepted" for outcome in accepted.outcomes)
+
+
+IngressDeployment: Any = serve().deployment(
+    serve().ingress()(Replica),
+    name="ingress",
+    num_replicas=1,
+    max_ongoing_requests=1_000,
+    ray_actor_options={"num_cpus": 0.01},
+    graceful_shutdown_timeout_s=10,
+)
+"""What `serve.run` takes: `IngressDeployment.bind(engine, token)`."""

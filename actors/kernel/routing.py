@@ -1,0 +1,86 @@
+"""Who gets a call: running instances first, and only if none does, a new one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raysume import ids
+from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.index import Entry
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.mailboxes import meets
+from raysume.actors.kernel.records import Begin, CallMet
+from raysume.call import Call
+
+if TYPE_CHECKING:
+    from raysume.actors.kernel.kernel import Kernel
+
+
+def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
+    """Every running instance with a matching wait has the call, or else a new instance."""
+    place = (item.pos, item.offset)
+    kernel.newest = max(kernel.newest, place)
+    kernel.commit.applied_calls += 1
+    parsed = kernel.recent.add(item)
+    found, failures = kernel.index.find(parsed, Call.of(item.call))
+    for failure in failures:
+        kernel.log(
+            failure.entry.holder.id,
+            "error",
+            "match raised",
+            wait=failure.entry.wait.id,
+            call=item.call.id,
+            error=f"{type(failure.error).__name__}: {failure.error}",
+        )
+    start: Entry | None = None
+    taken: set[str] = set()
+    for entry in found:
+        holder = entry.holder
+        if not isinstance(holder, Instance):
+            start = start or entry
+        elif holder.id not in taken and entry.wait.id in holder.entries and _may_meet(entry, item):
+            taken.add(holder.id)
+            meet(kernel, holder, entry, item)
+    if start is not None and not taken and kernel.workflow.active:
+        _start(kernel, start, item)
+
+
+def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
+    """The call has met a wait of the instance, which meets nothing else from now on."""
+    kernel.index.remove(entry)
+    del instance.entries[entry.wait.id]
+    instance.mailbox.receive(entry.wait, (item.pos, item.offset))
+    kernel.stimulate(instance, CallMet(entry.wait.id, item))
+
+
+def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
+    """Whether an earlier call may meet the wait: new to the instance, and no start of another."""
+    place = (item.pos, item.offset)
+    if place <= instance.mailbox.floor(entry.wait):
+        return False
+    if ids.instance_id_of(kernel.workflow.name, item.call.id) in kernel.instances:
+        return False
+    return kernel.index.key_fits(entry.wait, item) and meets(entry.wait, item, instance.mailbox)
+
+
+def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> None:
+    instance_id = ids.instance_id_of(kernel.workflow.name, item.call.id)
+    if instance_id in kernel.instances:
+        return
+    place = (item.pos, item.offset)
+    instance = kernel.new_instance(instance_id, item.call.at_us, place)
+    instance.origin = item.call.id
+    kernel.recent.started_an_instance(place)
+    ordinal = kernel.standing.ordinal_of(entry.wait.id)
+    kernel.stimulate(instance, Begin(call=item, ordinal=ordinal))
+
+
+def _may_meet(entry: Entry, item: DeliveredCall) -> bool:
+    """Whether the call may meet the wait directly.
+
+    A wait that is still looking back takes older calls first; this one is found there.
+    """
+    wait = entry.wait
+    if wait.since_us is not None and item.call.at_us < wait.since_us:
+        return False
+    return not wait.looks_back

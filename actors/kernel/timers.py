@@ -1,0 +1,49 @@
+"""The timers of all instances of a kernel, by when they are due."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from raysume.actors.kernel.instances import Instance
+
+
+class Timers:
+    """A heap of timers; a stopped timer is forgotten when its time comes.
+
+    The instances say which timers are set: an entry of the heap counts only while its
+    instance has that timer due at that time.
+    """
+
+    def __init__(self, instances: Mapping[str, Instance]) -> None:
+        self._instances = instances
+        self._heap: list[tuple[int, str, str]] = []
+
+    def set(self, instance: Instance, timer_id: str, due_us: int) -> None:
+        """The timer rings at `due_us` unless it is stopped."""
+        instance.timers[timer_id] = due_us
+        heapq.heappush(self._heap, (due_us, instance.id, timer_id))
+
+    @property
+    def next_due_us(self) -> int | None:
+        """When the next timer is due; None when there is none."""
+        while self._heap:
+            due_us, instance_id, timer_id = self._heap[0]
+            instance = self._instances.get(instance_id)
+            if instance is None or not instance.is_active:
+                heapq.heappop(self._heap)
+            elif instance.timers.get(timer_id) == due_us:
+                return due_us
+            else:
+                heapq.heappop(self._heap)
+        return None
+
+    def ring(self, upto_us: int) -> tuple[Instance, str] | None:
+        """The next timer due at or before `upto_us`, which is set no more; None when there is none."""
+        due_us = self.next_due_us
+        if due_us is None or due_us > upto_us:
+            return None
+        _, instance_id, timer_id = heapq.heappop(self._heap)
+        instance = self._instances[instance_id]
+        del instance.timers[timer_id]
+        return instance, timer_id

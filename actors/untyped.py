@@ -1,0 +1,40 @@
+"""Ray as seen by type checkers: its own annotations are too partial to check against.
+
+Everything of Ray's that the engine calls goes through the names here, which are `Any` on
+purpose, in one place. They are loaded on first use: importing Ray takes half a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError
+
+from raysume.actors.specs import NAMESPACE
+from raysume.errors import RaysumeError
+
+__all__ = ["RayError", "RayTaskError", "actor_named", "cause_of", "ray", "serve"]
+
+ray: Any = importlib.import_module("ray")
+"""The `ray` module."""
+
+
+def serve() -> Any:
+    """The `ray.serve` module."""
+    return importlib.import_module("ray.serve")
+
+
+def actor_named(name: str) -> Any:
+    """The handle of the engine's actor with this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return ray.get_actor(name, namespace=NAMESPACE)
+
+
+def cause_of(error: RayTaskError) -> RaysumeError | None:
+    """The error of ours that was raised in the other process; None when it was none of ours."""
+    cause: object = getattr(error, "cause", None)
+    return cause if isinstance(cause, RaysumeError) else None
