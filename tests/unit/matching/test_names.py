@@ -67,7 +67,7 @@ def test_match_takes_paths_and_names_that_contain_two_underscores() -> None:
         (lambda call: call.order.id == 1, r"call.input.order"),
         (lambda call: call.input.line.skus == 1, "Did you mean 'sku'"),
     ],
-    ids=str,
+    ids=["parameter", "field", "output", "envelope", "nested"],
 )
 def test_match_if_refuses_a_name_that_the_call_does_not_have(
     predicate: Callable[[Any], Any], said: str
