@@ -11,12 +11,12 @@ import time
 from typing import Any
 
 import msgspec
-import structlog
 
-from raysume.actors.pool import pool_actor
+from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
-from raysume.actors.untyped import RayError, RayTaskError, cause_of, ray
-from raysume.errors import Unavailable
+from raysume.actors.supervision import Supervisor
+from raysume.actors.untyped import ray
+from raysume.errors import RaysumeError, Unavailable
 from raysume.storage.opening import open_store
 from raysume.storage.ports import Store
 

@@ -103,7 +103,7 @@ class Pool:
         A pool whose shards were taken over by another process ends here, for good.
         """
         await self._fenced.wait()
-        ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+        ray.actor.exit_actor()
 
     def _give_up(self, error: BaseException) -> None:
         """The incarnation ends at once: what was not committed never happened."""

@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 import structlog
 
 from raysume import limits
 from raysume.actors.pool import pool_actor
 from raysume.actors.specs import EngineSpec, PoolSpec
+from raysume.actors.untyped import RayError, RayTaskError, cause_of, ray
 from raysume.errors import RaysumeError, Unavailable, UsageError
 
 _log = structlog.get_logger("raysume.directory")
@@ -87,7 +87,7 @@ class Supervisor:
         for name, kept in list(self._kept.items()):
             try:
                 found[name] = await kept.actor.pid.remote()
-            except ray.exceptions.RayError:  # it is being brought back
+            except RayError:  # it is being brought back
                 continue
         return found
 
@@ -109,7 +109,7 @@ class Supervisor:
     async def _stop(self, kept: _Kept) -> None:
         try:
             await kept.actor.stop.remote()
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             _log.warning("pool_not_stopped", pool=kept.spec.name, error=str(error))
 
     def _actor(self, spec: PoolSpec) -> Any:
@@ -122,7 +122,7 @@ class Supervisor:
             begun = time.monotonic()
             try:
                 await kept.actor.lasting.remote()
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 _log.warning("pool_died", pool=kept.spec.name, error=type(error).__name__)
             if time.monotonic() - begun > limits.POOL_STEADY_S:
                 backoff_s = limits.RETRY_BACKOFF_S_MIN
@@ -146,8 +146,8 @@ class Supervisor:
         while True:
             try:
                 return int((await kept.actor.ready.remote())["pid"])
-            except ray.exceptions.RayTaskError as error:
-                reason = error.cause if isinstance(error.cause, Exception) else error
+            except RayTaskError as error:
+                reason: Exception = cause_of(error) or error
                 if not isinstance(reason, Unavailable):
                     raise _refusal(kept.spec, reason) from None
                 ray.kill(kept.actor, no_restart=False)

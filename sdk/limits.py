@@ -143,6 +143,12 @@ INGRESS_DRAIN_S: Final = 5.0
 CALL_LOG_READ_THREADS: Final = 4
 """Threads for listing and finding calls: one page each, none blocks the appends."""
 
+POOL_START_ATTEMPTS: Final = 3
+"""Processes of a pool that may end while they start before its deployment is refused."""
+
+POOL_STEADY_S: Final = 60.0
+"""Seconds after which a pool that dies is brought back at once again, as after its first death."""
+
 START_S_MAX: Final = 60.0
 """Seconds that a development cluster may take until its ingress answers."""
 

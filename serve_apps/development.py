@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import linecache
 import os
 import secrets
 import shutil
@@ -13,15 +15,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from raysume import limits
 from raysume.configuration import settings
-from raysume.errors import Unavailable
+from raysume.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from raysume.actors.loading import Target
@@ -78,6 +81,8 @@ class Development:
         self.token = ""
         """The operator's bearer token."""
         self.dashboard_url: str | None = None
+        self.problems: dict[str, str] = {}
+        """Pool name -> why it does not run, as of the last deployment."""
 
     def __enter__(self) -> Self:
         try:
@@ -99,12 +104,12 @@ class Development:
 
     def _start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._exit.callback(_lock(self.data_dir).close)
         self.token = _kept_secret(self.data_dir / "token")
-        for name, value in {**_ENVIRONMENT, **self._own_haproxy()}.items():
-            os.environ.setdefault(name, value)
         ray_token = self.data_dir / "ray_token"
         _kept_secret(ray_token)
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(ray_token))
+        self._set_environment({"RAY_AUTH_TOKEN_PATH": str(ray_token)})
+        self._set_environment(_ENVIRONMENT | self._own_haproxy())
         from raysume.actors.directory import directory_actor
         from raysume.actors.loading import Target
         from raysume.actors.specs import EngineSpec
@@ -116,11 +121,23 @@ class Development:
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
             service=settings().service,
         )
+        described = self._described()  # what cannot be compiled is refused before Ray starts
         self._start_ray()
         self._directory = directory_actor(engine, _driver_paths())
-        self.deploy()
         self._exit.callback(self._stop_pools)
-        self._start_ingress(engine)
+        with ThreadPoolExecutor(1, "raysume-ingress") as beside:
+            ingress = beside.submit(self._start_ingress, engine)
+            deployed = self._deploy(described)
+            ingress.result()
+        self._wait_until_serving(deployed["catalogue"])
+        self._write_endpoint()
+
+    def _set_environment(self, variables: dict[str, str]) -> None:
+        """The variables that were not set before are set until this cluster ends."""
+        for name, value in variables.items():
+            if name not in os.environ:
+                os.environ[name] = value
+                self._exit.callback(os.environ.pop, name, None)
 
     def _own_haproxy(self) -> dict[str, str]:
         """Files and ports of a HAProxy of its own: two clusters may run on one machine."""
@@ -154,7 +171,6 @@ class Development:
 
     def _start_ingress(self, engine: Any) -> None:
         from raysume.actors.untyped import serve
-        from raysume.client.endpoint import Endpoint, write_endpoint
         from raysume.serve_apps.ingress.deployment import IngressDeployment
 
         port = self._port or _free_port()
@@ -166,11 +182,15 @@ class Development:
             name="raysume",
             route_prefix="/",
         )
-        self._wait_until_healthy()
+
+    def _write_endpoint(self) -> None:
+        from raysume.client.endpoint import Endpoint, write_endpoint
+
         written = write_endpoint(Endpoint(url=self.url, token=self.token), self.data_dir)
         self._exit.callback(written.unlink, missing_ok=True)
 
-    def _wait_until_healthy(self) -> None:
+    def _wait_until_serving(self, catalogue: int) -> None:
+        """The ingress answers, and works with this version of the catalogue or a later one."""
         import httpx
 
         deadline = time.monotonic() + limits.START_S_MAX
@@ -178,10 +198,10 @@ class Development:
         while time.monotonic() < deadline:
             try:
                 answer = httpx.get(f"{self.url}/v1/health", timeout=5, trust_env=False)
-                if answer.status_code == 200:
+                if answer.status_code == 200 and answer.json()["catalogue"] >= catalogue:
                     return
                 last = f"{answer.status_code} {answer.text[:200]}"
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, ValueError) as error:
                 last = repr(error)
             time.sleep(0.05)
         raise Unavailable(
@@ -197,17 +217,32 @@ class Development:
         Raises:
             UsageError: it cannot be deployed; what runs goes on as it was.
         """
+        deployed = self._deploy(self._described())
+        self._wait_until_serving(deployed["catalogue"])
+        return deployed
+
+    def _described(self) -> tuple[list[bytes], bytes]:
+        """What the target's file defines now.
+
+        Raises:
+            UsageError: it cannot be deployed.
+        """
         from raysume.actors.deploying import described
         from raysume.actors.loading import load
-        from raysume.actors.untyped import RayTaskError, cause_of, ray
 
         assert self._target is not None
         sys.modules.pop(self._target.module, None)
-        workflows, methods = described(load(self._target), self._target)
+        linecache.checkcache()
+        return described(load(self._target), self._target)
+
+    def _deploy(self, described: tuple[list[bytes], bytes]) -> dict[str, Any]:
+        from raysume.actors.untyped import RayTaskError, cause_of, ray
+
         try:
-            deployed: dict[str, Any] = ray.get(self._directory.deploy.remote(workflows, methods))
+            deployed: dict[str, Any] = ray.get(self._directory.deploy.remote(*described))
         except RayTaskError as error:
             raise cause_of(error) or error from None
+        self.problems = deployed["problems"]
         return deployed
 
     def client(self) -> Client:
@@ -252,6 +287,7 @@ def run_dev(
         console.print(f"ingress    {development.url}  (docs at {development.url}/docs)")
         console.print(f"dashboard  {development.dashboard_url}")
         console.print(f"data       {development.data_dir}")
+        _print_problems(development, console)
         console.print("The token is in the data directory; Client() and raysume find it there.")
         for change in _changes(target, stop) if reload else ():
             _deploy_again(development, console, change)
@@ -266,6 +302,12 @@ def _deploy_again(development: Development, console: Any, change: str) -> None:
         console.print(f"[red]{change} was not deployed:[/] {error}")
     else:
         console.print(f"deployed {', '.join(deployed['pools'])}")
+        _print_problems(development, console)
+
+
+def _print_problems(development: Development, console: Any) -> None:
+    for pool, problem in development.problems.items():
+        console.print(f"[red]{pool} does not run:[/] {problem}")
 
 
 def _changes(target: str, stop: threading.Event) -> Iterator[str]:
@@ -289,6 +331,29 @@ def _kept_secret(path: Path) -> str:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secret)
         return secret
+
+
+def _lock(data_dir: Path) -> IO[str]:
+    """The data directory belongs to this process until the file is closed, or the process ends.
+
+    Raises:
+        ConfigurationError: it belongs to another one.
+    """
+    file = (data_dir / "lock").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise ConfigurationError(
+            f"process {holder} runs a development cluster on {data_dir}. End it first, or choose "
+            "another data directory."
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
 
 
 def _free_port() -> int:

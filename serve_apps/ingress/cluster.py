@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -18,20 +18,21 @@ R = TypeVar("R")
 
 
 def _translated(
-    method: Callable[P, Awaitable[R]],
-) -> Callable[P, Coroutine[Any, Any, R]]:
+    method: Callable[Concatenate[RayEngine, P], Awaitable[R]],
+) -> Callable[Concatenate[RayEngine, P], Coroutine[Any, Any, R]]:
     """Errors of Ray become `Unavailable`; errors of ours come out as they were raised."""
 
     @functools.wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def call(self: RayEngine, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return await method(*args, **kwargs)
+            return await method(self, *args, **kwargs)
         except RayTaskError as error:
             cause = cause_of(error)
             if cause is not None:
                 raise cause from None
             raise
         except RayError as error:
+            self.forget_handles()
             raise Unavailable(
                 f"a part of the engine is restarting ({type(error).__name__}). Try again shortly.",
                 retry_after=1.0,
@@ -47,6 +48,10 @@ class RayEngine:
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}
+
+    def forget_handles(self) -> None:
+        """Actors are looked up again: one that was made anew under its name has another handle."""
+        self._handles.clear()
 
     def _actor(self, name: str) -> Any:
         handle = self._handles.get(name)
