@@ -196,7 +196,8 @@ class Directory:
         await self._pools.stop()
 
     def __repr__(self) -> str:
-        return f"directory · {len(self._pools)} pools · generation {self._generation}"
+        # Ray asks once, as the actor is made: nothing that changes belongs here.
+        return f"directory of {self._engine.data_dir}"
 
 
 def directory_actor(engine: EngineSpec, driver_paths: list[str]) -> Any:

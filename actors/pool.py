@@ -12,6 +12,7 @@ import msgspec
 import psutil
 import structlog
 
+from raysume import limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.deliveries import StartRequest
 from raysume.actors.kernel.status import Status
@@ -44,7 +45,6 @@ class Pool:
         self._host: PoolHost | None = None
         self._readings: Readings | None = None
         self._boot_task: asyncio.Task[None] | None = None
-        self._rate = (time.monotonic(), 0, 0.0)
 
     def _begin(self) -> None:
         if self._boot_task is None:
@@ -178,15 +178,8 @@ class Pool:
         return os.getpid()
 
     def __repr__(self) -> str:
-        host = self._host
-        if host is None:
-            return f"{self._spec.name} (starting)"
-        at, before, rate = self._rate
-        now = time.monotonic()
-        if now - at >= 1:
-            rate = (host.applied_calls - before) / (now - at)
-            self._rate = (now, host.applied_calls, rate)
-        return f"{self._spec.name} · {len(host.kernel.index):,} waits · {rate:,.0f} calls/s"
+        # Ray asks once, as the actor is made: nothing that changes belongs here.
+        return f"{self._spec.name} · {limits.SHARDS} shards · module {self._spec.target.module}"
 
 
 def pool_actor(spec: PoolSpec, engine: EngineSpec, driver_paths: list[str]) -> Any:
