@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import uvicorn
 from click.testing import CliRunner
 from pydantic import BaseModel
+from tests.unit.ingress import fakes
 
 import raysume
 from raysume import publishing
@@ -46,18 +45,6 @@ def count(n: int) -> int:
     return n
 
 
-def _fakes() -> Any:
-    name = "ingress_fakes"
-    if name not in sys.modules:
-        file = Path(__file__).parents[2] / "unit" / "ingress" / "fakes.py"
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 def _entry(method: Any) -> MethodEntry:
     return MethodEntry(
         urn=method.urn,
@@ -71,7 +58,6 @@ def _entry(method: Any) -> MethodEntry:
 
 class Ingress:
     def __init__(self) -> None:
-        fakes = _fakes()
         self.log = MemoryCallLog()
         catalogue = fakes.catalogue()
         methods = catalogue.methods | {each.urn: _entry(each) for each in (refunded, count)}

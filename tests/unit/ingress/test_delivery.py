@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingress_fakes import FakeEngine, Pool, catalogue
+from tests.unit.ingress.fakes import FakeEngine, Pool, catalogue
 
 from raysume.limits import BACKLOG_CALLS_MAX, DELIVERY_CALLS_MAX
 from raysume.records import Segment

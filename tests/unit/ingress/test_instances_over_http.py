@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from ingress_fakes import ORDER, TOKENS, FakeEngine, as_json, call, catalogue, workflow
+from tests.unit.ingress.fakes import ORDER, TOKENS, FakeEngine, as_json, call, catalogue, workflow
 
 from raysume.serve_apps.ingress import build_app
 from raysume.storage.memory.calls import MemoryCallLog
