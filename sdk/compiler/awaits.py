@@ -115,13 +115,14 @@ def liftable_awaits(node: ast.AST) -> Iterator[ast.Await]:
 
 def annotation_awaits(node: ast.AST) -> Iterator[ast.Await]:
     """Awaits in the annotations of the nested functions that the node defines."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        arguments = node.args
-        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        every += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
-        parts = [argument.annotation for argument in every] + [node.returns]
-        for part in parts:
-            if part is not None:
-                yield from liftable_awaits(part)
-    for child in evaluated_here(node):
-        yield from annotation_awaits(child)
+    pending = [node]
+    while pending:
+        found = pending.pop()
+        pending += evaluated_here(found)
+        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = found.args
+            every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            every += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+            for part in (*(argument.annotation for argument in every), found.returns):
+                if part is not None:
+                    yield from liftable_awaits(part)

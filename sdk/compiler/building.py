@@ -16,7 +16,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from raysume.compiler import syntax
-from raysume.compiler.preparation import ordinal_of
+from raysume.compiler.preparation import nested_functions, ordinal_of
 from raysume.compiler.syntax import FRAME, PC, SAVED, assign, compare, constant, load, located
 
 _MARK: Final = 10_000_000
@@ -108,7 +108,9 @@ def build(
     module = ast.Module([located(top, function)], [])
     found = _function_code(module, code.co_filename, flags, depth=2 if class_name is None else 3)
     found = _renamed(found, found.co_qualname, code.co_qualname)
-    nested = _nested(found, module, code.co_filename, flags, 2 if class_name is None else 3)
+    nested: tuple[CodeType | None, ...] = ()
+    if nested_functions(function):
+        nested = _nested(found, module, code.co_filename, flags, 2 if class_name is None else 3)
     return _with_hidden(found, {**HIDDEN, syntax.ENTER: enter}), nested
 
 
@@ -185,7 +187,9 @@ def _nested(
     two compilations of the same tree does.
     """
     marked = [
-        (node, number) for node in ast.walk(module) if (number := ordinal_of(node)) is not None
+        (node, number)
+        for node in syntax.everything_below(module)
+        if (number := ordinal_of(node)) is not None
     ]
     if not marked:
         return ()

@@ -220,12 +220,14 @@ def _captured(
     while pending:
         found = pending.pop()
         if isinstance(found, syntax.NESTED_SCOPES):
-            kept |= {part.id for part in ast.walk(found) if isinstance(part, ast.Name)}
-            for part in ast.walk(found):
+            kept |= {
+                part.id for part in syntax.everything_below(found) if isinstance(part, ast.Name)
+            }
+            for part in syntax.everything_below(found):
                 if isinstance(part, ast.Nonlocal):
                     kept |= set(part.names)
         else:
-            pending.extend(ast.iter_child_nodes(found))
+            pending += syntax.children(found)
     kept = {mangled(name, class_name) for name in kept}
     own = [name for name in code.co_cellvars if name != "__class__"]
     shared = tuple(name for name in own if name in kept)

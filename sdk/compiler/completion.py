@@ -8,7 +8,6 @@ entering the `finally` again repeats the exit from inside the `try`.
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from raysume.compiler.syntax import (
     call,
     compare,
     constant,
+    copied,
+    everything_below,
     load,
     located,
 )
@@ -83,7 +84,7 @@ class Completions:
         """The statement, in which no point stands, with its exits noted where that matters."""
         if not any(isinstance(around, Completion) for around in self._around):
             return [node]
-        made = _Noting(self).visit(copy.deepcopy(node) if _has_exit(node) else node)
+        made = _Noting(self).visit(copied(node) if _has_exit(node) else node)
         return made if isinstance(made, list) else [made]
 
     def replayed(self, completion: Completion) -> Block:
@@ -128,7 +129,7 @@ class Completions:
 
 
 def _has_exit(node: ast.AST) -> bool:
-    return any(isinstance(n, ast.Return | ast.Break | ast.Continue) for n in ast.walk(node))
+    return any(isinstance(n, ast.Return | ast.Break | ast.Continue) for n in everything_below(node))
 
 
 class _Noting(ast.NodeTransformer):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from raysume.compiler import preparation
 from raysume.compiler.awaits import liftable_awaits, opaque_awaits
 from raysume.compiler.refusals import refusal_at
+from raysume.compiler.syntax import everything_below
 from raysume.durable import Durable
 
 if TYPE_CHECKING:
@@ -29,11 +30,23 @@ def refuse_opaque_waits(definition: Definition) -> None:
     Raises:
         CompileError: one does; nested subflows are looked at, too.
     """
-    for node, names in _functions(definition):
-        for statement in node.body:
-            for rule, found in opaque_awaits(statement):
-                if _is_durable(found.value, names):
-                    raise refusal_at(found, rule, name=definition.name, file=definition.filename)
+    outer = definition.compiled.source.node
+    nested = [
+        node
+        for node in preparation.nested_functions(outer)
+        if isinstance(node, ast.AsyncFunctionDef) and node.decorator_list
+    ]
+    names: _Names | None = None
+    for node in (outer, *nested):
+        found = [each for statement in node.body for each in opaque_awaits(statement)]
+        if not found:
+            continue
+        names = names or _Names(definition, outer)
+        if node is not outer and not names.is_subflow(node):
+            continue
+        for rule, awaited in found:
+            if _is_durable(awaited.value, names):
+                raise refusal_at(awaited, rule, name=definition.name, file=definition.filename)
 
 
 def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> bool:
@@ -43,9 +56,11 @@ def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> boo
     node = definition.compiled.source.node
     names = _Names(definition, node)
     for statement in node.body:
-        if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in ast.walk(statement)):
+        if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in everything_below(statement)):
             return False
-        if any(isinstance(n, ast.comprehension) and n.is_async for n in ast.walk(statement)):
+        if any(
+            isinstance(n, ast.comprehension) and n.is_async for n in everything_below(statement)
+        ):
             return False
         if any(True for _ in opaque_awaits(statement)):
             return False
@@ -58,28 +73,11 @@ def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> boo
 def _named(node: ast.AST, names: _Names) -> Iterator[Definition]:
     from raysume.compiler.definitions import Definition
 
-    for part in ast.walk(node):
+    for part in everything_below(node):
         if isinstance(part, ast.Name | ast.Attribute):
             value = names.value(part)
             if isinstance(value, Definition):
                 yield value
-
-
-def _functions(definition: Definition) -> Iterator[tuple[ast.AsyncFunctionDef, _Names]]:
-    """The function, and those nested in it that a durable decorator stands above."""
-    outer = definition.compiled.source.node
-    names = _Names(definition, outer)
-    yield outer, names
-    for node in preparation.nested_functions(outer):
-        if isinstance(node, ast.AsyncFunctionDef) and any(
-            getattr(names.value(_decorator(each)), "__name__", "") == "subflow"
-            for each in node.decorator_list
-        ):
-            yield node, names
-
-
-def _decorator(node: ast.expr) -> ast.expr:
-    return node.func if isinstance(node, ast.Call) else node
 
 
 def _is_durable(node: ast.expr, names: _Names) -> bool:
@@ -101,22 +99,29 @@ class _Names:
 
     def __init__(self, definition: Definition, node: ast.AsyncFunctionDef) -> None:
         function = definition.function
-        self._local = {
-            part.id
-            for part in ast.walk(node)
-            if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load)
-        }
-        self._local |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-        self._local |= {
-            inner.name
-            for inner in ast.walk(node)
-            if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            and inner is not node
-        }
+        self._local: set[str] = set()
+        for part in everything_below(node):
+            match part:
+                case ast.Name(ctx=ast.Store() | ast.Del()):
+                    self._local.add(part.id)
+                case ast.arg():
+                    self._local.add(part.arg)
+                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                    if part is not node:
+                        self._local.add(part.name)
+                case _:
+                    pass
         self._closure = dict(
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
         self._globals = function.__globals__
+
+    def is_subflow(self, node: ast.AsyncFunctionDef) -> bool:
+        """Whether a decorator named `subflow` stands above the nested function."""
+        decorators = (
+            each.func if isinstance(each, ast.Call) else each for each in node.decorator_list
+        )
+        return any(getattr(self.value(each), "__name__", "") == "subflow" for each in decorators)
 
     def value(self, node: ast.expr) -> Any:
         """What the name or dotted name is bound to; UNKNOWN when that is not certain."""

@@ -33,6 +33,7 @@ from raysume.compiler.syntax import (
     call,
     compare,
     constant,
+    copied,
     either,
     has_suspension,
     heading,
@@ -106,7 +107,7 @@ class Entering(Completions):
         arrive = ast.If(
             running(),
             [assign(AWAITED, call(ENTER, node.value)), assign(PC, number)],
-            [ast.If(copy.deepcopy(at_point), [assign(AWAITED, restored)], [])],
+            [ast.If(copied(at_point), [assign(AWAITED, restored)], [])],
         )
         awaited = ast.Await(load(AWAITED))
         wait: ast.stmt = ast.Expr(awaited)
@@ -211,7 +212,7 @@ class Entering(Completions):
     def _plain_handler(self, handler: ast.ExceptHandler) -> ast.ExceptHandler:
         new = copy.copy(handler)
         caught = handler.type or constant(BASE_EXCEPTION)
-        new.type = located(ast.IfExp(running(), caught, copy.deepcopy(NO_TYPES)), handler)
+        new.type = located(ast.IfExp(running(), caught, copied(NO_TYPES)), handler)
         new.body = [made for statement in handler.body for made in self.noted(statement)]
         return new
 
@@ -219,7 +220,7 @@ class Entering(Completions):
         self, handler: ast.ExceptHandler, interval: Interval, error: str
     ) -> ast.ExceptHandler:
         """The exception is kept in a saved variable, and the user's name is an ordinary local."""
-        otherwise = ast.IfExp(heading(interval), constant(BASE_EXCEPTION), copy.deepcopy(NO_TYPES))
+        otherwise = ast.IfExp(heading(interval), constant(BASE_EXCEPTION), copied(NO_TYPES))
         caught = handler.type or constant(BASE_EXCEPTION)
         arrive: Block = [assign(error, call(EXCEPTION))]
         if handler.name is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from raysume.compiler.awaits import awaiting_nodes
 from raysume.compiler.syntax import (
@@ -176,7 +176,7 @@ class Expressions:
             if isinstance(value, ast.expr):
                 slots.append((name, None, value))
             elif isinstance(value, list):
-                parts = cast("list[Any]", value)
+                parts: list[Any] = value
                 slots += [
                     (name, index, part)
                     for index, part in enumerate(parts)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from raysume.compiler.syntax import NESTED_SCOPES, Suspend, evaluated_here, own_scope
+from raysume.compiler.syntax import NESTED_SCOPES, Suspend, children, evaluated_here, own_scope
 
 Names = frozenset[str]
 NONE: Final[Names] = frozenset()
@@ -179,7 +179,7 @@ def sees_everything(body: Iterable[ast.AST]) -> bool:
         if isinstance(node, ast.Name) and node.id in SHOW_ALL:
             return True
         if not isinstance(node, NESTED_SCOPES):
-            pending.extend(ast.iter_child_nodes(node))
+            pending += children(node)
         else:
             pending.extend(evaluated_here(node))
     return False

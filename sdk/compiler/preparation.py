@@ -7,19 +7,26 @@ places of nested functions, annotations of captured variables, and `locals()`.
 from __future__ import annotations
 
 import ast
-import copy
 from types import CodeType
 from typing import Any
 
 from raysume.compiler.source import FunctionNode
-from raysume.compiler.syntax import COMPREHENSIONS, VISIBLE, call, load, located
+from raysume.compiler.syntax import (
+    COMPREHENSIONS,
+    VISIBLE,
+    call,
+    copied,
+    everything_below,
+    load,
+    located,
+)
 
 _ORDINAL = "raysume_ordinal"
 
 
 def prepared(node: ast.AsyncFunctionDef, code: CodeType) -> ast.AsyncFunctionDef:
     """A copy of the function that can be lowered; its nested functions are numbered."""
-    function = copy.deepcopy(node)
+    function = copied(node)
     for ordinal, nested in enumerate(nested_functions(function)):
         setattr(nested, _ORDINAL, ordinal)
     transformer = _Explicit(code)
@@ -31,7 +38,9 @@ def prepared(node: ast.AsyncFunctionDef, code: CodeType) -> ast.AsyncFunctionDef
 def nested_functions(node: ast.AST) -> list[FunctionNode]:
     """The functions and lambdas below the node, in the order of the source."""
     found = [
-        inner for inner in ast.walk(node) if isinstance(inner, FunctionNode) and inner is not node
+        inner
+        for inner in everything_below(node)
+        if isinstance(inner, FunctionNode) and inner is not node
     ]
     return sorted(found, key=lambda inner: (inner.lineno, inner.col_offset))
 

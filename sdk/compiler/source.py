@@ -20,7 +20,9 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from raysume.compiler.refusals import refusal
+from raysume.compiler.syntax import children
 
+AnyDef = ast.FunctionDef | ast.AsyncFunctionDef
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _FUTURE_FLAGS: Final = sum(
@@ -37,9 +39,14 @@ class ParsedModule:
     filename: str
     text: str
     tree: ast.Module
+    functions: dict[tuple[str, int], tuple[AnyDef, str | None]] = field(init=False)
+    """By name and first line, with the class whose private names they mangle."""
     codes: dict[tuple[str, int, bool], list[CodeType]] = field(default_factory=dict)
     """By (qualified name, first line, rewritten by pytest)."""
-    compiled: set[bool] = field(default_factory=set)
+    compiled: set[bool] = field(default_factory=set[bool])
+
+    def __post_init__(self) -> None:
+        self.functions = {(n.name, _first_line(n)): (n, c) for n, c in _functions(self.tree)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +78,10 @@ def source_of(function: FunctionType, *, name: str, trusted: bool = False) -> Fu
     code = function.__code__
     filename, first_line = code.co_filename, code.co_firstlineno
     module = _parsed(function, name)
-    found = [
-        (node, class_name)
-        for node, class_name in _functions(module.tree)
-        if node.name == code.co_name and _first_line(node) == first_line
-    ]
+    found = module.functions.get((code.co_name, first_line))
     if not found or (not trusted and not _is_compiled_from(function, module)):
         raise refusal("source-changed", name=name, file=filename, line=first_line)
-    node, class_name = found[0]
+    node, class_name = found
     if not isinstance(node, ast.AsyncFunctionDef):
         raise refusal("not-async", name=name, file=filename, line=node.lineno)
     return FunctionSource(
@@ -113,17 +116,15 @@ def _parsed(function: FunctionType, name: str) -> ParsedModule:
     return module
 
 
-def _functions(
-    tree: ast.AST, class_name: str | None = None
-) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, str | None]]:
-    for child in ast.iter_child_nodes(tree):
+def _functions(tree: ast.AST, class_name: str | None = None) -> Iterator[tuple[AnyDef, str | None]]:
+    for child in children(tree):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield child, class_name
         inner = child.name if isinstance(child, ast.ClassDef) else class_name
         yield from _functions(child, inner)
 
 
-def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def _first_line(node: AnyDef) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
@@ -203,7 +204,7 @@ def _same_constant(first: Any, second: Any) -> bool:
     if isinstance(first, tuple):
         return _same_constants(first, second)
     if isinstance(first, frozenset):
-        return first == second
+        return bool(first == second)
     if isinstance(first, float | complex):
         return repr(first) == repr(second)
     return bool(first == second)
@@ -217,7 +218,7 @@ def is_generator(node: ast.AsyncFunctionDef) -> ast.AST | None:
         if isinstance(found, ast.Yield | ast.YieldFrom):
             return found
         if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            pending.extend(ast.iter_child_nodes(found))
+            pending += children(found)
     return None
 
 

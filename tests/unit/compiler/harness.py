@@ -1,5 +1,7 @@
 """Drives durable coroutines in tests, the way an engine does: leaves, groups, saving, loading."""
 
+# ruff: noqa: S102 - code as users may write it
+
 from __future__ import annotations
 
 import linecache

@@ -45,12 +45,12 @@ class Program:
             "async def child(o, x, fn=None):",
             "    d = {'k': 1}; b = Box(); l = [1]",
         ]
-        lines += self.block(1, 1, loop=False, handler=False, calls=False)
+        lines += self.block(self.choices.number(0, 1), 1, loop=False, handler=False, calls=False)
         lines += ["    return x"]
         lines += ["async def flow(o, x=1):", "    d = {'k': 1}; b = Box(); l = [1]"]
         depth = 3 if self.chance(1) else 2
         lines += self.block(depth, 1, loop=False, handler=False, calls=True)
-        lines += self.block(1, 1, loop=False, handler=False, calls=True)
+        lines += self.block(0, 1, loop=False, handler=False, calls=True)
         lines += ["    return x, d, b, l"]
         return PRELUDE + "\n".join(lines) + "\n"
 
@@ -129,7 +129,7 @@ class Program:
             case "star":
                 return self.star(indent, number, inner)
             case _:
-                return self.tried(kind, indent, number, inner)
+                return self.tried(kind, indent, inner)
 
     def store(self) -> str:
         value = self.expression(1)
@@ -172,7 +172,7 @@ class Program:
         return out
 
     def tried(
-        self, kind: str, indent: int, number: int, inner: Callable[..., list[str]]
+        self, kind: str, indent: int, inner: Callable[..., list[str]]
     ) -> list[str]:
         pad = "    " * indent
         out = [f"{pad}try:", *inner()]

@@ -1,12 +1,15 @@
 """Closures, classes and methods across waits: cells, nested functions, super, private names."""
 
+# ruff: noqa: ASYNC230, B023, PLC3002, PYI063 - code as users may write it
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from raysume.compiler import compile_subflow, compile_workflow, dumps, loads
 from tests.unit.compiler.harness import Both, Leaf, both_ways, reloaded, run, suspended
+
+from raysume.compiler import compile_subflow, compile_workflow, dumps, loads
 
 
 def test_nested_functions_share_their_variables_with_the_workflow() -> None:
@@ -144,7 +147,7 @@ def test_the_same_object_in_frames_cells_and_waits_stays_the_same() -> None:
     async def flow() -> Any:
         shared: list[Any] = []
         holder = {"shared": shared}
-        keep = lambda: shared  # noqa: E731
+        keep = lambda: shared
         await holds(shared, holder)
         return keep() is shared, holder["shared"] is shared, shared
 
@@ -176,7 +179,7 @@ def test_variables_around_a_workflow_are_not_state() -> None:
     open_file = open(__file__)  # noqa: SIM115 - cannot be saved, and need not be
 
     async def flow() -> Any:
-        note = lambda value: (open_file.name, log.append(value))  # noqa: E731
+        note = lambda value: (open_file.name, log.append(value))
         note(await Leaf("a"))
         note(await Leaf("b"))
         return len(log)
@@ -266,7 +269,7 @@ def make_functions(factor: int) -> tuple[Callable[[int], int], Callable[[], int]
     return (lambda value: value * factor), counter
 
 
-MODULE_LAMBDA = lambda value: value + 1  # noqa: E731
+MODULE_LAMBDA = lambda value: value + 1
 
 
 def test_a_local_class_may_live_between_waits() -> None:

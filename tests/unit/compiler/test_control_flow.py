@@ -1,5 +1,7 @@
 """Awaits in statements: loops, branches, match, and what surrounds them."""
 
+# ruff: noqa: B007 - code as users may write it
+
 from __future__ import annotations
 
 import contextlib
@@ -15,8 +17,7 @@ def test_a_for_loop_goes_on_with_the_next_item() -> None:
             if name == "b":
                 continue
             found.append((index, await Leaf(name)))
-        else:
-            found.append("else")
+        found.append("else")
         return found
 
     assert both_ways(flow, [1, 2]) == [(0, 1), (2, 2), "else"]

@@ -1,25 +1,32 @@
 """Generated programs do the same plain, compiled, and saved and loaded at their waits.
 
-RAYSUME_FUZZ_EXAMPLES sets the number of programs (`make fuzz`); a failure prints the program
-and the seed of its answers.
+RAYSUME_FUZZ_EXAMPLES sets the number of programs (`make fuzz`, which takes others every day) and
+RAYSUME_FUZZ_SEED where they begin. A failure prints the smallest program found to differ, and
+the seed of its answers.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-
-from raysume.compiler import compile_subflow, compile_workflow
 from tests.unit.compiler.harness import Branch, forget, from_text, reloaded
 from tests.unit.compiler.programs import Program
 
+from raysume.compiler import compile_subflow, compile_workflow
+
 EXAMPLES = int(os.environ.get("RAYSUME_FUZZ_EXAMPLES", "2000"))
+TODAY = int(time.time()) // 86_400 if "RAYSUME_FUZZ_EXAMPLES" in os.environ else 0
+SEED = int(os.environ.get("RAYSUME_FUZZ_SEED", str(1000 * TODAY)))
+PARTS = 8
+"""Tests that share the programs, so that they run beside each other."""
 WAITS_MAX = 40
 
 
@@ -132,13 +139,13 @@ def _answers(seed: int) -> Iterator[tuple[str, Any]]:
             yield "send", chosen.randrange(6)
 
 
-def drive(member: Any, seed: int, reloads: Callable[[int], bool]) -> tuple[Any, ...]:
+def drive(member: Any, answers: int, reloads: Callable[[int], bool]) -> tuple[Any, ...]:
     """What a run did: its result or exception, the waits that it reached, and its effects."""
     log = Log.current
     branch = Branch(member)
     branch.start()
     waits: list[Any] = []
-    for number, (how, value) in zip(range(WAITS_MAX), _answers(seed), strict=False):
+    for number, (how, value) in zip(range(WAITS_MAX), _answers(answers), strict=False):
         if branch.done:
             break
         waits.append(branch.waiting())
@@ -152,22 +159,22 @@ def drive(member: Any, seed: int, reloads: Callable[[int], bool]) -> tuple[Any, 
     return (repr(branch.result), chain(branch.error), waits, log.entries)
 
 
-def compare(text: str, seed: int) -> None:
+def compare(text: str, answers: int) -> None:
     """Fails unless all ways of running the program agree."""
     plain = from_text(text, subflow=lambda function: function, **NAMES)
     durable = from_text(text, subflow=compile_subflow, **NAMES)
     try:
         definition = compile_workflow(durable["flow"], name="flow")
-        expected = drive(plain["flow"](Log()), seed, lambda _: False)
-        chosen = random.Random(seed)
+        expected = drive(plain["flow"](Log()), answers, lambda _: False)
+        chosen = random.Random(answers)
         ways: dict[str, Callable[[int], bool]] = {
             "live": lambda _: False,
             "reloaded at every wait": lambda _: True,
             "reloaded at some waits": lambda _: chosen.random() < 0.4,
         }
         for way, reloads in ways.items():
-            found = drive(definition(Log()), seed, reloads)
-            assert found == expected, f"{way}, answers of seed {seed}:\n{text}"
+            found = drive(definition(Log()), answers, reloads)
+            assert found == expected, f"{way}, answers of seed {answers}:\n{text}"
     finally:
         forget(plain)
         forget(durable)
@@ -187,13 +194,18 @@ def programs(draw: Callable[..., Any]) -> str:
     return Program(_Drawn(draw)).text()
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="RAYSUME_FUZZ_EXAMPLES" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-)
-@given(text=programs(), seed=st.integers(0, 2**32))
-def test_generated_programs_do_the_same_plain_compiled_and_reloaded(text: str, seed: int) -> None:
-    compare(text, seed)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_generated_programs_do_the_same_plain_compiled_and_reloaded(part: int) -> None:
+    @seed(SEED + part)
+    @settings(
+        max_examples=EXAMPLES // PARTS,
+        deadline=None,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(text=programs(), answers=st.integers(0, 2**32))
+    def agree(text: str, answers: int) -> None:
+        compare(text, answers)
+
+    agree()

@@ -1,15 +1,17 @@
 """Exceptions across waits: handlers, `finally`, chains, and what is thrown into a wait."""
 
+# ruff: noqa: F821, PT017 - code as users may write it
+
 from __future__ import annotations
 
 import sys
 from typing import Any
 
 import pytest
+from tests.unit.compiler.harness import Leaf, both_ways, reloaded, run, suspended
 
 from raysume.compiler import compile_workflow, dumps, loads, traceback_text
 from raysume.errors import StepFailed
-from tests.unit.compiler.harness import Leaf, both_ways, reloaded, run, suspended
 
 
 class Boom(Exception):

@@ -1,5 +1,7 @@
 """Suspended coroutines: looking at them, dropping them, entering them again."""
 
+# ruff: noqa: PLC3002 - code as users may write it
+
 from __future__ import annotations
 
 import asyncio
@@ -8,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from tests.unit.compiler.harness import Leaf, run, suspended
 
 from raysume.compiler import (
     SubflowCall,
@@ -23,7 +26,6 @@ from raysume.compiler import (
 )
 from raysume.durable import Durable, turn_scope
 from raysume.errors import Cancelled, UsageError
-from tests.unit.compiler.harness import Leaf, run, suspended
 
 
 async def _inner(name: str) -> Any:
@@ -36,7 +38,7 @@ inner = compile_subflow(_inner, name="inner")
 
 async def _outer(name: str) -> Any:
     count = 1
-    add = lambda: count  # noqa: E731
+    add = lambda: count
     result = await inner(name)
     return result, add()
 

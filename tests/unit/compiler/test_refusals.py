@@ -1,5 +1,7 @@
 """What the decorator refuses: each rule with its id, place and remedy."""
 
+# ruff: noqa: S102 - code as users may write it
+
 from __future__ import annotations
 
 import asyncio
@@ -10,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.unit.compiler.harness import Leaf, from_text
 
 from raysume.compiler import RULES, compile_subflow, compile_workflow
 from raysume.errors import CompileError
-from tests.unit.compiler.harness import Leaf, from_text
 
 
 def wait(name: str) -> Leaf:

@@ -1,5 +1,7 @@
 """What is saved, what is refused, and how a refusal names the culprit."""
 
+# ruff: noqa: ASYNC230, C416 - code as users may write it
+
 from __future__ import annotations
 
 import asyncio
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.unit.compiler.harness import Leaf, both_ways, suspended
 
 from raysume.compiler import (
     SNAPSHOT_FORMAT,
@@ -18,7 +21,6 @@ from raysume.compiler import (
     loads,
 )
 from raysume.errors import UnsavableState, UsageError
-from tests.unit.compiler.harness import Leaf, both_ways, suspended
 
 
 def refused(function: Callable[..., Any]) -> UnsavableState:
@@ -91,7 +93,7 @@ def test_an_instance_of_a_local_class_is_refused() -> None:
 def test_captured_variables_are_named() -> None:
     async def flow() -> Any:
         views = {"a": 1}.keys()
-        show = lambda: views  # noqa: E731
+        show = lambda: views
         await Leaf("a")
         return show()
 
