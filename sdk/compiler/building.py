@@ -38,11 +38,12 @@ def reraise(error: BaseException) -> None:
 
 def visible(names: Any) -> Any:
     """What `locals()` and the like gave, without hidden names."""
+    found: Any = names
     if isinstance(names, dict):
-        return {name: value for name, value in names.items() if not _is_hidden(name)}
+        return {name: value for name, value in found.items() if not _is_hidden(name)}
     if isinstance(names, list):
-        return [name for name in names if not _is_hidden(name)]
-    return names
+        return [name for name in found if not _is_hidden(name)]
+    return found
 
 
 def _is_hidden(name: object) -> bool:
@@ -148,7 +149,7 @@ def _parameters(names: list[str]) -> ast.arguments:
 def _function_code(module: ast.Module, filename: str, flags: int, depth: int) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code = compile(module, filename, "exec", flags=flags, dont_inherit=True)
+        code: CodeType = compile(module, filename, "exec", flags=flags, dont_inherit=True)
     for _ in range(depth):
         code = next(inner for inner in code.co_consts if isinstance(inner, CodeType))
     return code
@@ -194,8 +195,8 @@ def _nested(
     if not marked:
         return ()
     for node, number in marked:
-        first = [*getattr(node, "decorator_list", []), node][0]
-        for place in (first, node):
+        places: list[Any] = [*getattr(node, "decorator_list", [])[:1], node]
+        for place in places:
             place.lineno = place.end_lineno = _MARK + number
             place.col_offset, place.end_col_offset = 0, 0
     twin = _function_code(module, filename, flags, depth)

@@ -8,7 +8,7 @@ entering the `finally` again repeats the exit from inside the `try`.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,7 +24,6 @@ from raysume.compiler.syntax import (
     copied,
     everything_below,
     load,
-    located,
 )
 
 Block = list[ast.stmt]
@@ -67,14 +66,14 @@ class Completions:
         return Completion(kind=name("k"), error=name("x"), value=name("v"))
 
     @contextmanager
-    def completing(self, completion: Completion) -> Iterator[None]:
+    def completing(self, completion: Completion) -> Generator[None]:
         """Exits from the code made in the block pass the completion's `finally`."""
         self._around.append(completion)
         yield
         self._around.pop()
 
     @contextmanager
-    def in_loop(self) -> Iterator[None]:
+    def in_loop(self) -> Generator[None]:
         """The code made in the block is the body of a loop."""
         self._around.append(_LOOP)
         yield
@@ -84,8 +83,7 @@ class Completions:
         """The statement, in which no point stands, with its exits noted where that matters."""
         if not any(isinstance(around, Completion) for around in self._around):
             return [node]
-        made = _Noting(self).visit(copied(node) if _has_exit(node) else node)
-        return made if isinstance(made, list) else [made]
+        return as_block(_Noting(self).visit(copied(node) if _has_exit(node) else node))
 
     def replayed(self, completion: Completion) -> Block:
         """Statements that repeat the noted exit, outside of `completing`."""
@@ -128,6 +126,11 @@ class Completions:
         return [*out, node]
 
 
+def as_block(made: Any) -> Block:
+    """What a transformer made of a statement, as a list."""
+    return made if made.__class__ is list else [made]
+
+
 def _has_exit(node: ast.AST) -> bool:
     return any(isinstance(n, ast.Return | ast.Break | ast.Continue) for n in everything_below(node))
 
@@ -157,5 +160,4 @@ class _Noting(ast.NodeTransformer):
                 return super().visit(node)
 
     def _all(self, node: ast.stmt) -> Block:
-        made = self.visit(node)
-        return made if isinstance(made, list) else [located(made, node)]
+        return as_block(self.visit(node))

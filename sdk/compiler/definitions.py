@@ -40,8 +40,8 @@ class Definition:
     name: str
     """As declared: "approval", "Class.method"."""
     kind: Kind
-    function: FunctionType
-    """The user's function."""
+    function: Any
+    """The user's function, a FunctionType (which type checkers would take for a method)."""
     compiled: Compiled
     nested: bool
     """Whether it is defined in another durable function, whose state its closure is."""
@@ -52,21 +52,22 @@ class Definition:
         self, function: FunctionType, compiled: Compiled, *, name: str, kind: Kind
     ) -> None:
         self.name, self.kind = name, kind
-        self.function, self.compiled = function, compiled
+        self.function = function
+        self.compiled = compiled
         self.nested = bool(compiled.path)
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
-        self._bind = FunctionType(
-            compiled.binder, {}, function.__name__, function.__defaults__, None
+        self._bind: Any = FunctionType(
+            compiled.binder, {}, function.__name__, function.__defaults__
         )
         self._bind.__kwdefaults__ = function.__kwdefaults__
         self._own = (*compiled.shared, *compiled.lent)
         self._free = dict(
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
-        self._made: FunctionType | None = None
+        self._made: Any = None
 
     @property
     def filename(self) -> str:
@@ -76,7 +77,8 @@ class Definition:
     @property
     def first_line(self) -> int:
         """The line of its `async def` or first decorator."""
-        return self.function.__code__.co_firstlineno
+        line: int = self.function.__code__.co_firstlineno
+        return line
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -89,7 +91,7 @@ class Definition:
         return inspect.signature(self.function)
 
     @property
-    def __wrapped__(self) -> FunctionType:
+    def __wrapped__(self) -> Any:
         return self.function
 
     @cached_property
@@ -176,13 +178,15 @@ class SubflowCall(Durable):
 
     def begin(self) -> CoroutineType[Any, Any, Any]:
         """A new coroutine of the subflow with these arguments."""
-        return self.definition.begin(*self.args, **self.kwargs)
+        made: CoroutineType[Any, Any, Any] = self.definition.begin(*self.args, **self.kwargs)
+        return made
 
     def __await__(self) -> Any:
         outside = super().__await__()
         next(outside)  # refused outside a turn, and in a task of the user's own
         outside.close()
-        return (yield from enter(self).__await__())
+        result: Any = yield from enter(self).__await__()
+        return result
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SubflowCall, (self.definition, self.args, self.kwargs))
@@ -193,13 +197,14 @@ class SubflowCall(Durable):
 
 def enter(value: Any) -> Any:
     """What a durable function awaits for `value`: a subflow's own coroutine, or the value."""
-    if type(value) is not SubflowCall:
+    if value.__class__ is not SubflowCall:
         return value
     turn: Any = current_turn.get()
     entered = getattr(turn, "entered", None)
     if entered is not None:
         entered(value.definition.name)
-    return value.definition.begin(*value.args, **value.kwargs)
+    made: Any = value.definition.begin(*value.args, **value.kwargs)
+    return made
 
 
 # --- compiling -------------------------------------------------------------------

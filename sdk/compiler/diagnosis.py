@@ -126,21 +126,22 @@ def _dumped(value: Any) -> bytes | None:
 
 
 def _children(where: _Where) -> Iterator[_Where]:
-    value = where.value
+    value: Any = where.value
+    items: Any = value
     match value:
         case Frozen():
             for state in value.frames:
                 yield from _variables(state)
             yield replace(where, value=value.leaf, path=f"{where.path} (what it waits for)")
         case dict():
-            for key, inner in list(value.items()):
+            for key, inner in list(items.items()):
                 yield replace(where, value=key, path=f"{where.path} key {key!r}"[:200])
                 yield replace(where, value=inner, path=f"{where.path}[{key!r}]"[:200])
         case list() | tuple():
-            for index, inner in enumerate(value):
+            for index, inner in enumerate(items):
                 yield replace(where, value=inner, path=f"{where.path}[{index}]")
         case set() | frozenset():
-            for inner in value:
+            for inner in items:
                 yield replace(where, value=inner, path=f"{where.path}{{...}}")
         case types.CellType():
             yield replace(where, value=value.cell_contents, path=where.path)
@@ -179,27 +180,34 @@ def _reduced_parts(where: _Where) -> Iterator[_Where]:
     if isinstance(value, str | bytes | int | float | complex | type | None):
         return
     try:
-        parts = reduced(value)
+        parts: Any = reduced(value)
     except Exception:
         return
-    if not isinstance(parts, tuple):
+    if parts.__class__ is not tuple:
         return
-    rebuild, args, state = (*parts, None, None, None)[:3]
+    every: list[Any] = [*parts, None, None, None, None, None][:5]
+    rebuild, args, state, *sequences = every
     if rebuild is not copyreg.__newobj__:  # type: ignore[attr-defined]
         yield replace(where, value=args)
     if isinstance(state, dict):
-        for name, inner in state.items():
+        for name, inner in _attributes_in(state):
             yield replace(where, value=inner, path=f"{where.path}.{name}")
     elif state is not None:
         yield replace(where, value=state)
-    for items in parts[3:5]:
+    for items in sequences:
         if items is not None:
             yield replace(where, value=list(items))
 
 
+def _attributes_in(state: Any) -> Iterator[tuple[str, Any]]:
+    """The attributes that a reduced object's state gives."""
+    yield from state.items()
+
+
 # --- remedies --------------------------------------------------------------------
 
-_VIEWS: Final = (type({}.keys()), type({}.values()), type({}.items()))
+_EMPTY: Final[dict[Any, Any]] = {}
+_VIEWS: Final = (type(_EMPTY.keys()), type(_EMPTY.values()), type(_EMPTY.items()))
 
 
 def remedy_for(value: Any, reason: str) -> str:

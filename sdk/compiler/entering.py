@@ -121,7 +121,7 @@ class Entering(Completions):
             None,
             [assign(PC, constant(0)), assign(AWAITED, constant(None)), ast.Raise(None, None)],
         )
-        go_on = [
+        go_on: Block = [
             ast.Try([wait], [dropped, raised], [], []),
             assign(PC, constant(0)),
             assign(AWAITED, constant(None)),

@@ -175,7 +175,7 @@ class Expressions:
         for name, value in ast.iter_fields(node):
             if isinstance(value, ast.expr):
                 slots.append((name, None, value))
-            elif isinstance(value, list):
+            elif value.__class__ is list:
                 parts: list[Any] = value
                 slots += [
                     (name, index, part)

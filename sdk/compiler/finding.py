@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +40,7 @@ def register(definition: Definition) -> None:
 
 
 @contextlib.contextmanager
-def definitions_scope(definitions: Mapping[str, Any]) -> Iterator[None]:
+def definitions_scope(definitions: Mapping[str, Any]) -> Generator[None]:
     """Inside the block, loading finds these definitions by name before those of the process.
 
     Args:

@@ -52,7 +52,7 @@ def freeze(coroutine: Coroutine) -> Frozen:
         UsageError: it is not suspended at a durable value, or through code that is not durable.
     """
     frames: list[FrameState] = []
-    current = coroutine
+    current: Any = coroutine
     while True:
         names = _locals(current)
         frame: Frame = names[FRAME]
@@ -70,7 +70,7 @@ def freeze(coroutine: Coroutine) -> Frozen:
             return Frozen(tuple(frames), awaited)
         if type(awaited) is _Resumed:
             return Frozen(tuple(frames), awaited.leaf)
-        if type(awaited) is not CoroutineType:
+        if awaited.__class__ is not CoroutineType:
             raise _not_durable(current, awaited, frame.definition, point)
         current = awaited
 
@@ -176,7 +176,8 @@ def _not_started(coroutine: Coroutine) -> UsageError:
 def _opaque(coroutine: Coroutine, definition: Definition) -> UsageError:
     if not coroutine.cr_suspended:
         return _not_started(coroutine)
-    line = coroutine.cr_frame.f_lineno
+    frame = coroutine.cr_frame
+    line = definition.first_line if frame is None else frame.f_lineno
     return UsageError(
         f"{definition.name} waits at {definition.filename}:{line} inside `with`, `async with`, "
         "`async for`, a comprehension or a handler of `except*`, which cannot be saved. Move "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -30,8 +31,9 @@ def _plainly_named(home: Any, qualname: str) -> Any:
 
 def _attribute(owner: Any, name: str) -> Any:
     if isinstance(owner, type) and name in vars(owner):
-        found = vars(owner)[name]
-        return found.__func__ if isinstance(found, staticmethod | classmethod) else found
+        found: Any = vars(owner)[name]
+        inside: Any = found
+        return inside.__func__ if isinstance(found, staticmethod | classmethod) else inside
     return getattr(owner, name, None)
 
 
@@ -74,8 +76,7 @@ def reduced(function: FunctionType) -> tuple[Any, ...] | None:
     if by_place is not None:
         return _with_state(function, revive.module_function, by_place)
     if function.__module__ == "__main__":
-        import cloudpickle
-
+        cloudpickle: Any = importlib.import_module("cloudpickle")
         return (cloudpickle.loads, (cloudpickle.dumps(function),))
     return None
 

@@ -71,13 +71,13 @@ class _Pickler(pickle.Pickler):
     """id of a cell or function around a definition -> (how to find it, itself)."""
 
     def reducer_override(self, obj: Any) -> Any:
-        kind: type = type(obj)
+        kind: Any = type(obj)
         reducer = _reducers.get(kind, _UNKNOWN)
         if reducer is None:
             return NotImplemented
         if reducer is _UNKNOWN:
             self.unproved |= {kind}
-            return _exception(obj) if issubclass(kind, BaseException) else NotImplemented
+            return _exception(obj) if isinstance(obj, BaseException) else NotImplemented
         if kind is Frozen:
             for frame in obj.frames:
                 if frame.definition.function.__closure__:
@@ -92,7 +92,7 @@ class _Pickler(pickle.Pickler):
         return reducer(obj)
 
     def _look_around(self, definition: Any) -> None:
-        known = dict(self.around or ())
+        known: dict[int, tuple[Any, Any]] = dict(self.around or {})
         for found, way in surroundings.around(definition):
             rebuild = revive.surrounding_cell if isinstance(found, CellType) else revive.surrounding
             known[id(found)] = ((rebuild, (definition, way)), found)
@@ -156,10 +156,11 @@ def _super(bound: Any) -> tuple[Any, ...]:
 
 def _exception(error: BaseException) -> Any:
     kind = type(error)
-    reduced = error.__reduce_ex__(5)
-    if not isinstance(reduced, tuple):
+    reduced: Any = error.__reduce_ex__(5)
+    if reduced.__class__ is not tuple:
         return NotImplemented
-    rebuild, args, attributes = (*reduced, None)[:3]
+    parts: list[Any] = [*reduced, None]
+    rebuild, args, attributes = parts[:3]
     own = kind.__reduce__, kind.__reduce_ex__
     if not any(isinstance(each, FunctionType) for each in own):
         rebuild, args = revive.exception, (kind, *args)

@@ -26,7 +26,7 @@ _ORDINAL = "raysume_ordinal"
 
 def prepared(node: ast.AsyncFunctionDef, code: CodeType) -> ast.AsyncFunctionDef:
     """A copy of the function that can be lowered; its nested functions are numbered."""
-    function = copied(node)
+    function: ast.AsyncFunctionDef = copied(node)
     for ordinal, nested in enumerate(nested_functions(function)):
         setattr(nested, _ORDINAL, ordinal)
     transformer = _Explicit(code)
@@ -75,7 +75,7 @@ class _Explicit(ast.NodeTransformer):
     def _visit_all(self, expressions: list[Any]) -> None:
         expressions[:] = [None if e is None else self.visit(e) for e in expressions]
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
+    def visit_Call(self, node: ast.Call) -> Any:
         self.generic_visit(node)
         if not isinstance(node.func, ast.Name) or node.args or node.keywords:
             return node
@@ -89,7 +89,7 @@ class _Explicit(ast.NodeTransformer):
             return located(call(VISIBLE, node), node)
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         self.generic_visit(node)
         if node.value is not None:
             return located(ast.Assign([node.target], node.value), node)

@@ -201,7 +201,7 @@ def _same_constant(first: Any, second: Any) -> bool:
         return False
     if isinstance(first, CodeType):
         return same_code(first, second)
-    if isinstance(first, tuple):
+    if first.__class__ is tuple:
         return _same_constants(first, second)
     if isinstance(first, frozenset):
         return bool(first == second)

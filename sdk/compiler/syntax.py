@@ -143,8 +143,9 @@ def children(node: ast.AST) -> list[ast.AST]:
         value: Any = getattr(node, name, None)
         if isinstance(value, ast.AST):
             out.append(value)
-        elif type(value) is list:
-            out += [part for part in value if isinstance(part, ast.AST)]
+        elif value.__class__ is list:
+            parts: list[Any] = value
+            out += [part for part in parts if isinstance(part, ast.AST)]
     return out
 
 
@@ -165,7 +166,8 @@ def copied(node: Any) -> Any:
             is_tree = isinstance(value, ast.AST) or type(value) is list
             new.__dict__[name] = copied(value) if is_tree else value
         return new
-    return [copied(part) for part in node] if type(node) is list else node
+    parts: Any = node
+    return [copied(part) for part in parts] if type(node) is list else node
 
 
 def own_scope(node: ast.AST) -> Iterator[ast.AST]:
