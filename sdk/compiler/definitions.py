@@ -7,7 +7,7 @@ in that function and its cells.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cached_property
 from types import CellType, CoroutineType, FunctionType, MethodType
 from typing import Any, ClassVar, Literal
@@ -43,6 +43,8 @@ class Definition:
     function: Any
     """The user's function, a FunctionType (which type checkers would take for a method)."""
     compiled: Compiled
+    place: tuple[str, str]
+    """Module and qualified name."""
     nested: bool
     """Whether it is defined in another durable function, whose state its closure is."""
 
@@ -55,6 +57,7 @@ class Definition:
         self.function = function
         self.compiled = compiled
         self.nested = bool(compiled.path)
+        self.place = (function.__module__, function.__qualname__)
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -68,6 +71,9 @@ class Definition:
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
         self._made: Any = None
+        self._reduced: tuple[Any, ...] = (revive.definition, (name, *self.place))
+        if self.nested:
+            self._reduced = (revive.nested_subflow, (function, name))
 
     @property
     def filename(self) -> str:
@@ -147,13 +153,6 @@ class Definition:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
-    @cached_property
-    def _reduced(self) -> tuple[Any, ...]:
-        if self.nested:
-            return (revive.nested_subflow, (self.function, self.name))
-        root = self.compiled.root
-        return (revive.definition, (self.name, root.module, root.qualname))
-
     def __reduce__(self) -> tuple[Any, ...]:
         return self._reduced
 
@@ -181,11 +180,11 @@ class SubflowCall(Durable):
         made: CoroutineType[Any, Any, Any] = self.definition.begin(*self.args, **self.kwargs)
         return made
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, Any, Any]:
         outside = super().__await__()
         next(outside)  # refused outside a turn, and in a task of the user's own
         outside.close()
-        result: Any = yield from enter(self).__await__()
+        result: Any = yield from _awaited(enter(self))
         return result
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -204,6 +203,11 @@ def enter(value: Any) -> Any:
     if entered is not None:
         entered(value.definition.name)
     made: Any = value.definition.begin(*value.args, **value.kwargs)
+    return made
+
+
+def _awaited(coroutine: Any) -> Generator[Any, Any, Any]:
+    made: Generator[Any, Any, Any] = coroutine.__await__()
     return made
 
 

@@ -28,10 +28,8 @@ _scope: ContextVar[Mapping[str, Any] | None] = ContextVar("raysume_definitions",
 
 def register(definition: Definition) -> None:
     """The definition is found by its name and its place; the last one registered counts."""
-    root = definition.compiled.root
-    place = (definition.function.__module__, definition.function.__qualname__)
-    local = "<locals>" in root.qualname
-    for key in (definition.name, place):
+    local = "<locals>" in definition.place[1]
+    for key in (definition.name, definition.place):
         if local:
             _of_modules.pop(key, None)
             _of_functions[key] = definition
@@ -60,8 +58,9 @@ def definition_of(name: str, module: str, qualname: str) -> Definition:
         UsageError: there is none, also after importing the module.
     """
     place = (module, qualname)
-    scoped = _unwrapped((_scope.get() or {}).get(name))
-    if scoped is not None and _place(scoped) == place:
+    scope = _scope.get()
+    scoped = None if scope is None else _unwrapped(scope.get(name))
+    if scoped is not None and scoped.place == place:
         return scoped
     found = _known(name, place) or scoped or _registered(name)
     if found is None and module != "__main__":
@@ -80,17 +79,13 @@ def definition_of(name: str, module: str, qualname: str) -> Definition:
 
 def _known(name: str, place: Place) -> Definition | None:
     found = _registered(name)
-    if found is not None and _place(found) == place:
+    if found is not None and found.place == place:
         return found
     return _registered(place)
 
 
 def _registered(key: str | Place) -> Definition | None:
     return _of_modules.get(key) or _of_functions.get(key)
-
-
-def _place(definition: Definition) -> Place:
-    return (definition.function.__module__, definition.function.__qualname__)
 
 
 def _unwrapped(value: Any) -> Definition | None:

@@ -54,8 +54,6 @@ def function_code(home: Any, qualname: str) -> CodeType | None:
 
 def reduced(function: FunctionType) -> tuple[Any, ...] | None:
     """How the function is saved; None when nothing of ours can name it."""
-    if function.__module__ == revive.__name__:
-        return None
     place = place_of_nested(function.__code__)
     if place is not None:
         compiled, ordinal = place

@@ -15,6 +15,7 @@ from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from raysume.compiler import functions, revive, surroundings
+from raysume.compiler.definitions import Definition
 from raysume.compiler.states import Frozen
 from raysume.errors import UnsavableState, UsageError
 
@@ -23,6 +24,8 @@ SNAPSHOT_FORMAT: Final = 1
 
 _HEADER: Final = bytes([0xF5, SNAPSHOT_FORMAT])
 _UNKNOWN: Final = object()
+_type: Final[Any] = type  # not narrowed by type checkers
+_REVIVE: Final = revive.__name__
 
 
 def dumps(value: Any, *, origin: str | None = None) -> bytes:
@@ -55,7 +58,7 @@ def loads(data: bytes) -> Any:
     Raises:
         UsageError: it was saved in a format that this release does not know.
     """
-    if data[:1] != _HEADER[:1] or data[1] > SNAPSHOT_FORMAT:
+    if data[:2] != _HEADER:  # the only format so far
         raise UsageError(
             "this saved value is not in a format that this release reads (up to "
             f"{SNAPSHOT_FORMAT}). Use the release that saved it, or a later one."
@@ -71,9 +74,9 @@ class _Pickler(pickle.Pickler):
     """id of a cell or function around a definition -> (how to find it, itself)."""
 
     def reducer_override(self, obj: Any) -> Any:
-        kind: Any = type(obj)
+        kind: Any = _type(obj)
         reducer = _reducers.get(kind, _UNKNOWN)
-        if reducer is None:
+        if reducer is None or (kind is FunctionType and obj.__module__ == _REVIVE):
             return NotImplemented
         if reducer is _UNKNOWN:
             self.unproved |= {kind}
@@ -198,6 +201,7 @@ _reducers: Final[dict[type, Any]] = {
     ModuleType: _module,
     CoroutineType: _coroutine,
     super: _super,
+    Definition: Definition.__reduce__,
     Frozen: Frozen.__reduce__,
     type: None,
 }

@@ -64,11 +64,7 @@ class Program:
             out += self.statement(depth, indent, loop=loop, handler=handler, calls=calls)
         return out
 
-    def statement(
-        self, depth: int, indent: int, *, loop: bool, handler: bool, calls: bool
-    ) -> list[str]:
-        self.count += 1
-        number, pad = self.count, "    " * indent
+    def kind(self, depth: int, *, loop: bool, handler: bool, calls: bool) -> str:
         kinds = ["trace", "wait", "expression", "expression", "store", "raise", "return"]
         if depth > 0:
             kinds += ["try", "try", "finally", "finally", "if", "for", "while", "match", "star"]
@@ -79,7 +75,14 @@ class Program:
             kinds += ["again", "from"]
         if calls:
             kinds += ["child", "group"]
-        kind = self.one_of(kinds)
+        return self.one_of(kinds)
+
+    def statement(
+        self, depth: int, indent: int, *, loop: bool, handler: bool, calls: bool
+    ) -> list[str]:
+        self.count += 1
+        number, pad = self.count, "    " * indent
+        kind = self.kind(depth, loop=loop, handler=handler, calls=calls)
 
         def inner(**changes: bool) -> list[str]:
             how = {"loop": loop, "handler": handler, "calls": calls, **changes}
@@ -171,9 +174,7 @@ class Program:
             out += [f"{pad}else:", *inner()]
         return out
 
-    def tried(
-        self, kind: str, indent: int, inner: Callable[..., list[str]]
-    ) -> list[str]:
+    def tried(self, kind: str, indent: int, inner: Callable[..., list[str]]) -> list[str]:
         pad = "    " * indent
         out = [f"{pad}try:", *inner()]
         if kind == "try" or self.chance(5):
