@@ -28,8 +28,9 @@ from raysume.actors.kernel.commits import (
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.records import Outgoing
+from raysume.actors.kernel.records import Outgoing, StepDone
 from raysume.actors.stepping import attempt_step
+from raysume.compiler import dumps
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.storage.ports import CallLog
@@ -120,12 +121,28 @@ class Effects:
         """What `ask` finds in the call log, read in a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._reads, ask, self._call_log)
 
+    async def _read_surely(self, ask: Callable[[CallLog], Any]) -> Any:
+        """What `ask` finds: a log that is away for a while only delays those who wait for it."""
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        while True:
+            try:
+                return await self.read(ask)
+            except Unavailable as error:
+                _log.warning("log_not_read", workflow=self._kernel.workflow.name, error=str(error))
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
+
     # --- steps and turns -----------------------------------------------------------
 
     async def _run_step(self, order: StepOrder) -> None:
         key = (order.instance, order.step)
         try:
-            step = self._kernel.step_of(order.instance, order.step)
+            try:
+                step = self._kernel.step_of(order.instance, order.step)
+            except Exception as error:  # the turn that takes the result fails with its cause
+                done = StepDone(order.step, order.attempt, False, dumps(repr(error)), False)
+                self._report(StepEnded(instance=order.instance, done=done))
+                return
             if step is None:
                 return
             done = await attempt_step(
@@ -145,7 +162,9 @@ class Effects:
         error: BaseException | None = None
         try:
             await driving.run_as_task(task.turn, task.steps, task.pending)
-        except Exception as raised:
+        except (Exception, asyncio.CancelledError, SystemExit) as raised:
+            if isinstance(raised, asyncio.CancelledError) and task.turn.is_being_stopped:
+                raise
             error = raised
         self._report(TurnEnded(task=task, error=error))
 
@@ -158,7 +177,7 @@ class Effects:
         end = order.end
         while start < end:
             upto = min(end, start + limits.DELIVERY_CALLS_MAX)
-            segments = await self.read(_Range(order.partition, start, upto))
+            segments = await self._read_surely(_Range(order.partition, start, upto))
             calls = list(self._wanted(segments))
             delivery = Delivery(order.partition, start, upto, limits.CATALOGUE_OF_LOG, calls)
             self._report(Delivered(delivery=delivery))
@@ -172,7 +191,8 @@ class Effects:
                     yield DeliveredCall(segment.first + index, segment.pos, call)
 
     async def _look_back(self, order: LookBackOrder) -> None:
-        segments: list[Segment] = await self.read(_Search(order))
+        segments: list[Segment] = await self._read_surely(_Search(order))
+        applied = self._kernel.watermarks
         calls = [
             item
             for segment in segments
@@ -180,6 +200,7 @@ class Effects:
             if call.method == order.method
             for item in [DeliveredCall(segment.first + index, segment.pos, call)]
             if order.after < (item.pos, item.offset) <= order.upto
+            and item.offset < applied.get(segment.partition, 0)
         ]
         self._report(LookedBack(instance=order.instance, wait=order.wait, calls=calls))
 

@@ -24,9 +24,10 @@ from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.commits import Commit, Delivered, Event, LogLine, Started, TimersDue
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
+from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.records import Place
+from raysume.actors.kernel.records import InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.remembering import recent_calls
@@ -96,8 +97,8 @@ class PoolHost:
         self._timers_changed = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
-        self._checkpointed_at = time.monotonic()
-        self._checkpoint_asked = False
+        self._checkpoints_asked = 0
+        self._checkpoints_made = 0
 
     # --- starting and stopping -------------------------------------------------------
 
@@ -153,13 +154,16 @@ class PoolHost:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             error = task.exception() or RuntimeError(f"the {task.get_name()} loop ended")
-            self._give_up(error)
+            give_up, self._give_up = self._give_up, _given_up
+            give_up(error)
 
     # --- events ------------------------------------------------------------------------
 
     def report(self, event: Event) -> None:
         """The event will be applied, in the order of reports."""
         self._events.append(event)
+        if isinstance(event, Delivered):
+            self._backlog += len(event.delivery.calls)
         self._work.set()
 
     def deliver(self, data: bytes) -> int:
@@ -169,7 +173,6 @@ class PoolHost:
             The calls received and not yet worked off.
         """
         delivery = msgspec.msgpack.decode(data, type=Delivery)
-        self._backlog += len(delivery.calls)
         self.report(Delivered(delivery=delivery))
         return self._backlog
 
@@ -183,12 +186,12 @@ class PoolHost:
         """The instance exists durably, new or as it was.
 
         Raises:
-            UsageError: the workflow takes no new instances, or its id rule failed.
+            UsageError: the workflow takes no new instances, or the arguments are not its own.
         """
         if not self.workflow.active:
             raise UsageError(f"workflow {self.workflow.name!r} takes no new instances (inactive).")
+        arguments = self.workflow.decode_arguments(request.input)
         if not request.id:
-            arguments = self.workflow.decode_arguments(request.input)
             made = self.workflow.instance_id(arguments) or ids.uuid7()
             request = msgspec.structs.replace(request, id=made)
         if request.id not in self.kernel.instances:
@@ -236,13 +239,11 @@ class PoolHost:
         while self._events and calls < limits.COMMIT_EVENTS_MAX:
             event = self._events.popleft()
             taken.append(event)
-            calls += len(event.delivery.calls) if isinstance(event, Delivered) else 1
+            size = len(event.delivery.calls) if isinstance(event, Delivered) else 0
+            self._backlog -= size
+            calls += max(1, size)
         if not self._events:
             self._work.clear()
-        self._backlog -= sum(
-            len(event.delivery.calls) for event in taken if isinstance(event, Delivered)
-        )
-        self._backlog = max(0, self._backlog)
         return taken
 
     def _applied_commit(self, commit: Commit) -> None:
@@ -257,16 +258,18 @@ class PoolHost:
         while True:
             await self._committable.wait()
             self._committable.clear()
-            while self._uncommitted or self._checkpoint_asked:
+            while self._uncommitted or self._checkpoints_made < self._checkpoints_asked:
                 taken = len(self._uncommitted)
                 together = Commit()
                 for commit in self._uncommitted:
                     together.absorb(commit)
-                checkpoint, self._checkpoint_asked = self._checkpoint_asked, False
+                asked = self._checkpoints_asked
+                checkpoint = self._checkpoints_made < asked
                 if together.turns or checkpoint:
                     await loop.run_in_executor(self._commits, self._write, together, checkpoint)
                     self.journal.committed(together)
                 if checkpoint:
+                    self._checkpoints_made = asked
                     self._checkpointed()
                 del self._uncommitted[:taken]
                 self._committed += taken
@@ -280,7 +283,6 @@ class PoolHost:
             self.store.commit(prepared)
 
     def _checkpointed(self) -> None:
-        self._checkpointed_at = time.monotonic()
         for instance in self.journal.take_checkpointed_ends():
             self.kernel.forget(instance)
 
@@ -339,10 +341,11 @@ class PoolHost:
 
     async def checkpoint(self) -> None:
         """Every committed change is in the instance rows."""
-        self._checkpoint_asked = True
+        self._checkpoints_asked += 1
+        asked = self._checkpoints_asked
         self._committable.set()
         async with self._progress:
-            await self._progress.wait_for(lambda: not self._checkpoint_asked)
+            await self._progress.wait_for(lambda: self._checkpoints_made >= asked)
 
     async def flushed(self) -> None:
         """Everything that was applied when this was called is durable."""
@@ -354,6 +357,16 @@ class PoolHost:
     def has_uncommitted(self) -> bool:
         """Whether something was applied that is not durable yet."""
         return self._committed < self._applied
+
+    async def durable(self, instance: Instance) -> InstanceRecord:
+        """The instance as its last commit has it."""
+        while any(
+            turn.instance.id == instance.id
+            for commit in self._uncommitted
+            for turn in commit.turns.get(instance.shard, ())
+        ):
+            await self.flushed()
+        return instance.record()
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""
@@ -376,6 +389,10 @@ class PoolHost:
                 waiting.remove(future)
                 if not waiting:
                     del self._results[instance_id]
+
+
+def _given_up(error: BaseException) -> None:
+    """The incarnation is ending already."""
 
 
 def _say(line: LogLine, workflow: str, version: str) -> None:

@@ -101,6 +101,11 @@ class PoolJournal:
                 log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.seq = journal.seq
             log.committed(journal.seq, read.header, (turn.instance for turn in read.turns))
+        self._ended.extend(
+            record.id
+            for record in records.values()
+            if record.status in _ENDED and record.number not in log.dirty
+        )
         shard = Shard(log.owned.ref.number, log.header)
         shard.unsent = dict(sorted(log.unsent.items()))
         kernel.adopt(shard, log.header)
@@ -171,7 +176,7 @@ class PoolJournal:
         return made
 
     def take_checkpointed_ends(self) -> list[str]:
-        """The finished instances that checkpoints have written since this was last asked."""
+        """The finished instances that are in checkpoints, since this was last asked or recovered."""
         ended, self._ended = self._ended, []
         return ended
 

@@ -93,9 +93,7 @@ class Readings:
         host = self._host
         instance = host.kernel.instances.get(id)
         if instance is not None:
-            if host.has_uncommitted:
-                await host.flushed()
-            return instance.record()
+            return await host.durable(instance)
         rows = await host.in_store(
             lambda store: store.find_instance(id, workflow=host.workflow.name)
         )

@@ -42,7 +42,9 @@ async def attempt_step(
         ):
             result = await _call(step, function, key, executor)
         payload = dumps(result, origin=f"the result of step {step.label!r}")
-    except Exception as error:
+    except (Exception, asyncio.CancelledError, SystemExit) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+            raise
         retry = step.retry
         retriable = retry is not None and not isinstance(error, retry.give_up_on)
         return StepDone(step_id, attempt, False, _portable(error), retriable)
@@ -71,7 +73,13 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-def _portable(error: Exception) -> bytes:
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancels the attempt itself, not something that its function awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _portable(error: BaseException) -> bytes:
     """The pickled error, or, when it cannot be pickled, one that tells of it."""
     try:
         return dumps(error)

@@ -71,7 +71,8 @@ MAILBOX_WINDOW: Final = timedelta(hours=24)
 """How far back a wait looks for calls that came before it."""
 
 MAILBOX_PLACES_MAX: Final = 64
-"""(method, key) places that an instance remembers; the oldest dropped one becomes its horizon."""
+"""Keys, and calls, that an instance remembers to have received by waits of one method and shape:
+about 10 bytes each in every saved state. Whatever is older counts as received."""
 
 RECENT_CALLS_MAX: Final = 100_000
 """Calls that a pool keeps in memory for look-back, about 1 kB each; older ones come from the log."""

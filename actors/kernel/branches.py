@@ -75,8 +75,8 @@ class Branch:
 
     __slots__ = ("cancelling", "coroutine", "frozen", "leaf", "outcome", "value")
 
-    def __init__(self, value: Durable) -> None:
-        self.value: Durable | None = value
+    def __init__(self, value: Durable | None) -> None:
+        self.value = value
         """What to start; None once it has started."""
         self.coroutine: CoroutineType[Any, Any, Any] | None = None
         self.frozen: Frozen | None = None

@@ -36,7 +36,7 @@ class StartRequest(msgspec.Struct, frozen=True):
 
     workflow: str
     id: str
-    """Given by the client, or made by the ingress (UUIDv7)."""
+    """Given by the client; empty: the pool makes it, by the workflow's rule if it has one."""
     input: bytes
     """JSON object: the arguments by parameter name."""
     at_us: int

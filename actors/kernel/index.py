@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.records import WaitRecord
 from raysume.call import Call
 from raysume.matching import Parsed, evaluate, extractor
@@ -124,13 +123,6 @@ class WaitIndex:
         if waits.is_empty:
             del self._by_method[wait.method]
         self._size -= 1
-
-    def key_fits(self, wait: WaitRecord, call: DeliveredCall) -> bool:
-        """Whether the call's key for the wait's shape is one of the wait's keys, if it has any."""
-        if not wait.keys:
-            return True
-        extract = extractor(self._methods(wait.method), wait.shape)
-        return extract(Parsed(call.call)) in wait.keys
 
     def candidates(self, parsed: Parsed) -> Iterator[Entry]:
         """The waits whose key, if any, equals the call's; predicates not yet evaluated."""

@@ -89,8 +89,7 @@ class Instance:
             steps=list(self.steps.values()),
             inbox=list(self.inbox),
             horizon=self.mailbox.horizon,
-            received=list(self.mailbox.received),
-            places=self.mailbox.records(),
+            received=self.mailbox.records(),
             result=self.result,
             error=self.error,
             tags=dict(self.tags),
@@ -115,7 +114,7 @@ class Instance:
         self.timers = {timer.id: timer.due_us for timer in record.timers}
         self.steps = {step.id: step for step in record.steps}
         self.inbox = list(record.inbox)
-        self.mailbox = Mailbox(record.horizon, record.received, record.places)
+        self.mailbox = Mailbox(record.horizon, record.received)
         self.result = record.result
         self.error = record.error
         self.tags = dict(record.tags)

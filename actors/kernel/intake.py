@@ -17,7 +17,8 @@ class Intake:
         self.watermarks: dict[int, int] = {}
         """partition -> offset below which every call was applied."""
         self._held: dict[int, list[Delivery]] = {}
-        self._asked: set[tuple[int, int]] = set()
+        self._asked: dict[int, int] = {}
+        """partition -> offset below which the log was asked for what is missing."""
 
     def recover(self, watermarks: dict[int, int]) -> None:
         """Calls below these offsets were applied by an earlier incarnation."""
@@ -46,7 +47,9 @@ class Intake:
                 return self._order(partition, mark, first.start)
             elif first.catalogue == 0:
                 held.pop(0)
-                return self._order(partition, mark, first.end)
+                order = self._order(partition, mark, first.end)
+                if order is not None:
+                    return order
             else:
                 return held.pop(0)
         self._held.pop(partition, None)
@@ -54,11 +57,10 @@ class Intake:
 
     def applied(self, delivery: Delivery) -> None:
         """The calls of the delivery were applied."""
-        self._asked.discard((delivery.partition, delivery.end))
         self.watermarks[delivery.partition] = delivery.end
 
     def _order(self, partition: int, start: int, end: int) -> RangeOrder | None:
-        if (partition, end) in self._asked:
+        if end <= self._asked.get(partition, 0):
             return None
-        self._asked.add((partition, end))
+        self._asked[partition] = end
         return RangeOrder(partition=partition, start=start, end=end)

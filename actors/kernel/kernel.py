@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, assert_never
 
 from raysume import ids, limits
-from raysume.actors.kernel import routing, turning
+from raysume.actors.kernel import looking_back, routing, turning
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
@@ -96,8 +96,10 @@ class Kernel:
         """The commit being made."""
         self.look_back: list[tuple[str, str]] = []
         """(instance, wait) to look back for, in order of registration."""
-        self.looking: set[tuple[str, str]] = set()
-        """(instance, wait) for which the log is being read."""
+        self.looking: dict[tuple[str, str], Place] = {}
+        """(instance, wait) for which the log is being read -> up to where."""
+        self.ended: dict[str, Status] = {}
+        """Finished instances that left memory -> how they ended: no id is used twice."""
         self.timers = Timers(self.instances)
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
@@ -154,8 +156,7 @@ class Kernel:
         self.recent.covers_after = covers_after
         for call in calls:
             self.recent.add(call)
-            started = self.instances.get(ids.instance_id_of(self.workflow.name, call.call.id))
-            if started is not None:
+            if self.knows(ids.instance_id_of(self.workflow.name, call.call.id)):
                 self.recent.started_an_instance((call.pos, call.offset))
 
     # --- applying ----------------------------------------------------------------
@@ -176,13 +177,11 @@ class Kernel:
                 case TurnEnded():
                     turning.end_task(self, event)
                 case LookedBack():
-                    self._looked_back(event)
+                    looking_back.end(self, event)
                 case CallsSent():
                     self.shards[event.shard].forget_sent(event.upto)
                 case CancelAsked():
-                    instance = self.instances.get(event.instance)
-                    if instance is not None and instance.status not in FINISHED:
-                        self.stimulate(instance, Cancel(event.reason))
+                    self._cancel(event)
                 case _:
                     assert_never(event)
             self._settle()
@@ -203,6 +202,11 @@ class Kernel:
         instance = self.instances.get(instance_id)
         if instance is not None and instance.status in FINISHED:
             del self.instances[instance_id]
+            self.ended[instance_id] = instance.status
+
+    def knows(self, instance_id: str) -> bool:
+        """Whether there is or was an instance with this id."""
+        return instance_id in self.instances or instance_id in self.ended
 
     # --- for `turning` -------------------------------------------------------------
 
@@ -256,20 +260,20 @@ class Kernel:
         while self._ready or self.look_back:
             if self._ready:
                 instance = self.instances[self._ready.pop(0)]
-                if instance.inbox and not instance.busy and instance.is_active:
+                if turning.can_go_on(instance):
                     turning.take(self, instance, instance.inbox.pop(0))
                     if instance.inbox and not instance.busy:
                         self._ready.append(instance.id)
                 continue
             instance_id, wait_id = self.look_back.pop(0)
-            turning.look_back(self, instance_id, wait_id)
+            looking_back.begin(self, instance_id, wait_id)
 
     def _deliver(self, delivery: Delivery) -> None:
         self.intake.add(delivery)
         while (following := self.intake.following(delivery.partition)) is not None:
             if isinstance(following, RangeOrder):
                 self.commit.ranges.append(following)
-                return
+                continue
             mark = self.intake.mark(delivery.partition)
             for call in following.calls:
                 if call.offset >= mark:
@@ -293,18 +297,30 @@ class Kernel:
     def _start(self, event: Started) -> None:
         request = event.request
         instance = self.instances.get(request.id)
-        created = instance is None
-        if instance is None:
+        status = self.ended.get(request.id)
+        created = instance is None and status is None
+        if instance is None and status is None:
             instance = self.new_instance(request.id, request.at_us, self.newest)
             self.stimulate(instance, Begin(input=request.input))
+        if instance is not None:
+            status = instance.status
+        assert status is not None
         answer = StartAnswer(
-            id=instance.id,
+            id=request.id,
             workflow=self.workflow.name,
             version=self.version,
-            status=instance.status.value,
+            status=status.value,
             created=created,
         )
         self.commit.answers.append((event.token, answer))
+
+    def _cancel(self, event: CancelAsked) -> None:
+        instance = self.instances.get(event.instance)
+        if instance is None or instance.status in FINISHED:
+            return
+        if instance.status is Status.FAILED:
+            instance.inbox = []  # what failed is given up
+        self.stimulate(instance, Cancel(event.reason))
 
     def _ring(self, upto_us: int) -> None:
         while (rung := self.timers.ring(upto_us)) is not None:
@@ -319,18 +335,6 @@ class Kernel:
         asked = instance.steps.get(event.done.step)
         if asked is not None and asked.attempt == event.done.attempt:
             self.stimulate(instance, event.done)
-
-    def _looked_back(self, event: LookedBack) -> None:
-        self.looking.discard((event.instance, event.wait))
-        instance = self.instances.get(event.instance)
-        entry = None if instance is None else instance.entries.get(event.wait)
-        if instance is None or entry is None or instance.busy or instance.inbox:
-            return  # a turn that is under way looks back again when it ends
-        for item in event.calls:
-            if routing.fits(self, instance, entry, item):
-                routing.meet(self, instance, entry, item)
-                return
-        turning.looked_back(instance, entry)
 
     def outgoing_of(self, shard_number: int, calls: Iterable[bytes]) -> list[Outgoing]:
         """The calls published by a turn, numbered, and kept until they are accepted."""

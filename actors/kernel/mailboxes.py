@@ -7,65 +7,141 @@ received. `RecentCalls` answers from memory; the host asks the log for anything 
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from raysume import limits
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.index import verdict_of
-from raysume.actors.kernel.records import Place, PlaceRecord, WaitRecord
+from raysume.actors.kernel.records import START_OF_LOG, Place, ReceivedRecord, WaitRecord
 from raysume.call import Call
 from raysume.matching import Parsed, extractor
 from raysume.methods import Method
 
 
+class _Received:
+    """What an instance received by waits of one method and shape."""
+
+    __slots__ = ("calls", "dropped", "keys", "passed")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, Place] = {}
+        """The place of the last call received for each key; the key used last stands last."""
+        self.dropped = START_OF_LOG
+        """The newest place whose key is not in `keys` any more."""
+        self.calls: list[Place] = []
+        """The calls received last."""
+        self.passed = START_OF_LOG
+        """The newest place that is not in `calls` any more."""
+
+    def receive(self, key: bytes, place: Place) -> None:
+        if place in self.calls:
+            return
+        last = self.keys.pop(key, START_OF_LOG)
+        self.keys[key] = max(last, place)
+        self.calls.append(place)
+        if len(self.calls) > limits.MAILBOX_PLACES_MAX:
+            self.passed = max(self.passed, self.calls.pop(0))
+        if len(self.keys) > limits.MAILBOX_PLACES_MAX:
+            self.dropped = max(self.dropped, self.keys.pop(next(iter(self.keys))))
+
+
 class Mailbox:
-    """What one instance has received, as far as a later look-back must know it."""
+    """What one instance has received, as far as a later look-back must know it.
 
-    __slots__ = ("horizon", "places", "received")
+    It is kept by method and shape, so that a loop over one method makes no call of
+    another one disappear, however long it runs.
+    """
 
-    def __init__(
-        self,
-        horizon: Place,
-        received: Iterable[Place] = (),
-        places: Iterable[PlaceRecord] = (),
-    ) -> None:
+    __slots__ = ("_received", "horizon")
+
+    def __init__(self, horizon: Place, records: Iterable[ReceivedRecord] = ()) -> None:
         self.horizon = horizon
-        """Calls at or before this place never count."""
-        self.received: list[Place] = list(received)
-        self.places: dict[tuple[str, tuple[str, ...], bytes], Place] = {
-            (record.method, record.shape, record.key): record.place for record in places
-        }
+        """Calls at or before this place never count: the instance began after them."""
+        self._received: dict[tuple[str, tuple[str, ...]], _Received] = {}
+        for record in records:
+            received = self._received[record.method, record.shape] = _Received()
+            received.keys = dict(record.keys)
+            received.calls = list(record.calls)
+            received.dropped, received.passed = record.dropped, record.passed
 
     def floor(self, wait: WaitRecord) -> Place:
         """Calls at or before this place cannot meet the wait any more."""
         floor = self.horizon
-        for key in wait.keys or (b"",):
-            place = self.places.get((wait.method, wait.shape, key))
-            if place is not None and place > floor and len(wait.keys) < 2:
-                floor = place
+        for (method, shape), received in self._received.items():
+            if method != wait.method:
+                continue
+            if shape != wait.shape:
+                floor = max(floor, received.passed)
+            else:
+                keys = wait.keys or (key_of(wait),)
+                floor = max(floor, min(received.keys.get(key, received.dropped) for key in keys))
         return floor
 
-    def is_new(self, place: Place) -> bool:
-        """Whether the instance has not received the call at this place."""
-        return place not in self.received
+    def is_open(self, wait: WaitRecord, key: bytes, place: Place) -> bool:
+        """Whether the wait may receive the call at `place`, whose key is `key`."""
+        if place <= self.horizon:
+            return False
+        for (method, shape), received in self._received.items():
+            if method != wait.method:
+                continue
+            if place in received.calls:
+                return False
+            if shape != wait.shape:
+                if place <= received.passed:
+                    return False
+            elif place <= received.keys.get(key, received.dropped):
+                return False
+        return True
 
-    def receive(self, wait: WaitRecord, place: Place) -> None:
-        """The call at `place` met `wait`: it meets no other wait of this instance."""
-        for key in wait.keys or (b"",):
-            self.places.pop((wait.method, wait.shape, key), None)
-            self.places[(wait.method, wait.shape, key)] = place
-        self.received.append(place)
-        if len(self.received) > limits.MAILBOX_PLACES_MAX:
-            self.horizon = max(self.horizon, self.received.pop(0))
-        while len(self.places) > limits.MAILBOX_PLACES_MAX:
-            oldest = next(iter(self.places))
-            self.horizon = max(self.horizon, self.places.pop(oldest))
+    def has(self, method: str, place: Place) -> bool:
+        """Whether the instance is known to have received the call at this place."""
+        return any(
+            place in received.calls for (of, _), received in self._received.items() if of == method
+        )
 
-    def records(self) -> list[PlaceRecord]:
-        """The places as they are saved."""
-        return [PlaceRecord(*key, place) for key, place in self.places.items()]
+    def receive(self, wait: WaitRecord, key: bytes, place: Place) -> None:
+        """The call at `place` met `wait` by `key`: it meets no other wait of this instance."""
+        group = (wait.method, wait.shape)
+        received = self._received.get(group)
+        if received is None:
+            received = self._received[group] = _Received()
+        received.receive(key, place)
+
+    def records(self) -> list[ReceivedRecord]:
+        """What was received, as it is saved."""
+        return [
+            ReceivedRecord(
+                method=method,
+                shape=shape,
+                keys=dict(received.keys),
+                dropped=received.dropped,
+                calls=list(received.calls),
+                passed=received.passed,
+            )
+            for (method, shape), received in self._received.items()
+        ]
+
+
+def key_of(wait: WaitRecord) -> bytes:
+    """The one key of the wait; without one, its predicate stands for it."""
+    if wait.keys:
+        return wait.keys[0]
+    if wait.predicate is None:
+        return b""
+    return hashlib.blake2b(wait.predicate, digest_size=16).digest()
+
+
+def key_met(
+    wait: WaitRecord, call: DeliveredCall, methods: Callable[[str], Method]
+) -> bytes | None:
+    """The key by which the call fits the wait; None when it does not."""
+    if not wait.keys:
+        return key_of(wait)
+    key = extractor(methods(wait.method), wait.shape)(Parsed(call.call))
+    return key if key in wait.keys else None
 
 
 class _Remembered:
@@ -158,26 +234,32 @@ class RecentCalls:
         if of_method is None:
             return None
         floor = mailbox.floor(wait)
-        for remembered in self._candidates(of_method, wait):
-            if remembered.place <= floor or remembered.place in self._starts:
+        for key, remembered in self._candidates(of_method, wait):
+            place = remembered.place
+            if place <= floor or place in self._starts or not mailbox.is_open(wait, key, place):
                 continue
-            if meets(wait, remembered.call, mailbox):
+            if meets(wait, remembered.call):
                 return remembered.call
         return None
 
-    def _candidates(self, of_method: _OfMethod, wait: WaitRecord) -> Iterable[_Remembered]:
+    def _candidates(
+        self, of_method: _OfMethod, wait: WaitRecord
+    ) -> Iterator[tuple[bytes, _Remembered]]:
+        """The remembered calls that have a key of the wait, oldest first."""
         if not wait.keys:
-            return of_method.calls
+            key = key_of(wait)
+            yield from ((key, remembered) for remembered in of_method.calls)
+            return
         by_key = of_method.shapes.get(wait.shape)
         if by_key is None:
             by_key = _ByKey(extractor(of_method.method, wait.shape))
             for remembered in of_method.calls:
                 by_key.add(remembered)
             of_method.shapes[wait.shape] = by_key
-        if len(wait.keys) == 1:
-            return by_key.keys.get(wait.keys[0], ())
-        found = [call for key in wait.keys for call in by_key.keys.get(key, ())]
-        return sorted(found, key=lambda remembered: remembered.place)
+        found = [(key, call) for key in set(wait.keys) for call in by_key.keys.get(key, ())]
+        if len(wait.keys) > 1:
+            found.sort(key=lambda candidate: candidate[1].place)
+        yield from found
 
     def _forget_oldest(self) -> None:
         oldest = self._order.popleft()
@@ -189,11 +271,9 @@ class RecentCalls:
         self.covers_after = max(self.covers_after, oldest.place)
 
 
-def meets(wait: WaitRecord, call: DeliveredCall, mailbox: Mailbox) -> bool:
-    """Whether a call whose key fits is new to the instance, late enough, and fits the predicate."""
+def meets(wait: WaitRecord, call: DeliveredCall) -> bool:
+    """Whether a call whose key fits is late enough and fits the predicate."""
     if wait.since_us is not None and call.call.at_us < wait.since_us:
-        return False
-    if not mailbox.is_new((call.pos, call.offset)):
         return False
     if wait.predicate is None:
         return True

@@ -7,6 +7,7 @@ A turn in which they yield nothing runs inline, without a task.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Generator
 from typing import Any, TypeGuard, assert_never
@@ -33,6 +34,9 @@ from raysume.waits import Sleep, Wait
 
 Passing = Generator[Any, Any, None]
 """A part of a turn: yields what the event loop must wait for."""
+
+_OURS = (CallbackFailed, InvariantViolated)
+"""What ends the whole turn; every other error is the workflow's own."""
 
 
 def start(turn: InstanceTurn, branch: Branch) -> Passing:
@@ -165,13 +169,15 @@ def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
     while True:
         coroutine = branch.live()
         branch.leaf = None
-        reached = yield from _step_into(coroutine, outcome)
+        reached = yield from _step_into(turn, coroutine, outcome)
         if isinstance(reached, Outcome):
             _end(branch, reached)
             return
         try:
             yield from _open(turn, branch, reached)
-        except UsageError as error:
+        except _OURS:
+            raise
+        except Exception as error:
             outcome = Outcome("error", error)
             continue
         return
@@ -185,7 +191,9 @@ def _end(branch: Branch, outcome: Outcome) -> None:
         branch.outcome = outcome
 
 
-def _step_into(coroutine: Any, outcome: Outcome) -> Generator[Any, Any, Durable | Outcome]:
+def _step_into(
+    turn: InstanceTurn, coroutine: Any, outcome: Outcome
+) -> Generator[Any, Any, Durable | Outcome]:
     """The next durable value that the coroutine is suspended at, or how it ended."""
     try:
         match outcome.kind:
@@ -211,7 +219,11 @@ def _step_into(coroutine: Any, outcome: Outcome) -> Generator[Any, Any, Durable 
         return Outcome("result", stop.value)
     except Cancelled:
         return Outcome("cancelled")
-    except Exception as error:
+    except asyncio.CancelledError as error:
+        if turn.is_being_stopped:
+            raise
+        return Outcome("error", error)
+    except (Exception, SystemExit) as error:
         return Outcome("error", error)
     return yielded
 
@@ -275,7 +287,13 @@ def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passin
     for index, member in enumerate(leaf.branches):
         if isinstance(member.value, SubflowCall):
             turn.entered(member.value.definition.name)
-        yield from start(turn, member)
+        try:
+            yield from start(turn, member)
+        except _OURS:
+            raise
+        except Exception as error:  # a member that cannot be awaited so: the group raises it
+            leaf.decided = Outcome("error", error)
+            break
         if member.outcome is not None:
             leaf.finished.append(index)
     yield from _settle(turn, branch)
@@ -349,7 +367,11 @@ def _decide(leaf: GroupLeaf) -> Outcome | None:
             )
         if group.kind == "until":
             result = _result_of(leaf, upto=leaf.seen)
-            if group.filter is None or group.filter(result):
+            try:
+                is_met = group.filter is None or group.filter(result)
+            except Exception as error:
+                return Outcome("error", error)
+            if is_met:
                 return Outcome("result", result)
     if leaf.seen < len(branches):
         return None

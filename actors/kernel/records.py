@@ -100,13 +100,19 @@ class StepRecord(msgspec.Struct, array_like=True, frozen=True):
     """When the next attempt may start; None: at once."""
 
 
-class PlaceRecord(msgspec.Struct, array_like=True, frozen=True):
-    """The last call received for one method and match key."""
+class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What an instance received by waits of one method and shape (see `mailboxes`)."""
 
     method: str
     shape: tuple[str, ...]
-    key: bytes
-    place: Place
+    keys: dict[bytes, Place]
+    """The place of the last call received for each key."""
+    dropped: Place
+    """The newest place whose key is not among `keys` any more."""
+    calls: list[Place]
+    """The calls received last."""
+    passed: Place
+    """The newest place that is not among `calls` any more."""
 
 
 class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -134,8 +140,8 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     inbox: list[Stimulus]
     """Taken in by the watermark but not applied yet, oldest first."""
     horizon: Place
-    received: list[Place]
-    places: list[PlaceRecord]
+    """Calls at or before this place never meet it."""
+    received: list[ReceivedRecord]
     result: bytes | None
     """JSON of the returned value."""
     error: ErrorRecord | None

@@ -8,7 +8,7 @@ from raysume import ids
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.instances import Instance
-from raysume.actors.kernel.mailboxes import meets
+from raysume.actors.kernel.mailboxes import key_met, meets
 from raysume.actors.kernel.records import Begin, CallMet
 from raysume.call import Call
 
@@ -38,7 +38,12 @@ def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
         holder = entry.holder
         if not isinstance(holder, Instance):
             start = start or entry
-        elif holder.id not in taken and entry.wait.id in holder.entries and _may_meet(entry, item):
+        elif (
+            holder.id not in taken
+            and entry.wait.id in holder.entries
+            and _may_meet(entry, item)
+            and not holder.mailbox.has(item.call.method, place)
+        ):
             taken.add(holder.id)
             meet(kernel, holder, entry, item)
     if start is not None and not taken and kernel.workflow.active:
@@ -49,24 +54,23 @@ def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
     """The call has met a wait of the instance, which meets nothing else from now on."""
     kernel.index.remove(entry)
     del instance.entries[entry.wait.id]
-    instance.mailbox.receive(entry.wait, (item.pos, item.offset))
     kernel.stimulate(instance, CallMet(entry.wait.id, item))
 
 
 def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
     """Whether an earlier call may meet the wait: new to the instance, and no start of another."""
-    place = (item.pos, item.offset)
-    if place <= instance.mailbox.floor(entry.wait):
+    key = key_met(entry.wait, item, kernel.methods)
+    if key is None or not instance.mailbox.is_open(entry.wait, key, (item.pos, item.offset)):
         return False
-    if ids.instance_id_of(kernel.workflow.name, item.call.id) in kernel.instances:
+    if kernel.knows(ids.instance_id_of(kernel.workflow.name, item.call.id)):
         return False
-    return kernel.index.key_fits(entry.wait, item) and meets(entry.wait, item, instance.mailbox)
+    return meets(entry.wait, item)
 
 
 def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> None:
     instance_id = ids.instance_id_of(kernel.workflow.name, item.call.id)
-    if instance_id in kernel.instances:
-        return
+    if kernel.knows(instance_id):
+        return  # the call's id was used before
     place = (item.pos, item.offset)
     instance = kernel.new_instance(instance_id, item.call.at_us, place)
     instance.origin = item.call.id

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import driving, program, routing
+from raysume.actors.kernel import driving, looking_back, program
 from raysume.actors.kernel.branches import Branch, StepLeaf, WaitLeaf, leaves_of, path_to
-from raysume.actors.kernel.commits import LookBackOrder, StepOrder, TurnEnded, TurnTask
+from raysume.actors.kernel.commits import StepOrder, TurnEnded, TurnTask
+from raysume.actors.kernel.mailboxes import key_met, key_of
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import (
     Begin,
@@ -22,7 +24,7 @@ from raysume.actors.kernel.records import (
     TurnRecord,
     WaitRecord,
 )
-from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
+from raysume.actors.kernel.status import Event, Status, next_status
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.call import Call
 from raysume.compiler import dumps, loads
@@ -31,19 +33,16 @@ from raysume.instances import RunningInstance
 from raysume.workflows import Workflow
 
 if TYPE_CHECKING:
-    from raysume.actors.kernel.index import Entry
     from raysume.actors.kernel.instances import Instance
     from raysume.actors.kernel.kernel import Kernel
 
-__all__ = ["FINISHED", "end_task", "look_back", "looked_back", "record", "step_of", "take"]
+_STOPS: tuple[type[BaseException], ...] = (Exception, asyncio.CancelledError, SystemExit)
+"""What may come out of a turn: it is the end of that turn, never of the pool."""
 
 
 def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
     """The instance has taken a turn for `stimulus`, or has one under way as a task."""
-    if isinstance(stimulus, CallMet) and stimulus.wait not in instance.waits:
-        kernel.touch(instance)  # the wait ended meanwhile; the call stays in the mailbox
-        return
-    if isinstance(stimulus, StepDone) and stimulus.step not in instance.steps:
+    if not _counts(kernel, instance, stimulus):
         kernel.touch(instance)
         return
     handle = RunningInstance(
@@ -63,8 +62,8 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
     if kernel.runs_inline:
         try:
             task.pending = driving.run_inline(turn, steps)
-        except CallbackFailed as error:
-            _undo(kernel, instance, stimulus, error)
+        except _STOPS as error:
+            _came_to_nothing(kernel, instance, stimulus, error)
             return
         if task.pending is driving.FINISHED:
             _conclude(kernel, instance, turn, stimulus)
@@ -79,18 +78,51 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
 def end_task(kernel: Kernel, ended: TurnEnded) -> None:
     """A turn that ran as a task is recorded, and the instance goes on with its inbox."""
     instance = kernel.state_of(ended.task.instance)
+    if not instance.busy:
+        return  # reported before
     stimulus = instance.inbox.pop(0)
     instance.busy = False
-    if isinstance(ended.error, CallbackFailed):
-        _undo(kernel, instance, stimulus, ended.error)
-    elif ended.error is not None:
-        raise InvariantViolated(
-            f"the turn of instance {instance.id} ended with {ended.error!r} outside its code"
-        ) from ended.error
+    if ended.error is not None:
+        _came_to_nothing(kernel, instance, stimulus, ended.error)
     else:
         _conclude(kernel, instance, ended.task.turn, stimulus)
     if instance.inbox:
         kernel.is_ready(instance)
+
+
+def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:
+    """Whether the stimulus still means something: its wait or step may have ended while it queued.
+
+    A call whose wait has ended was not received: another wait may meet it.
+    """
+    if isinstance(stimulus, CallMet):
+        item = stimulus.call
+        wait = instance.waits.get(stimulus.wait)
+        if wait is not None:
+            key = key_of(wait) if len(wait.keys) < 2 else key_met(wait, item, kernel.methods)
+            if key is not None:
+                instance.mailbox.receive(wait, key, (item.pos, item.offset))
+            return True
+        looking_back.again(kernel, instance, method=item.call.method)
+        return False
+    if isinstance(stimulus, StepDone):
+        asked = instance.steps.get(stimulus.step)
+        if asked is None or asked.attempt != stimulus.attempt:
+            looking_back.again(kernel, instance)
+            return False
+    return True
+
+
+def can_go_on(instance: Instance) -> bool:
+    """Whether the next entry of the instance's inbox may be taken now.
+
+    An instance that failed keeps its inbox; only being cancelled moves it on.
+    """
+    if instance.busy or not instance.inbox:
+        return False
+    return instance.is_active or (
+        isinstance(instance.inbox[0], Cancel) and instance.status is Status.FAILED
+    )
 
 
 def record(kernel: Kernel, instance: Instance, turn: InstanceTurn | None) -> None:
@@ -135,6 +167,8 @@ def _turn(
         case StepDone():
             yield from program.finish_step(turn, _root_of(instance), stimulus)
         case Cancel():
+            if instance.state is None:  # it failed before its first saved point
+                instance.live = Branch(None)
             yield from program.cancel(turn, _root_of(instance))
 
 
@@ -147,7 +181,8 @@ def _begin(
     turn.is_first = begin.call is not None
     yield from program.start(turn, branch)
     turn.is_first = False
-    if begin.call is None or branch.outcome is not None:
+    outcome = branch.outcome
+    if begin.call is None or (outcome is not None and outcome.kind != "result"):
         return
     waits = [leaf for leaf in leaves_of(branch) if isinstance(leaf, WaitLeaf)]
     standing = kernel.standing.waits
@@ -161,7 +196,10 @@ def _begin(
     call = Call.of(begin.call.call, kernel.methods(begin.call.call.method))
     met = waits[begin.ordinal]
     opened = next(opened for opened in turn.waits if opened.leaf is met)
-    instance.mailbox.receive(turn.wait_record(opened), (begin.call.pos, begin.call.offset))
+    wait = turn.wait_record(opened)
+    key = key_met(wait, begin.call, kernel.methods)
+    place = (begin.call.pos, begin.call.offset)
+    instance.mailbox.receive(wait, key_of(wait) if key is None else key, place)
     yield from program.meet(turn, branch, met.id, call)
 
 
@@ -174,24 +212,37 @@ class FirstWaitChanged(UsageError):
 # --- afterwards --------------------------------------------------------------------
 
 
-def _undo(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: CallbackFailed) -> None:
-    """The instance is as before the turn, but for the call, which is not offered again."""
-    instance.live = None
-    kernel.log(instance.id, "error", "callback raised", error=error.message)
-    if instance.state is None:
+def _came_to_nothing(
+    kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseException
+) -> None:
+    """The turn is undone: a call whose callback raised is passed over, else the instance failed."""
+    if (
+        not isinstance(error, CallbackFailed)
+        or not isinstance(stimulus, CallMet)
+        or instance.state is None
+    ):
         _fail(kernel, instance, stimulus, error)
         return
-    instance.status = next_status(instance.status, Event.SUSPENDED_AT_WAIT)
+    instance.live = None
+    kernel.log(instance.id, "error", "callback raised", error=error.message)
+    instance.status = _status_at_leaves(instance)
+    queued = {one.wait for one in instance.inbox if isinstance(one, CallMet)}
     for wait in instance.waits.values():
-        if wait.id not in instance.entries:
+        if wait.id not in instance.entries and wait.id not in queued:
             instance.entries[wait.id] = kernel.index.add(instance, wait)
+    looking_back.again(kernel, instance)
     record(kernel, instance, None)
 
 
 def _fail(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseException) -> None:
     """The instance is failed and keeps its last saved point and the stimulus that failed it."""
     instance.live = None
-    instance.inbox.insert(0, stimulus)
+    cancel = next((one for one in instance.inbox if isinstance(one, Cancel)), None)
+    if cancel is not None:
+        instance.inbox = [cancel]
+        kernel.is_ready(instance)
+    elif not isinstance(stimulus, Cancel):
+        instance.inbox.insert(0, stimulus)
     instance.status = next_status(instance.status, Event.RAISED)
     instance.error = ErrorRecord(
         type=type(error).__qualname__,
@@ -204,6 +255,14 @@ def _fail(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseExc
     record(kernel, instance, None)
 
 
+def _status_at_leaves(instance: Instance) -> Status:
+    """The status of an instance that is suspended."""
+    at_step = instance.steps and not instance.waits and not instance.timers
+    return next_status(
+        instance.status, Event.SUSPENDED_AT_STEP if at_step else Event.SUSPENDED_AT_WAIT
+    )
+
+
 def _leave_index(kernel: Kernel, instance: Instance) -> None:
     for entry in instance.entries.values():
         kernel.index.remove(entry)
@@ -211,62 +270,52 @@ def _leave_index(kernel: Kernel, instance: Instance) -> None:
 
 
 def _conclude(kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: Stimulus) -> None:
-    root = instance.live
-    if root is None:
-        raise InvariantViolated(f"the turn of instance {instance.id} left no tree")
+    """What came of the turn is recorded; nothing that goes wrong here reaches another instance."""
     instance.turn = turn.number
-    outcome = root.outcome
-    if outcome is None:
-        try:
-            state = dumps(root, origin=kernel.workflow.name)
-        except Exception as error:
-            _fail(kernel, instance, stimulus, error)
-            return
-        instance.state = state
-        _follow(kernel, instance, turn)
-        for entry in instance.entries.values():
-            if entry.wait.looks_back:
-                kernel.look_back.append((instance.id, entry.wait.id))
-        suspended_at_step = instance.steps and not instance.waits and not instance.timers
-        instance.status = next_status(
-            instance.status,
-            Event.SUSPENDED_AT_STEP if suspended_at_step else Event.SUSPENDED_AT_WAIT,
-        )
-        if not kernel.keep_live:
-            instance.live = None
-    elif outcome.kind == "error":
-        _fail(kernel, instance, stimulus, outcome.value)
+    root = instance.live
+    if root is not None and root.outcome is not None and root.outcome.kind == "error":
+        _fail(kernel, instance, stimulus, root.outcome.value)
         return
-    else:
-        _end(kernel, instance, turn, outcome.kind == "result", outcome.value, stimulus)
-        if instance.status is Status.FAILED:
-            return
-    instance.tags.update({name: str(value) for name, value in turn.instance.tags.items()})
+    try:
+        _take_over(kernel, instance, turn, root)
+    except Exception as error:
+        _fail(kernel, instance, stimulus, error)
+        return
     record(kernel, instance, turn)
 
 
+def _take_over(kernel: Kernel, instance: Instance, turn: InstanceTurn, root: Branch | None) -> None:
+    if root is None:
+        raise InvariantViolated(f"the turn of instance {instance.id} left no tree")
+    tags = {name: str(value) for name, value in turn.instance.tags.items()}
+    outcome = root.outcome
+    if outcome is None:
+        state = dumps(root, origin=kernel.workflow.name)
+        _follow(kernel, instance, turn)
+        instance.state = state
+        instance.status = _status_at_leaves(instance)
+        looking_back.again(kernel, instance)
+        if not kernel.keep_live:
+            instance.live = None
+    else:
+        _end(kernel, instance, turn, outcome.kind == "result", outcome.value)
+    instance.tags.update(tags)
+
+
 def _end(
-    kernel: Kernel,
-    instance: Instance,
-    turn: InstanceTurn,
-    completed: bool,
-    value: Any,
-    stimulus: Stimulus,
+    kernel: Kernel, instance: Instance, turn: InstanceTurn, completed: bool, value: Any
 ) -> None:
     if completed:
-        try:
-            instance.result = _encoded_result(kernel.workflow, value)
-            kernel.commit.results.append((instance.id, value))
-        except Exception as error:
-            _fail(kernel, instance, stimulus, error)
-            return
+        instance.result = _encoded_result(kernel.workflow, value)
     _follow(kernel, instance, turn)
     _leave_index(kernel, instance)
     instance.waits, instance.timers, instance.steps = {}, {}, {}
     instance.inbox = []
-    instance.state = None
-    instance.live = None
+    instance.state = instance.live = None
     instance.status = next_status(instance.status, Event.RETURNED if completed else Event.UNWOUND)
+    if completed:
+        instance.error = None
+        kernel.commit.results.append((instance.id, value))
     kernel.commit.finished.append(instance.id)
 
 
@@ -312,72 +361,10 @@ def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
 
 
 def _add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
-    if wait.looks_back and _nothing_earlier(kernel, instance, wait):
-        wait = _seen(wait)
+    if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
+        wait = looking_back.seen(wait)
     instance.waits[wait.id] = wait
     instance.entries[wait.id] = kernel.index.add(instance, wait)
-
-
-def _nothing_earlier(kernel: Kernel, instance: Instance, wait: WaitRecord) -> bool:
-    """Whether memory shows that no earlier call can meet the wait."""
-    floor = instance.mailbox.floor(wait)
-    if floor >= kernel.newest:
-        return True
-    return kernel.recent.covers(floor) and kernel.recent.find(wait, instance.mailbox) is None
-
-
-def _seen(wait: WaitRecord) -> WaitRecord:
-    return WaitRecord(
-        id=wait.id,
-        method=wait.method,
-        shape=wait.shape,
-        keys=wait.keys,
-        predicate=wait.predicate,
-        name=wait.name,
-        looks_back=False,
-        since_us=wait.since_us,
-    )
-
-
-# --- looking back ------------------------------------------------------------------
-
-
-def look_back(kernel: Kernel, instance_id: str, wait_id: str) -> None:
-    """The wait has met the oldest earlier call that fits, or the log is asked, or there is none."""
-    instance = kernel.instances.get(instance_id)
-    entry = None if instance is None else instance.entries.get(wait_id)
-    if instance is None or entry is None or not entry.wait.looks_back:
-        return
-    if instance.busy or instance.inbox:
-        return  # looked at again when the turn under way has ended
-    floor = instance.mailbox.floor(entry.wait)
-    if not kernel.recent.covers(floor):
-        if (instance_id, wait_id) in kernel.looking:
-            return
-        kernel.looking.add((instance_id, wait_id))
-        kernel.commit.look_backs.append(
-            LookBackOrder(
-                instance=instance_id,
-                wait=wait_id,
-                method=entry.wait.method,
-                after=floor,
-                since_us=entry.wait.since_us or 0,
-                upto=kernel.newest,
-            )
-        )
-        return
-    found = kernel.recent.find(entry.wait, instance.mailbox)
-    if found is not None:
-        routing.meet(kernel, instance, entry, found)
-    else:
-        looked_back(instance, entry)
-
-
-def looked_back(instance: Instance, entry: Entry) -> None:
-    """Nothing earlier fits the wait: calls meet it directly from now on."""
-    wait = _seen(entry.wait)
-    instance.waits[wait.id] = wait
-    entry.wait = wait
 
 
 def step_of(kernel: Kernel, instance_id: str, step_id: str) -> Any:

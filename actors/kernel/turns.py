@@ -65,6 +65,11 @@ class InstanceTurn:
     steps_ended: list[str] = field(default_factory=list)
     outgoing: list[bytes] = field(default_factory=list)
 
+    @property
+    def is_being_stopped(self) -> bool:
+        """Whether somebody cancels the task of the turn: the process is ending."""
+        return self.task is not None and self.task.cancelling() > 0
+
     def next_id(self) -> str:
         """An id that the instance has never used: (turn, n)."""
         self.count += 1
