@@ -18,6 +18,7 @@ from raysume.compiler.finding import definitions_scope, register
 from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, thaw
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
+from raysume.compiler.sizes import VariableSize, largest_variables
 from raysume.compiler.states import FrameState, Frozen
 
 __all__ = [
@@ -29,12 +30,14 @@ __all__ = [
     "Frozen",
     "Point",
     "SubflowCall",
+    "VariableSize",
     "compile_subflow",
     "compile_workflow",
     "definitions_scope",
     "dumps",
     "frames_of",
     "freeze",
+    "largest_variables",
     "leaf_of",
     "loads",
     "register",

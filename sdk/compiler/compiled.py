@@ -123,7 +123,17 @@ def compiled_of(function: object, *, name: str) -> Compiled:
         qualname=plain.__qualname__,
         surrounded=any(each != "__class__" for each in plain.__code__.co_freevars),
     )
-    made = _compile(plain, name, root, ())
+    try:
+        made = _compile(plain, name, root, ())
+    except RecursionError as error:
+        code = plain.__code__
+        raise refusal(
+            "too-deep",
+            name=name,
+            file=code.co_filename,
+            line=code.co_firstlineno,
+            detail="its syntax tree is deeper than the interpreter's recursion limit",
+        ) from error
     _by_code[key] = (weakref.ref(plain.__code__, lambda _: _by_code.pop(key, None)), made)
     return made
 

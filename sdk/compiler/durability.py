@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from raysume.compiler import preparation
-from raysume.compiler.awaits import liftable_awaits, opaque_awaits
+from raysume.compiler.awaits import opaque_awaits
 from raysume.compiler.refusals import refusal_at
 from raysume.compiler.syntax import everything_below
 from raysume.durable import Durable
@@ -50,7 +50,7 @@ def refuse_opaque_waits(definition: Definition) -> None:
 
 
 def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> bool:
-    """Whether every await of the function, and of the subflows it names, is on a durable thing."""
+    """Whether every await in the function, and in the subflows it names, is on a durable thing."""
     if id(definition.compiled) in seen:
         return True
     node = definition.compiled.source.node
@@ -64,7 +64,8 @@ def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> boo
             return False
         if any(True for _ in opaque_awaits(statement)):
             return False
-        if not all(_is_durable(found.value, names) for found in liftable_awaits(statement)):
+        awaits = [n for n in everything_below(statement) if isinstance(n, ast.Await)]
+        if not all(_is_durable(found.value, names) for found in awaits):
             return False
     seen = seen | {id(definition.compiled)}
     return all(is_inline(other, seen) for other in _named(node, names))

@@ -66,6 +66,7 @@ def freeze(coroutine: Coroutine) -> Frozen:
             cells = {name: cells[name] for name in compiled.shared}
         frames.append(FrameState(frame.definition, point, local, cells))
         awaited = names.get(AWAITED)
+        names.clear()  # it is the frame's own, and would keep old values alive
         if isinstance(awaited, Durable):
             return Frozen(tuple(frames), awaited)
         if type(awaited) is _Resumed:

@@ -2,7 +2,8 @@
 
 Backward dataflow over the normalised statements. Whatever is live into a handler or a
 `finally` is live throughout its `try`, since anything may raise. Where it is not known
-whether a variable is bound (patterns, `:=`, opaque blocks) nothing ends its life.
+whether a variable is bound (patterns, operands that may be skipped, opaque blocks) nothing
+ends its life.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ class Liveness:
                 return self._suspend(node, out, exits)
             case ast.If():
                 live = self._block(node.body, out, exits) | self._block(node.orelse, out, exits)
-                return live | uses(node.test) | exits.error
+                return (live - surely_bound(node.test)) | uses(node.test) | exits.error
             case ast.While():
-                return self._loop(node, uses(node.test), NONE, out, exits)
+                return self._loop(node, uses(node.test), surely_bound(node.test), out, exits)
             case ast.For() | ast.AsyncFor():
                 used = uses(node.iter) | uses(node.target)
                 return self._loop(node, used, bound(node.target), out, exits)
@@ -88,7 +89,8 @@ class Liveness:
             case ast.Continue():
                 return exits.again | exits.error
             case _:
-                return (out - bound(node)) | uses(node) | exits.error
+                out = out - bound(node) - surely_bound(node)
+                return out | uses(node) | exits.error
 
     def _suspend(self, node: Suspend, out: Names, exits: Exits) -> Names:
         live = exits.error | (out - bound(node.target) if node.target is not None else out)
@@ -103,7 +105,10 @@ class Liveness:
         out: Names,
         exits: Exits,
     ) -> Names:
-        live = self._block(node.orelse, out, exits) | used | exits.error
+        live = self._block(node.orelse, out, exits)
+        if isinstance(node, ast.While):
+            live -= bound_at_top
+        live |= used | exits.error
         while True:
             inside = replace(exits, stop=out, again=live)
             more = live | (self._block(node.body, live, inside) - bound_at_top)
@@ -167,6 +172,25 @@ def bound(node: ast.AST) -> Names:
         case ast.Import() | ast.ImportFrom():
             names = (alias.asname or alias.name.partition(".")[0] for alias in node.names)
             return frozenset(names)
+        case _:
+            return NONE
+
+
+def surely_bound(node: ast.AST) -> Names:
+    """Variables that `:=` binds whenever the expression or simple statement is evaluated."""
+    match node:
+        case ast.NamedExpr():
+            return frozenset({node.target.id}) | surely_bound(node.value)
+        case ast.BoolOp():
+            return surely_bound(node.values[0])
+        case ast.IfExp() | ast.Assert():
+            return surely_bound(node.test)
+        case ast.Compare():
+            return surely_bound(node.left) | surely_bound(node.comparators[0])
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return NONE
+        case ast.expr() | ast.keyword() | ast.Expr() | ast.Assign() | ast.AugAssign():
+            return NONE.union(*(surely_bound(part) for part in evaluated_here(node)))
         case _:
             return NONE
 

@@ -84,8 +84,7 @@ RULES: Final[dict[str, Rule]] = {
         remedy="Await in a statement of its own and keep the result in a variable.",
     ),
     "too-deep": Rule(
-        says="nests its blocks too deeply around a wait: a `finally` that waits counts twice, "
-        "and there are 20 at most",
+        says="nests too deeply: there are 20 blocks at most, and a `finally` that waits counts twice",
         remedy="Move the inner blocks into a @subflow.",
     ),
     "not-compilable": Rule(

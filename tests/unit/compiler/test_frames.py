@@ -181,6 +181,34 @@ def test_a_coroutine_at_an_ordinary_await_cannot_be_saved() -> None:
     coroutine.close()
 
 
+def test_debuggers_and_coverage_see_the_users_lines() -> None:
+    async def flow() -> Any:
+        found = []
+        for x in range(2):
+            try:
+                found.append(await Leaf(x))
+            finally:
+                found.append(x)
+        return found
+
+    first = flow.__code__.co_firstlineno
+    definition = compile_workflow(flow, name="flow")
+    lines: set[int] = set()
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        if frame.f_code is definition.compiled.code and event == "line":
+            lines.add(frame.f_lineno - first)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run(definition, [5, 6], reload=True)
+    finally:
+        sys.settrace(before)
+    assert lines - {0} == {1, 2, 3, 4, 6, 7}
+
+
 class Turn:
     """What a subflow's entry is reported to."""
 

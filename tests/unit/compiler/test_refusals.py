@@ -215,6 +215,12 @@ def test_too_many_nested_finallys_that_wait_are_refused() -> None:
     refused_text(nested_finally(10), "too-deep")
 
 
+def test_a_syntax_tree_that_is_too_deep_is_refused() -> None:
+    lines = ["async def flow(x):", "    if x == 0: await wait(0)"]
+    lines += [f"    elif x == {n}: await wait({n})" for n in range(1, 900)]
+    refused_text("\n".join(lines) + "\n", "too-deep")
+
+
 def test_every_rule_says_what_is_wrong_and_what_to_do() -> None:
     for rule, text in RULES.items():
         assert rule == rule.lower()
@@ -234,9 +240,17 @@ def test_a_turn_is_inline_when_every_await_is_known_to_be_durable() -> None:
     async def through_a_subflow() -> Any:
         await indirect()
 
+    async def through_a_nested_one() -> Any:
+        @subflow
+        async def nested() -> None:
+            await asyncio.sleep(0)
+
+        await wait(nested())  # type: ignore[arg-type]
+
     assert compile_workflow(durable, name="durable").inline
     assert not compile_workflow(ordinary, name="ordinary").inline
     assert not compile_workflow(through_a_subflow, name="through").inline
+    assert not compile_workflow(through_a_nested_one, name="nested").inline
 
 
 async def _indirect() -> None:

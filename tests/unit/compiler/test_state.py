@@ -18,6 +18,7 @@ from raysume.compiler import (
     compile_workflow,
     dumps,
     freeze,
+    largest_variables,
     loads,
 )
 from raysume.errors import UnsavableState, UsageError
@@ -250,6 +251,20 @@ def test_a_wait_below_something_that_is_not_durable_is_refused() -> None:
         freeze(branch.coroutine)
 
 
+def test_the_largest_variables_of_a_state_are_listed() -> None:
+    async def flow() -> Any:
+        small, large = 1, bytes(5000)
+        show = lambda: large
+        await Leaf("a")
+        return small, show
+
+    branch = suspended(compile_workflow(flow, name="flow"))
+    first, second, third = largest_variables(freeze(branch.coroutine), count=3)
+    assert {first.variable, second.variable} == {"large", "show"}
+    assert first.size > 5000 > third.size
+    assert third.variable == "small"
+
+
 def test_values_of_another_format_are_refused() -> None:
     data = dumps([1])
     assert loads(data) == [1]
@@ -268,3 +283,16 @@ def test_a_definition_that_is_gone_is_named() -> None:
     del definition
     with pytest.raises(UsageError, match="needs 'gone'"):
         loads(data)
+
+
+def test_a_variable_that_an_expression_binds_anew_is_not_saved_before() -> None:
+    async def flow() -> Any:
+        found = []
+        while (value := await Leaf("a")) < 3:
+            found.append(value)
+        if await Leaf("b") and (value := 7):
+            return found, value
+        return found, value
+
+    definition = compile_workflow(flow, name="flow")
+    assert [sorted(point.live) for point in definition.points] == [["found"], ["found", "value"]]
