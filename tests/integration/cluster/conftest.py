@@ -1,0 +1,49 @@
+"""One engine for all tests of this folder, started when the first of them needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.integration.cluster.running import Engine, Pipe
+
+from raysume import Client
+
+WORKFLOWS = Path(__file__).with_name("engine_workflows.py")
+
+
+@pytest.fixture(scope="package")
+def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of pipes and ledgers."""
+    return tmp_path_factory.mktemp("signals")
+
+
+@pytest.fixture(scope="package")
+def engine(tmp_path_factory: pytest.TempPathFactory, signals: Path) -> Iterator[Engine]:
+    """The engine, with the workflows of engine_workflows.py."""
+    folder = tmp_path_factory.mktemp("engine")
+    engine = Engine(WORKFLOWS, folder / "data", ENGINE_SIGNALS=str(signals)).start()
+    yield engine
+    assert engine.stop() == 0
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    """A client of the engine."""
+    with engine.client() as client:
+        yield client
+
+
+@pytest.fixture
+def pipe(signals: Path) -> Iterator[Callable[[str], Pipe]]:
+    """Makes named pipes for the test."""
+    made: list[Pipe] = []
+
+    def make(name: str) -> Pipe:
+        made.append(Pipe(signals / name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

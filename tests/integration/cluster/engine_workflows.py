@@ -1,0 +1,182 @@
+"""The workflows that the tests of a whole engine run: small, and each counts what it received."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from raysume import (
+    Retry,
+    WaitTimeout,
+    external_call,
+    instance,
+    push_call,
+    sleep,
+    step,
+    step_key,
+    wait,
+    workflow,
+)
+
+
+class Item(BaseModel):
+    """What the calls of these tests carry."""
+
+    key: str
+    n: int = 0
+
+
+opened = external_call("engine.opened", input=Item, output=bool)
+closed = external_call("engine.closed", input=Item, output=bool)
+begun = external_call("engine.begun", input=Item, output=bool)
+ticked = external_call("engine.ticked", input=Item, output=bool)
+work_asked = external_call("engine.work_asked", input=Item, output=bool)
+talk_begun = external_call("engine.talk_begun", input=Item, output=bool)
+said = external_call("engine.said", input=Item, output=bool)
+nap_asked = external_call("engine.nap_asked", input=Item, output=bool)
+trouble = external_call("engine.trouble", input=Item, output=bool)
+
+SIGNALS = Path(os.environ.get("ENGINE_SIGNALS", "."))
+"""A folder of named pipes and ledgers, by which tests and steps tell each other things."""
+
+
+@workflow
+async def pair() -> int:
+    """A call starts it, a second one of the same key completes it."""
+    first = await wait(opened, name="first").match_any()
+    total = first.input.n
+    instance().tag(key=first.input.key)
+    second = await wait(closed, name="second").match(key=first.input.key)
+    return total + second.input.n
+
+
+@workflow
+async def counting() -> list[int]:
+    """Receives what is pushed for its key, in order, until a negative number."""
+    first = await wait(begun).match_any()
+    key = first.input.key
+    received: list[int] = []
+    while True:
+        call = await wait(ticked).match(key=key)
+        if call.input.n < 0:
+            return received
+        received.append(call.input.n)
+
+
+def note(name: str, line: str) -> None:
+    """The line is at the end of the ledger, durably."""
+    with (SIGNALS / f"{name}.txt").open("a", encoding="utf-8") as ledger:
+        ledger.write(f"{line}\n")
+        ledger.flush()
+        os.fsync(ledger.fileno())
+
+
+def await_signal(name: str) -> str:
+    """The line that the test wrote into the pipe; waits for it."""
+    with (SIGNALS / name).open(encoding="utf-8") as pipe:
+        return pipe.readline().strip()
+
+
+def give_signal(name: str) -> None:
+    """The test that reads the pipe goes on."""
+    (SIGNALS / name).write_text("reached", encoding="utf-8")
+
+
+def laborious(key: str) -> str:
+    """Notes its key, tells that it runs, and ends when the test says so."""
+    note(f"{key}-attempts", step_key())
+    give_signal(f"{key}-runs")
+    return await_signal(f"{key}-goes-on")
+
+
+def failing_twice(key: str) -> int:
+    """Raises at its first two attempts."""
+    note(f"{key}-attempts", step_key())
+    attempts = len((SIGNALS / f"{key}-attempts.txt").read_text().splitlines())
+    if attempts < 3:
+        raise OSError(f"attempt {attempts} failed")
+    return attempts
+
+
+@workflow
+async def labour() -> str:
+    """A step that the test holds in its hands."""
+    call = await wait(work_asked).match_any()
+    key = call.input.key
+    if call.input.n:
+        retry = Retry(max_attempts=5, initial=timedelta(milliseconds=10))
+        return f"{key}: {await step(failing_twice, key, retry=retry)} attempts"
+    return f"{key}: {await step(laborious, key)}"
+
+
+@workflow
+async def talk() -> list[int]:
+    """Its turns await ordinary things: they run as tasks, and calls meanwhile queue."""
+    first = await wait(talk_begun).match_any()
+    key = first.input.key
+    heard: list[int] = []
+    while len(heard) < first.input.n:
+        call = await wait(said).match(key=key)
+        await asyncio.sleep(0)
+        if call.input.n == 0:
+            note(f"{key}-turns", str(len(heard)))
+            await asyncio.to_thread(give_signal, f"{key}-turn-runs")
+            await asyncio.to_thread(await_signal, f"{key}-turn-goes-on")
+        heard.append(call.input.n)
+    return heard
+
+
+@workflow
+async def nap() -> str:
+    """Wakes by itself."""
+    call = await wait(nap_asked).match_any()
+    await sleep(timedelta(milliseconds=call.input.n))
+    try:
+        await wait(closed).match(key=f"never {call.input.key}").timeout(timedelta(milliseconds=10))
+    except WaitTimeout:
+        give_signal(f"{call.input.key}-woke")
+        return f"{call.input.key} woke"
+    return "met"
+
+
+@workflow(name="engine.sum", id=lambda label, numbers: f"sum-{label}")
+async def add(label: str, numbers: list[int]) -> int:
+    """Started by clients."""
+    call = await wait(closed).match(key=label)
+    return sum(numbers) + call.input.n
+
+
+@workflow
+async def troubled() -> str:
+    """Fails when it is told to."""
+    call = await wait(trouble).match_any()
+    if call.input.n:
+        raise RuntimeError(f"told to fail by {call.input.key}")
+    return "no trouble"
+
+
+@push_call("engine.shouted", external=True)
+def shout(text: str) -> str:
+    """Published from a workflow, heard by another."""
+    return text.upper()
+
+
+shout_asked = external_call("engine.shout_asked", input=Item, output=bool)
+
+
+@workflow
+async def shouting() -> str:
+    """Calls a decorated function in its turn."""
+    call = await wait(shout_asked).match_any()
+    return shout(call.input.key)
+
+
+@workflow
+async def hearing() -> str:
+    """Is started by calls that another workflow makes."""
+    call = await wait(shout).match_any()
+    return f"heard {call.output}"

@@ -1,0 +1,76 @@
+"""Under a stream of calls, the processes of the engine are killed: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from tests.integration.cluster.running import ANSWER_S, Engine, begin, calls_of
+
+from raysume import Client
+
+KEYS = [f"stream-{n}" for n in range(12)]
+PARTS = ("counting@", "raysume-directory", "SERVE_REPLICA::raysume#ingress")
+ROUNDS = 3
+PACE_S = 0.002
+
+
+class Stream:
+    """Calls for every key, numbered, until it is told to end; then the call that ends each."""
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, list[int]] = defaultdict(list)
+        self.ending = threading.Event()
+        self.failed: BaseException | None = None
+        self._grown = threading.Condition()
+        self._count = 0
+
+    def calls(self) -> Iterator[dict[str, Any]]:
+        """What to push."""
+        while not self.ending.wait(PACE_S):
+            key = KEYS[self._count % len(KEYS)]
+            number = self._count // len(KEYS)
+            yield calls_of("engine.ticked", key, [number])[0]
+            self.pushed[key].append(number)
+            with self._grown:
+                self._count += 1
+                self._grown.notify_all()
+        for key in KEYS:
+            yield from calls_of("engine.ticked", key, [-1])
+
+    def push(self, client: Client) -> None:
+        """All of it is accepted."""
+        try:
+            client.push_many(self.calls())
+        except BaseException as error:
+            self.failed = error
+
+    def flows(self, more: int) -> None:
+        """So many more calls were taken from it."""
+        with self._grown:
+            wanted = self._count + more
+            assert self._grown.wait_for(lambda: self._count >= wanted, ANSWER_S), self.failed
+
+
+def test_kills_of_every_part_lose_no_call_double_none_and_keep_their_order(
+    engine: Engine, client: Client
+) -> None:
+    runs = {key: begin(client, "counting", "engine.begun", key) for key in KEYS}
+    stream = Stream()
+    thread = threading.Thread(target=stream.push, args=(client,))
+    thread.start()
+    try:
+        for _ in range(ROUNDS):
+            for part in PARTS:
+                stream.flows(50)
+                killed = engine.kill(part)
+                engine.pid_of(part, other_than=killed)
+    finally:
+        stream.ending.set()
+        thread.join()
+    assert stream.failed is None
+    for key, run in runs.items():
+        assert run.result(timeout=60) == stream.pushed[key]
+    assert min(len(pushed) for pushed in stream.pushed.values()) > 30

@@ -1,0 +1,99 @@
+"""Steps, timers and turns with ordinary awaits: beside the shard, after the commit, through kills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.integration.cluster.running import Engine, Pipe, begin, calls_of
+
+from raysume import Client
+
+Pipes = Callable[[str], Pipe]
+
+
+def lines(signals: Path, ledger: str) -> list[str]:
+    """What stands in the ledger."""
+    return (signals / f"{ledger}.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_step_runs_after_its_commit_and_blocks_nobody(
+    client: Client, pipe: Pipes, signals: Path
+) -> None:
+    one_runs, one_goes = pipe("one-runs"), pipe("one-goes-on")
+    two_runs, two_goes = pipe("two-runs"), pipe("two-goes-on")
+    one = begin(client, "labour", "engine.work_asked", "one")
+    assert one_runs.heard() == "reached"
+    assert one.status() == "running"
+    assert one.state().frames[0].wait == "step laborious"
+    two = begin(client, "labour", "engine.work_asked", "two")
+    assert two_runs.heard() == "reached"
+    two_goes.tell("done second")
+    assert two.result(timeout=30) == "two: done second"
+    one_goes.tell("done first")
+    assert one.result(timeout=30) == "one: done first"
+    assert len(lines(signals, "one-attempts")) == 1
+
+
+def test_a_failing_step_is_tried_again_under_the_same_key(client: Client, signals: Path) -> None:
+    run = begin(client, "labour", "engine.work_asked", "flaky", n=1)
+    assert run.result(timeout=30) == "flaky: 3 attempts"
+    assert len(lines(signals, "flaky-attempts")) == 3
+    assert len(set(lines(signals, "flaky-attempts"))) == 1
+
+
+def test_a_step_whose_process_was_killed_runs_again_under_the_same_key(
+    engine: Engine, client: Client, pipe: Pipes, signals: Path
+) -> None:
+    runs, goes_on = pipe("killed-runs"), pipe("killed-goes-on")
+    run = begin(client, "labour", "engine.work_asked", "killed")
+    assert runs.heard() == "reached"
+    engine.kill("labour@")
+    assert runs.heard() == "reached"
+    goes_on.tell("survived")
+    assert run.result(timeout=60) == "killed: survived"
+    first, second = lines(signals, "killed-attempts")
+    assert first == second
+
+
+def test_calls_queue_while_a_turn_awaits_something_ordinary(client: Client, pipe: Pipes) -> None:
+    runs, goes_on = pipe("queue-turn-runs"), pipe("queue-turn-goes-on")
+    run = begin(client, "talk", "engine.talk_begun", "queue", n=5)
+    other = begin(client, "talk", "engine.talk_begun", "chat", n=2)
+    client.push_many(calls_of("engine.said", "queue", [1, 0]))
+    assert runs.heard() == "reached"
+    client.push_many(calls_of("engine.said", "queue", [2, 3, 4]))
+    client.push_many(calls_of("engine.said", "chat", [8, 9]))
+    assert other.result(timeout=30) == [8, 9]
+    goes_on.tell("on")
+    assert run.result(timeout=30) == [1, 0, 2, 3, 4]
+
+
+def test_a_turn_in_whose_middle_the_process_was_killed_runs_again_from_the_saved_point(
+    engine: Engine, client: Client, pipe: Pipes, signals: Path
+) -> None:
+    runs, goes_on = pipe("broken-turn-runs"), pipe("broken-turn-goes-on")
+    run = begin(client, "talk", "engine.talk_begun", "broken", n=4)
+    client.push_many(calls_of("engine.said", "broken", [7, 0]))
+    assert runs.heard() == "reached"
+    client.push_many(calls_of("engine.said", "broken", [5, 6]))
+    engine.kill("talk@")
+    assert runs.heard() == "reached"
+    goes_on.tell("on")
+    assert run.result(timeout=60) == [7, 0, 5, 6]
+    assert lines(signals, "broken-turns") == ["1", "1"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_timer_rings_though_nobody_asks_for_the_pool(
+    engine: Engine, client: Client, pipe: Pipes, killed: bool
+) -> None:
+    name = f"sleeper-{killed}"
+    woke = pipe(f"{name}-woke")
+    run = begin(client, "nap", "engine.nap_asked", name, n=1_500)
+    assert run.status() == "waiting"
+    if killed:
+        engine.kill("nap@")
+    assert woke.heard() == "reached"
+    assert run.result(timeout=60) == f"{name} woke"
