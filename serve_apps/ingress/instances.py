@@ -14,7 +14,6 @@ import msgspec
 
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
 from raysume.errors import Unavailable
-from raysume.ids import uuid7
 from raysume.serve_apps.ingress.engine import Catalogue, WorkflowEntry
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.problems import Problem
@@ -59,7 +58,7 @@ async def start(
             )
     request = StartRequest(
         workflow=workflow,
-        id=uuid7() if id is None else id,
+        id=id or "",
         input=msgspec.json.encode(given),
         at_us=time.time_ns() // 1000,
     )

@@ -162,12 +162,13 @@ class FakeEngine:
         self._check(pool)
         asked = msgspec.msgpack.decode(request, type=StartRequest)
         self.requests.append(asked)
-        created = (pool, asked.id) not in self.rows
+        id = asked.id or f"made-{len(self.rows)}"
+        created = (pool, id) not in self.rows
         if created:
-            self.add(pool, asked.id, asked.workflow, f"2026-01-01T00:00:{len(self.rows):02}+00:00")
+            self.add(pool, id, asked.workflow, f"2026-01-01T00:00:{len(self.rows):02}+00:00")
         return msgspec.msgpack.encode(
             StartAnswer(
-                id=asked.id,
+                id=id,
                 workflow=asked.workflow,
                 version="v1",
                 status="waiting",
