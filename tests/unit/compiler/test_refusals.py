@@ -9,6 +9,7 @@ import contextlib
 import functools
 import linecache
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,3 +259,9 @@ async def _indirect() -> None:
 
 
 indirect = compile_subflow(_indirect, name="indirect")
+
+
+def test_the_documentation_lists_every_rule() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "compiler.md").read_text()
+    for rule, found in RULES.items():
+        assert f"| `{rule}` | {found.says} | {found.remedy} |" in text
