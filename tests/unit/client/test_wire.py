@@ -159,7 +159,7 @@ def test_a_request_is_repeated_until_there_is_an_answer() -> None:
     clock = Clock()
     busy = Answer(status=429, body=b"", retry_after_s=4.0)
     lost = Lost(reason="reset", sent=True)
-    outcomes = [busy, lost, answer(503), accepted(id="x")]
+    outcomes: list[Outcome] = [busy, lost, answer(503), accepted(id="x")]
     assert drive(operations.push(b"{}", patience(clock)), outcomes, clock) == "x"
     assert clock.now >= 4.0
     assert len({id(request) for request in drive_requests}) == 1

@@ -38,7 +38,7 @@ class Served:
 
     def refused(self, answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         """The problem details; nothing of the request was stored."""
-        body = answer.json()
+        body: dict[str, Any] = answer.json()
         assert (answer.status_code, body["code"]) == (status, code), body
         assert answer.headers["content-type"] == "application/problem+json"
         assert body["status"] == status

@@ -245,6 +245,7 @@ async def test_stopping_stores_what_waits_and_closes_the_partition() -> None:
         with pytest.raises(Unavailable):
             await acceptor.accept(batch("too late"))
         log.may_append.set()
-        await asyncio.gather(*tasks, stopping)
+        await asyncio.gather(*tasks)
+        await stopping
     assert heard.ids() == log.ids() == [str(n) for n in range(10)]
     assert [one.open for one in log.partitions()] == [False]

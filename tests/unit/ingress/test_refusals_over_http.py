@@ -166,7 +166,7 @@ async def test_other_types_and_codings_are_refused(headers: dict[str, str]) -> N
 )
 async def test_without_a_known_token_nothing_is_answered_but_401(header: str | None) -> None:
     async with served() as one:
-        headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+        headers = {} if header is None else {b"Authorization": header.encode("latin-1")}
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(one.app), base_url="http://test"
         ) as stranger:
@@ -225,7 +225,16 @@ _calls = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
+)
 @given(
     body=st.binary()
     | _calls.map(as_json)

@@ -258,6 +258,8 @@ def test_none_as_value_is_not_part_of_the_key_and_still_decides() -> None:
 
 
 def test_lambdas_on_one_line_are_told_apart() -> None:
+    first: Callable[[Any], Any]
+    second: Callable[[Any], Any]
     first, second = (lambda call: call.input.Id == 1), (lambda call: call.input.Id == 2)
     assert bound(first).keys != bound(second).keys
     assert meets(bound(second), event, record(event, Id=2))
@@ -275,7 +277,10 @@ def test_values_are_those_at_the_wait() -> None:
 
 
 def test_defaults_of_the_lambda_are_values() -> None:
-    made = [bound(lambda call, wanted=wanted: call.input.Id == wanted) for wanted in (1, 2)]
+    made = [
+        bound(lambda call, wanted=wanted: call.input.Id == wanted)  # type: ignore[misc]
+        for wanted in (1, 2)
+    ]
     assert [binding.shape for binding in made] == [("input.Id",)] * 2
     assert meets(made[1], event, record(event, Id=2))
     assert not meets(made[0], event, record(event, Id=2))

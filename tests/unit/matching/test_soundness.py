@@ -90,7 +90,10 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 expressions = st.recursive(atoms, _combined, max_leaves=6)
 scalars = st.sampled_from([0, 1, 2, "x", "X", True, False, None, 0.5, 1.0, [1], {"k": 1}])
-inputs = st.fixed_dictionaries(
+orders: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"id": st.sampled_from([1, 2])}, optional={"tag": st.sampled_from(["x", "t"])}
+)
+inputs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "a": st.sampled_from([0, 1, 2, 3]),
         "b": st.sampled_from(["x", "X", "y", ""]),
@@ -98,9 +101,7 @@ inputs = st.fixed_dictionaries(
         "d": st.sampled_from([None, 0, 1]),
         "e": scalars,
         "f": st.sampled_from([0.5, 1.0, 1, 2.5]),
-        "order": st.fixed_dictionaries(
-            {"id": st.sampled_from([1, 2])}, optional={"tag": st.sampled_from(["x", "t"])}
-        ),
+        "order": orders,
     }
 )
 outputs = st.sampled_from([b"true", b"false", None])

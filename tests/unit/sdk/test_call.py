@@ -39,7 +39,11 @@ def test_a_call_shows_what_was_recorded() -> None:
     assert call.error is None
     assert call.input.order.id == 1
     assert call.output is True
-    assert call.read(lambda order, user: (order.id, user)) == (1, "ann")
+
+    def reading(order: Order, user: str) -> tuple[int, str]:
+        return (order.id, user)
+
+    assert call.read(reading) == (1, "ann")
 
 
 def test_a_call_is_frozen() -> None:

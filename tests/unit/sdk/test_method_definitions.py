@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
+def variadic(**kwargs: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("define", "said"),
     [
         (lambda: push_call("definitions.bad")(lambda *args: None), r"\*args"),
-        (lambda: push_call("definitions.bad")(lambda **kwargs: None), r"\*\*kwargs"),
+        (lambda: push_call("definitions.bad")(variadic), r"\*\*kwargs"),
         (lambda: push_call(""), None),
         (lambda: push_call("definitions.bad")(42), "a function"),  # type: ignore[arg-type]
     ],

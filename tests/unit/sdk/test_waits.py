@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -45,6 +46,9 @@ def says_yes(call: Any) -> bool:
 def runs(*_: Any) -> None: ...
 
 
+def undoes() -> None: ...
+
+
 def charge(amount: int, *, currency: str = "EUR") -> int:
     return amount
 
@@ -58,7 +62,7 @@ def test_every_method_of_a_wait_returns_another_wait() -> None:
         .from_now()
         .exclusive()
         .after_match(runs)
-        .when_cancelled(runs)
+        .when_cancelled(undoes)
         .match_any()
     )
     assert (first.fields, first.predicate, first.limit, first.mailbox) == (
@@ -75,7 +79,7 @@ def test_every_method_of_a_wait_returns_another_wait() -> None:
     assert second.is_exclusive
     assert second.matches_any
     assert second.on_match is runs
-    assert second.on_cancel is runs
+    assert second.on_cancel is undoes
     assert first.since(NOON).mailbox == NOON
 
 
@@ -112,7 +116,9 @@ def _contents(value: Any) -> Any:
     if isinstance(value, Durable):
         slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
         return [(name, _contents(getattr(value, name))) for name in slots]
-    return [_contents(item) for item in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_contents(item) for item in cast(Iterable[Any], value)]
+    return value
 
 
 def test_sleeps_need_a_time_above_zero_and_a_zone() -> None:
@@ -194,8 +200,8 @@ def test_a_step_holds_its_call() -> None:
 
 def test_arguments_of_a_step_are_checked_against_its_function() -> None:
     for wrong in (
-        lambda: step(charge),  # type: ignore[call-arg]
-        lambda: step(charge, 1, 2),  # type: ignore[call-arg]
+        lambda: step(charge),  # type: ignore[call-overload]
+        lambda: step(charge, 1, 2),  # type: ignore[call-overload]
         lambda: step(charge, 1, unit="EUR", name="n"),
     ):
         with pytest.raises(InvalidArguments, match="charge"):
@@ -239,13 +245,14 @@ def test_retrying_ends_with_the_attempts_and_with_errors_it_cannot_cure() -> Non
     assert not retry.gives_up(2, ValueError())
     assert retry.gives_up(3, ValueError())
     assert retry.gives_up(1, KeyError())
-    for wrong in (
+    mistakes: list[dict[str, Any]] = [
         {"max_attempts": 0},
         {"max_attempts": 1, "backoff": 0.5},
         {"max_attempts": 1, "initial": -HOUR},
-    ):
+    ]
+    for wrong in mistakes:
         with pytest.raises(ValueError, match="Retry"):
-            Retry(**wrong)  # type: ignore[arg-type]
+            Retry(**wrong)
 
 
 def test_the_step_key_is_known_only_inside_a_step() -> None:
@@ -259,5 +266,5 @@ def test_the_step_key_is_known_only_inside_a_step() -> None:
 def test_the_compiler_can_tell_what_is_durable() -> None:
     for function in (wait, sleep, sleep_until, step, all_of, any_of, group):
         assert function.__raysume_durable__ is True  # type: ignore[union-attr]
-    kinds = {Wait: "wait", Sleep: "sleep", Step: "step"}
+    kinds: dict[type[Durable], str] = {Wait: "wait", Sleep: "sleep", Step: "step"}
     assert all(kind.durable_kind == name for kind, name in kinds.items())

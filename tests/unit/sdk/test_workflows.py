@@ -65,9 +65,13 @@ async def approval() -> str:
     return "yes" if await decided(call.input.order) else "no"
 
 
+def fulfil_id(order: Order) -> str:
+    return f"fulfil-{order.id}"
+
+
 @workflow(
     name="workflows.fulfil",
-    id=lambda order: f"fulfil-{order.id}",
+    id=fulfil_id,
     active=False,
     version="v7",
     retry=Retry(max_attempts=3),
@@ -102,7 +106,8 @@ def test_a_workflow_has_the_name_of_its_function() -> None:
 
 def test_a_workflow_of_a_class_is_named_after_both() -> None:
     assert Desk.run.name == "Desk.run"
-    assert Desk().run is Desk.run
+    run: Any = Desk().run
+    assert run is Desk.run
     assert Desk.run.parameters == ()
 
 

@@ -15,7 +15,8 @@ from raysume.records import CallRecord, Segment
 from raysume.storage.moments import from_us, to_us
 from raysume.storage.segments import cut, decode_calls, encode_calls, holds_text, made_at_us
 
-text = st.text(st.characters(exclude_categories=("Cs",)))
+characters = st.characters(exclude_categories=["Cs"])
+text = st.text(characters)
 records = st.builds(
     CallRecord,
     text,
