@@ -26,8 +26,8 @@ from typing import Any
 import httpx
 import msgspec
 import psutil
-import ray
 
+from raysume.actors.untyped import actor_named, ray
 from raysume.client import AsyncClient, AsyncRun
 from raysume.errors import NotFound
 from raysume.ids import instance_id_of
@@ -62,9 +62,7 @@ class Engine:
 
     def __init__(self, development: Development) -> None:
         self._pool = next(
-            ray.get_actor(name, namespace="raysume")
-            for name in development.pool_pids()
-            if name.startswith(POOL + "@")
+            actor_named(name) for name in development.pool_pids() if name.startswith(POOL + "@")
         )
 
     def stats(self) -> dict[str, Any]:
@@ -189,7 +187,7 @@ def open_accounts(development: Development, engine: Engine, waits: int) -> float
     stats = engine.wait_for_turns(waits, patience_s=30)
     if stats["instances"]["waiting"] != waits:
         raise SystemExit(f"{stats['instances']} instances instead of {waits} waiting")
-    return (stats["rss_bytes"] - before) / waits
+    return float(stats["rss_bytes"] - before) / waits
 
 
 def count_lost(engine: Engine, counts: list[int], turns: int, rng: random.Random) -> int:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -111,9 +112,8 @@ _ONLY_STYLE = (
 
 
 @pytest.mark.parametrize("checker", [_mypy, _pyright], ids=["mypy", "pyright"])
-def test_types_are_revealed_as_written(checker: object) -> None:
-    assert callable(checker)
-    found: Findings = checker()
+def test_types_are_revealed_as_written(checker: Callable[[], Findings]) -> None:
+    found = checker()
     types, _ = _expected()
     assert len(types) > 20
     revealed = {line: found.get(line, ([], []))[0] for line in types}
@@ -123,9 +123,10 @@ def test_types_are_revealed_as_written(checker: object) -> None:
 
 
 @pytest.mark.parametrize("checker", [_mypy, _pyright], ids=["mypy", "pyright"])
-def test_mistakes_are_found_where_they_are_and_nowhere_else(checker: object) -> None:
-    assert callable(checker)
-    found: Findings = checker()
+def test_mistakes_are_found_where_they_are_and_nowhere_else(
+    checker: Callable[[], Findings],
+) -> None:
+    found = checker()
     _, errors = _expected()
     assert len(errors) > 12
     assert {line: texts for line, (_, texts) in found.items() if texts and line not in errors} == {}

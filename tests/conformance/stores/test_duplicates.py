@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from raysume.ids import uuid7
@@ -88,9 +90,10 @@ def test_a_conflict_stores_nothing_of_its_batch_and_spares_the_others(log: CallL
     ],
 )
 def test_a_client_id_with_anything_else_in_its_body_is_a_conflict(
-    log: CallLog, change: dict[str, bytes | str]
+    log: CallLog, change: dict[str, Any]
 ) -> None:
-    fields = {"id": "a", "method": "pay", "service": "shop", "input": b'{"n":1}', "client_id": True}
+    fields: dict[str, Any] = {"id": "a", "method": "pay", "service": "shop", "client_id": True}
+    fields["input"] = b'{"n":1}'
     partition = log.open_partition(owner=OWNER)
     log.append(partition.id, [batch(NewCall(**fields))])
     appended = log.append(partition.id, [batch(NewCall(**(fields | change)))])

@@ -190,6 +190,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
 fill(Path(sys.argv[1]))
 """
 
+UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+
 
 def fill(folder: Path) -> None:
     """Writes until the disk takes no more; then, with room again, everything goes on."""
@@ -203,7 +205,7 @@ def fill(folder: Path) -> None:
                 seq += 1
         except StoreUnavailable as error:
             print("commit:", error)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
         [shard] = store.acquire([REF], owner="1:0:test")
         assert [row.seq for row in store.journal_of(shard.key, after=0)] == list(range(1, seq + 1))
         row = JournalRow(shard=shard.key, seq=seq + 1, body=b"x")
@@ -220,7 +222,7 @@ def fill(folder: Path) -> None:
                 count += 1
         except StoreUnavailable as error:
             print("append:", error)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, UNLIMITED)
         assert log.close_partition(partition).next_offset == count
         found = [
             call.id for segment in log.read(partition, start=0, end=count) for call in segment.calls

@@ -199,6 +199,9 @@ class Engine:
         more = str(start + size) if start + size < len(rows) else None
         return JSONResponse({"items": rows[start : start + size], "next": more})
 
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
     def app(self) -> Starlette:
         return Starlette(
             routes=[
@@ -208,7 +211,7 @@ class Engine:
                 Route("/v1/instances/{id}", self.instance),
                 Route("/v1/instances/{id}/{what}", self.instance),
                 Route("/v1/{kind}", self.listing),
-                Route("/health", lambda _: JSONResponse({"status": "ok"})),
+                Route("/health", self.health),
             ]
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,11 @@ def submit(order: int, user: str = "ann") -> bool:
     return bool(order and user)
 
 
-@raysume.workflow(name="client.fulfil", id=lambda order: f"fulfil-{order}")
+def fulfil_id(order: int) -> str:
+    return f"fulfil-{order}"
+
+
+@raysume.workflow(name="client.fulfil", id=fulfil_id)
 async def fulfil(order: int, express: bool = False) -> datetime:
     await raysume.wait(paid).match(order=order)
     assert express is not None
@@ -251,7 +255,7 @@ async def test_the_async_client_does_the_same(engine: Any) -> None:
         await client.push(paid, input={"order": 1, "amount": 2})
         engine.lose_answers = 1
 
-        async def calls() -> Any:
+        async def calls() -> AsyncIterator[dict[str, Any]]:
             for n in range(1_234):
                 yield {"method": "m", "input": {"n": n}}
 
@@ -275,7 +279,7 @@ async def test_the_async_client_does_the_same(engine: Any) -> None:
 async def test_a_cancelled_push_leaves_no_task_behind(engine: Any) -> None:
     async with AsyncClient(engine.url, engine.token) as client:
 
-        async def endless() -> Any:
+        async def endless() -> AsyncIterator[dict[str, Any]]:
             while True:
                 yield {"method": "m", "input": {}}
 
@@ -284,7 +288,8 @@ async def test_a_cancelled_push_leaves_no_task_behind(engine: Any) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+        coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+        names: list[str] = [coroutine.__qualname__ for coroutine in coroutines]
         assert not [name for name in names if name.startswith("AsyncClient.")]
 
 

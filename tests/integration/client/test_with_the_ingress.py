@@ -125,7 +125,9 @@ def test_refusals_are_the_right_errors() -> None:
         with pytest.raises(InvalidCall, match=r"orders\.submited") as caught:
             client.push("orders.submited", input={})
         assert caught.value.details["field"] == "method"
-        calls = [{"method": "ingress.refunded", "input": {"order": n}} for n in range(700)]
+        calls: list[dict[str, Any]] = [
+            {"method": "ingress.refunded", "input": {"order": n}} for n in range(700)
+        ]
         calls[600]["input"] = {"order": "many"}
         with pytest.raises(InvalidCall, match="call 600 of all") as caught:
             client.push_many(calls)
