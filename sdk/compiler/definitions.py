@@ -12,10 +12,11 @@ from functools import cached_property
 from types import CellType, CoroutineType, FunctionType, MethodType
 from typing import Any, ClassVar, Literal
 
-from raysume.compiler import durability, revive
+from raysume.compiler import durability, giving, revive
 from raysume.compiler.compiled import Compiled, Point, compiled_of, place_of_nested
 from raysume.compiler.finding import register
 from raysume.compiler.refusals import refusal
+from raysume.dependencies import Dependency
 from raysume.durable import Durable, current_turn
 
 Kind = Literal["workflow", "subflow"]
@@ -24,14 +25,22 @@ Kind = Literal["workflow", "subflow"]
 class Frame:
     """What a running durable function holds of itself."""
 
-    __slots__ = ("cells", "definition", "restored")
+    __slots__ = ("cells", "definition", "given", "restored")
 
-    def __init__(self, definition: Definition, cells: dict[str, CellType], restored: Any) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        cells: dict[str, CellType],
+        restored: Any,
+        given: dict[str, giving.Given] | None,
+    ) -> None:
         self.definition = definition
         self.cells = cells
         """Its own captured variables."""
         self.restored = restored
         """What to await at the saved point; None once started from the beginning."""
+        self.given = given
+        """By parameter: the values that `Depends` made for it."""
 
 
 class Definition:
@@ -47,6 +56,8 @@ class Definition:
     """Module and qualified name."""
     nested: bool
     """Whether it is defined in another durable function, whose state its closure is."""
+    dependencies: dict[str, Dependency]
+    """By parameter: the defaults that `Depends` makes."""
 
     __raysume_durable__: ClassVar[bool] = True
 
@@ -66,6 +77,7 @@ class Definition:
             compiled.binder, {}, function.__name__, function.__defaults__
         )
         self._bind.__kwdefaults__ = function.__kwdefaults__
+        self.dependencies = _dependencies_of(function)
         self._own = (*compiled.shared, *compiled.lent)
         self._free = dict(
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
@@ -127,13 +139,19 @@ class Definition:
             TypeError: the arguments do not fit the signature.
         """
         arguments: dict[str, Any] = self._bind(*args, **kwargs)
+        given = giving.give(self, arguments) if self.dependencies else None
         cells: dict[str, CellType] = {}
         for name in self._own:
             cells[name] = CellType(arguments.pop(name)) if name in arguments else CellType()
-        return self.enter(0, arguments, cells, None)
+        return self.enter(0, arguments, cells, None, given)
 
     def enter(
-        self, point: int, local: dict[str, Any], cells: dict[str, CellType], restored: Any
+        self,
+        point: int,
+        local: dict[str, Any],
+        cells: dict[str, CellType],
+        restored: Any,
+        given: dict[str, giving.Given] | None = None,
     ) -> CoroutineType[Any, Any, Any]:
         """A coroutine that will walk to the point and await `restored` there (0: the beginning)."""
         function = self._made
@@ -147,7 +165,8 @@ class Definition:
             )
             if not cells:
                 self._made = function
-        made: CoroutineType[Any, Any, Any] = function(Frame(self, cells, restored), point, local)
+        frame = Frame(self, cells, restored, given)
+        made: CoroutineType[Any, Any, Any] = function(frame, point, local)
         return made
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -158,6 +177,13 @@ class Definition:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name} {self.filename}:{self.first_line}>"
+
+
+def _dependencies_of(function: FunctionType) -> dict[str, Dependency]:
+    code, defaults = function.__code__, function.__defaults__ or ()
+    named = dict(zip(reversed(code.co_varnames[: code.co_argcount]), reversed(defaults)))  # noqa: B905
+    named.update(function.__kwdefaults__ or {})
+    return {name: value for name, value in named.items() if isinstance(value, Dependency)}
 
 
 class SubflowCall(Durable):

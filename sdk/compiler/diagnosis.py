@@ -132,7 +132,8 @@ def _children(where: _Where) -> Iterator[_Where]:
         case Frozen():
             for state in value.frames:
                 yield from _variables(state)
-            yield replace(where, value=value.leaf, path=f"{where.path} (what it waits for)")
+            place = _place(value.frames[-1])
+            yield replace(place, value=value.leaf, variable="what it waits for")
         case dict():
             for key, inner in list(items.items()):
                 yield replace(where, value=key, path=f"{where.path} key {key!r}"[:200])
@@ -153,13 +154,17 @@ def _children(where: _Where) -> Iterator[_Where]:
 
 
 def _variables(state: FrameState) -> Iterator[_Where]:
-    definition = state.definition
-    line = definition.points[state.point - 1].line
-    at = _Where(value=None, function=definition.name, file=definition.filename, line=line)
+    at = _place(state)
     for name, value in state.local.items():
         yield replace(at, value=value, variable=_shown(name))
     for name, cell in (state.cells or {}).items():
         yield replace(at, value=cell, variable=name)
+
+
+def _place(state: FrameState) -> _Where:
+    definition = state.definition
+    line = definition.points[state.point - 1].line
+    return _Where(value=None, function=definition.name, file=definition.filename, line=line)
 
 
 def _shown(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import CellType, CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
+from raysume.compiler import giving
 from raysume.compiler.definitions import Definition, Frame
 from raysume.compiler.states import FrameState, Frozen
 from raysume.compiler.syntax import AWAITED, FRAME, PC
@@ -64,6 +65,8 @@ def freeze(coroutine: Coroutine) -> Frozen:
         cells = frame.cells
         if compiled.lent:
             cells = {name: cells[name] for name in compiled.shared}
+        if frame.given is not None:
+            giving.leave_out(frame.given, local, cells)
         frames.append(FrameState(frame.definition, point, local, cells))
         awaited = names.get(AWAITED)
         names.clear()  # it is the frame's own, and would keep old values alive
@@ -82,10 +85,14 @@ def thaw(frozen: Frozen) -> Coroutine:
     for state in reversed(frozen.frames):
         compiled = state.definition.compiled
         cells = dict(state.cells) if state.cells else {}
+        local, given = state.local, None
+        if state.definition.dependencies:
+            local, given = giving.give_again(local)
         for name in compiled.lent:
-            bound = name in state.local
-            cells[name] = CellType(state.local[name]) if bound else CellType()
-        inner = state.definition.enter(state.point, state.local, cells, inner)
+            cells[name] = CellType(local[name]) if name in local else CellType()
+        if given is not None:
+            local = {name: value for name, value in local.items() if name not in cells}
+        inner = state.definition.enter(state.point, local, cells, inner, given)
     return cast("Coroutine", inner)
 
 
@@ -120,6 +127,8 @@ def _live_views(coroutine: Coroutine) -> Iterator[FrameView]:
         live = frame.definition.compiled.live[point]
         local = {name: names[name] for name in live if name in names}
         cells = {n: c for n, c in frame.cells.items() if n in frame.definition.compiled.shared}
+        if frame.given is not None:
+            giving.leave_out(frame.given, local, cells)
         view = _view(frame.definition, point, local, cells)
         line: int = current.cr_frame.f_lineno
         if point:
@@ -134,8 +143,15 @@ def _live_views(coroutine: Coroutine) -> Iterator[FrameView]:
 def _view(
     definition: Definition, point: int, local: dict[str, Any], cells: dict[str, CellType]
 ) -> FrameView:
-    shown = {name: value for name, value in local.items() if not name.startswith(".")}
+    given = [name for name, value in local.items() if value.__class__ is giving.Given]
+    shown = {
+        name: value
+        for name, value in local.items()
+        if not name.startswith(".") and name not in given
+    }
     for name, cell in cells.items():
+        if name in given:
+            continue
         try:
             shown[name] = cell.cell_contents
         except ValueError:

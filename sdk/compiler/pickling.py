@@ -11,12 +11,15 @@ import importlib
 import io
 import pickle
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from raysume.compiler import functions, revive, surroundings
 from raysume.compiler.definitions import Definition
-from raysume.compiler.states import Frozen
+from raysume.compiler.giving import Given, Provided
+from raysume.compiler.states import FrameState, Frozen
+from raysume.durable import current_turn
 from raysume.errors import UnsavableState, UsageError
 
 SNAPSHOT_FORMAT: Final = 1
@@ -28,24 +31,29 @@ _type: Final[Any] = type  # not narrowed by type checkers
 _REVIVE: Final = revive.__name__
 
 
-def dumps(value: Any, *, origin: str | None = None) -> bytes:
+def dumps(value: Any, *, origin: str | None = None, provided: Provided | None = None) -> bytes:
     """The value as bytes that `loads` turns into an equal one, sharing within it kept.
 
     Args:
         origin: what is saved, for messages.
+        provided: the values made by `Depends`, saved as references; those of the turn by default.
 
     Raises:
         UnsavableState: part of it cannot be saved; says which variable, where, and the remedy.
     """
     buffer = io.BytesIO()
     buffer.write(_HEADER)
-    pickler = _Pickler(buffer, 5)
+    pickler = _pickler(buffer, provided)
     try:
         pickler.dump(value)
     except Exception as error:
         from raysume.compiler.diagnosis import unsavable
 
-        raise unsavable(value, error, origin) from error
+        token = _diagnosed.set(pickler.provided)
+        try:
+            raise unsavable(value, error, origin) from error
+        finally:
+            _diagnosed.reset(token)
     data = buffer.getvalue()
     if pickler.unproved:
         _prove(value, data, pickler.unproved, origin)
@@ -71,9 +79,13 @@ class _Pickler(pickle.Pickler):
     unproved: frozenset[type] = frozenset()
     """Types met that this process has not loaded yet."""
     around: Mapping[int, tuple[Any, Any]] | None = None
-    """id of a cell or function around a definition -> (how to find it, itself)."""
+    """id of a cell or function that is not saved itself -> (how to find it, itself)."""
+    provided: Provided | None = None
+    """By id: values that are not saved because `Depends` makes them."""
 
     def reducer_override(self, obj: Any) -> Any:
+        if self.provided is not None and id(obj) in self.provided:
+            return (revive.given_value, (self.provided[id(obj)],))
         kind: Any = _type(obj)
         reducer = _reducers.get(kind, _UNKNOWN)
         if reducer is None or (kind is FunctionType and obj.__module__ == _REVIVE):
@@ -85,6 +97,8 @@ class _Pickler(pickle.Pickler):
             for frame in obj.frames:
                 if frame.definition.function.__closure__:
                     self._look_around(frame.definition)
+                if frame.cells and frame.definition.dependencies:
+                    self._leave_out(frame)
             return obj.__reduce__()
         if self.around is not None and id(obj) in self.around:
             return self.around[id(obj)][0]
@@ -102,22 +116,44 @@ class _Pickler(pickle.Pickler):
         self.around = known
 
 
+    def _leave_out(self, frame: FrameState) -> None:
+        """Cells that hold a given value are not saved: values of any kind, also plain ones."""
+        known: dict[int, tuple[Any, Any]] = dict(self.around or {})
+        for name, cell in (frame.cells or {}).items():
+            given = frame.local.get(name)
+            if given.__class__ is Given:
+                known[id(cell)] = ((revive.given_cell, (given,)), cell)
+        self.around = known
+
+
+_diagnosed: ContextVar[Provided | None] = ContextVar("raysume_diagnosed", default=None)
+
+
+def _pickler(file: io.BytesIO, provided: Provided | None) -> _Pickler:
+    made = _Pickler(file, 5)
+    if provided is None:
+        provided = getattr(current_turn.get(), "provided", None)
+    if provided:
+        made.provided = provided
+    return made
+
+
 def plain_pickler(file: io.BytesIO) -> pickle.Pickler:
     """A pickler like that of `dumps`, for looking for the part that fails."""
-    return _Pickler(file, 5)
+    return _pickler(file, _diagnosed.get())
 
 
 def with_header(value: Any) -> bytes:
     """What `dumps` gives, without any diagnosis."""
     buffer = io.BytesIO()
     buffer.write(_HEADER)
-    _Pickler(buffer, 5).dump(value)
+    _pickler(buffer, _diagnosed.get()).dump(value)
     return buffer.getvalue()
 
 
 def reduced(value: Any) -> Any:
     """The parts that pickling takes the value apart into."""
-    own = _Pickler(io.BytesIO(), 5).reducer_override(value)
+    own = _pickler(io.BytesIO(), _diagnosed.get()).reducer_override(value)
     return value.__reduce_ex__(5) if own is NotImplemented else own
 
 
@@ -203,6 +239,7 @@ _reducers: Final[dict[type, Any]] = {
     super: _super,
     Definition: Definition.__reduce__,
     Frozen: Frozen.__reduce__,
+    Given: Given.__reduce__,
     type: None,
 }
 """How to reduce values of a type: a function, or None for pickle's own way."""

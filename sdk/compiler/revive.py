@@ -38,6 +38,26 @@ def frozen(leaf: Any, *frames: tuple[Any, int, dict[str, Any], dict[str, CellTyp
     return states.Frozen(tuple([states.FrameState(*frame) for frame in frames]), leaf)
 
 
+# --- dependencies ----------------------------------------------------------------
+
+
+def given(definition: Any, name: str) -> Any:
+    """The value of a parameter with `Depends`, not made yet."""
+    from raysume.compiler.giving import Given
+
+    return Given(definition, name)
+
+
+def given_value(made: Any) -> Any:
+    """The value that was given, made now if it was not."""
+    return made.value
+
+
+def given_cell(made: Any) -> CellType:
+    """A cell that holds the value that was given."""
+    return CellType(made.value)
+
+
 # --- cells and functions ---------------------------------------------------------
 
 
@@ -184,6 +204,9 @@ _NUMBERED = (
     (0x52415908, method),
     (0x52415909, surrounding_cell),
     (0x5241590A, surrounding),
+    (0x5241590B, given),
+    (0x5241590C, given_value),
+    (0x5241590D, given_cell),
 )
 for _code, _function in _NUMBERED:
     copyreg.add_extension(__name__, _function.__name__, _code)

@@ -115,6 +115,16 @@ def test_iterators_and_intermediate_values_are_described() -> None:
     assert "in the same statement" in str(refused(expression))
 
 
+def test_a_wait_that_cannot_be_saved_is_named_with_its_line() -> None:
+    async def flow() -> Any:
+        await Leaf({"view": {}.keys()})
+
+    error = refused(flow)
+    assert error.details["variable"] == "what it waits for"
+    assert error.details["path"].endswith("['view']")
+    assert error.details["line"] == flow.__code__.co_firstlineno + 1
+
+
 def test_a_coroutine_in_a_variable_is_refused_with_its_remedy() -> None:
     pause = asyncio.sleep(0)
 
