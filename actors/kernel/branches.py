@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Literal
 
-from raysume.compiler import Frozen, freeze, thaw
+from raysume.compiler import Frozen, freeze, subflows_of, thaw
 from raysume.durable import Durable
 from raysume.errors import InvariantViolated
 from raysume.groups import Group
@@ -73,7 +73,17 @@ Leaf = WaitLeaf | SleepLeaf | StepLeaf | GroupLeaf
 class Branch:
     """One line of execution: code (a workflow or subflow), or a bare durable member of a group."""
 
-    __slots__ = ("cancelling", "coroutine", "frozen", "leaf", "outcome", "value")
+    __slots__ = (
+        "cancelling",
+        "coroutine",
+        "frozen",
+        "leaf",
+        "outcome",
+        "subflow",
+        "subflows",
+        "subflows_saved",
+        "value",
+    )
 
     def __init__(self, value: Durable | None) -> None:
         self.value = value
@@ -84,6 +94,12 @@ class Branch:
         self.leaf: Leaf | None = None
         self.outcome: Outcome | None = None
         self.cancelling = False
+        self.subflow: str | None = None
+        """The id of the subflow that the branch is, as a member of a group."""
+        self.subflows: list[tuple[str, CoroutineType[Any, Any, Any]]] = []
+        """The subflows that the code is inside of, outermost first: (id, coroutine)."""
+        self.subflows_saved: tuple[str, ...] = ()
+        """Their ids, as loaded, until somebody needs the code running."""
 
     @property
     def is_code(self) -> bool:
@@ -99,15 +115,23 @@ class Branch:
             if coroutine.send(None) is not self.leaf.value:
                 raise InvariantViolated("a loaded branch is suspended at another leaf than saved")
             self.coroutine, self.frozen = coroutine, None
+            if self.subflows_saved:
+                inside = subflows_of(coroutine)
+                self.subflows = list(zip(self.subflows_saved, inside, strict=True))
+                self.subflows_saved = ()
         return self.coroutine
 
     def __getstate__(self) -> tuple[Any, ...]:
         frozen = freeze(self.coroutine) if self.coroutine is not None else self.frozen
-        return (self.value, frozen, self.leaf, self.outcome, self.cancelling)
+        state = (self.value, frozen, self.leaf, self.outcome, self.cancelling)
+        inside = tuple(id for id, _ in self.subflows) or self.subflows_saved
+        return (*state, self.subflow, inside) if inside or self.subflow else state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.value, self.frozen, self.leaf, self.outcome, self.cancelling = state
+        self.value, self.frozen, self.leaf, self.outcome, self.cancelling = state[:5]
+        self.subflow, self.subflows_saved = state[5:] or (None, ())
         self.coroutine = None
+        self.subflows = []
 
 
 def path_to(root: Branch, leaf_id: str) -> list[Branch] | None:

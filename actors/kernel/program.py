@@ -21,13 +21,14 @@ from raysume.actors.kernel.branches import (
     WaitLeaf,
     path_to,
 )
-from raysume.actors.kernel.records import StepDone, StepRecord
+from raysume.actors.kernel.deciding import decide
+from raysume.actors.kernel.records import LeafEnded, StepDone, StepRecord
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn, OpenedWait
 from raysume.call import Call
 from raysume.compiler import SubflowCall, loads
 from raysume.durable import Durable
 from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError, WaitTimeout
-from raysume.groups import First, Group, GroupResult, name_of
+from raysume.groups import Group
 from raysume.matching import bind
 from raysume.steps import Retry, Step
 from raysume.waits import Sleep, Wait
@@ -134,7 +135,7 @@ def cancel(turn: InstanceTurn, branch: Branch) -> Passing:
         yield from _settle(turn, branch)
         return
     if leaf is None:
-        branch.outcome = Outcome("cancelled")
+        _end(turn, branch, Outcome("cancelled"))
         return
     turn.end(leaf, "cancelled")
     if isinstance(leaf, WaitLeaf) and leaf.value.on_cancel is not None:
@@ -169,9 +170,12 @@ def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
     while True:
         coroutine = branch.live()
         branch.leaf = None
+        turn.subflows = branch.subflows
         reached = yield from _step_into(turn, coroutine, outcome)
+        if turn.subflows:
+            _leave_subflows(turn, branch, reached)
         if isinstance(reached, Outcome):
-            _end(branch, reached)
+            _end(turn, branch, reached)
             return
         try:
             yield from _open(turn, branch, reached)
@@ -183,7 +187,23 @@ def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
         return
 
 
-def _end(branch: Branch, outcome: Outcome) -> None:
+_STATUS_AFTER = {"result": "completed", "error": "failed", "cancelled": "cancelled"}
+
+
+def _leave_subflows(turn: InstanceTurn, branch: Branch, reached: Durable | Outcome) -> None:
+    """Of the subflows that the code was inside of, those are left that it still is in."""
+    kind = reached.kind if isinstance(reached, Outcome) else "result"
+    status = "cancelled" if branch.cancelling else _STATUS_AFTER[kind]
+    for id, coroutine in turn.subflows:
+        if coroutine.cr_frame is None:
+            turn.ended.append(LeafEnded(id, status))
+    branch.subflows = [one for one in turn.subflows if one[1].cr_frame is not None]
+
+
+def _end(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> None:
+    if branch.subflow is not None:
+        status = "cancelled" if branch.cancelling else _STATUS_AFTER[outcome.kind]
+        turn.ended.append(LeafEnded(branch.subflow, status))
     branch.coroutine = None
     branch.leaf = None
     branch.outcome = Outcome("cancelled") if branch.cancelling else outcome
@@ -286,7 +306,7 @@ def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passin
         turn.set_timer(leaf.id, value.limit)
     for index, member in enumerate(leaf.branches):
         if isinstance(member.value, SubflowCall):
-            turn.entered(member.value.definition.name)
+            member.subflow = turn.open_subflow(member.value.definition.name)
         try:
             yield from start(turn, member)
         except _OURS:
@@ -337,7 +357,7 @@ def _settle(turn: InstanceTurn, branch: Branch) -> Generator[Any, Any, bool]:
     if not isinstance(leaf, GroupLeaf):
         raise InvariantViolated("a branch that is not at a group was settled")
     if leaf.decided is None:
-        leaf.decided = _decide(leaf)
+        leaf.decided = decide(leaf)
     if leaf.decided is None:
         return False
     for member in leaf.branches:
@@ -345,50 +365,9 @@ def _settle(turn: InstanceTurn, branch: Branch) -> Generator[Any, Any, bool]:
     if any(member.outcome is None for member in leaf.branches):
         return False
     decided = leaf.decided
-    status = {"result": "completed", "error": "failed", "cancelled": "cancelled"}[decided.kind]
+    status = _STATUS_AFTER[decided.kind]
     if isinstance(decided.value, WaitTimeout) and decided.kind == "error":
         status = "timed-out"
     turn.end(leaf, status)
     yield from _go_on(turn, branch, decided)
     return True
-
-
-def _decide(leaf: GroupLeaf) -> Outcome | None:
-    group, branches = leaf.value, leaf.branches
-    for index in leaf.finished[leaf.seen :]:
-        leaf.seen += 1
-        outcome = branches[index].outcome
-        if outcome is not None and outcome.kind != "result":
-            return outcome
-        if group.kind == "any" and outcome is not None:
-            return Outcome(
-                "result",
-                First(index=index, name=name_of(group.members[index]), result=outcome.value),
-            )
-        if group.kind == "until":
-            result = _result_of(leaf, upto=leaf.seen)
-            try:
-                is_met = group.filter is None or group.filter(result)
-            except Exception as error:
-                return Outcome("error", error)
-            if is_met:
-                return Outcome("result", result)
-    if leaf.seen < len(branches):
-        return None
-    if group.kind == "all":
-        return Outcome("result", tuple(_value_of(branch) for branch in branches))
-    return Outcome("result", _result_of(leaf, upto=leaf.seen))
-
-
-def _value_of(branch: Branch) -> Any:
-    return None if branch.outcome is None else branch.outcome.value
-
-
-def _result_of(leaf: GroupLeaf, *, upto: int) -> GroupResult:
-    names = leaf.value.names()
-    ended = leaf.finished[:upto]
-    return GroupResult(
-        completed=upto,
-        results={names[index]: _value_of(leaf.branches[index]) for index in ended},
-        pending=tuple(name for index, name in enumerate(names) if index not in ended),
-    )

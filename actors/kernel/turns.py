@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import CoroutineType
 from typing import Any
 
 import msgspec
@@ -56,6 +57,8 @@ class InstanceTurn:
     """Whether a failed step's next attempt starts at once."""
     task: asyncio.Task[Any] | None = None
     count: int = 0
+    subflows: list[tuple[str, CoroutineType[Any, Any, Any]]] = field(default_factory=list)
+    """The subflows that the running code is inside of or was, outermost first."""
     opened: list[LeafOpened] = field(default_factory=list)
     ended: list[LeafEnded] = field(default_factory=list)
     waits: list[OpenedWait] = field(default_factory=list)
@@ -79,9 +82,15 @@ class InstanceTurn:
         """See `raysume.durable.Turn.publish`."""
         self.outgoing.append(msgspec.msgpack.encode(call))
 
-    def entered(self, name: str) -> None:
+    def entered(self, name: str, coroutine: CoroutineType[Any, Any, Any]) -> None:
         """A subflow was entered by a direct `await`."""
-        self.opened.append(LeafOpened(self.next_id(), "subflow", name, None))
+        self.subflows.append((self.open_subflow(name), coroutine))
+
+    def open_subflow(self, name: str) -> str:
+        """A subflow has begun; returns its id."""
+        id = self.next_id()
+        self.opened.append(LeafOpened(id, "subflow", name, None))
+        return id
 
     def open(self, leaf: Leaf, kind: str, *, name: str | None, method: str | None = None) -> None:
         """The code is suspended at `leaf`."""

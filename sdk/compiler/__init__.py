@@ -15,7 +15,7 @@ from raysume.compiler.definitions import (
     compile_workflow,
 )
 from raysume.compiler.finding import definitions_scope, register
-from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, thaw
+from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, subflows_of, thaw
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
 from raysume.compiler.sizes import VariableSize, largest_variables
@@ -41,6 +41,7 @@ __all__ = [
     "leaf_of",
     "loads",
     "register",
+    "subflows_of",
     "thaw",
     "traceback_text",
 ]

@@ -224,11 +224,11 @@ def enter(value: Any) -> Any:
     """What a durable function awaits for `value`: a subflow's own coroutine, or the value."""
     if value.__class__ is not SubflowCall:
         return value
+    made: Any = value.definition.begin(*value.args, **value.kwargs)
     turn: Any = current_turn.get()
     entered = getattr(turn, "entered", None)
     if entered is not None:
-        entered(value.definition.name)
-    made: Any = value.definition.begin(*value.args, **value.kwargs)
+        entered(value.definition.name, made)
     return made
 
 

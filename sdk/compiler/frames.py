@@ -140,6 +140,18 @@ def _live_views(coroutine: Coroutine) -> Iterator[FrameView]:
         current = names.get(AWAITED)
 
 
+def subflows_of(coroutine: Coroutine) -> list[Coroutine]:
+    """The coroutines of the subflows in which a suspended workflow is, outermost first."""
+    found: list[Coroutine] = []
+    current: Any = coroutine
+    while True:
+        names = current.cr_frame.f_locals
+        current = names.get(AWAITED)
+        if type(current) is not CoroutineType or current.cr_frame is None:
+            return found
+        found.append(cast("Coroutine", current))
+
+
 def _view(
     definition: Definition, point: int, local: dict[str, Any], cells: dict[str, CellType]
 ) -> FrameView:

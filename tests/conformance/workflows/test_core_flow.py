@@ -1,19 +1,34 @@
-"""SCENARIOS section 1 and 2: sequences, groups, loops, subflows."""
+"""SCENARIOS section 1: sequences, groups, loops, waits built by functions."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
+from tests.conformance.workflows.marks import Marks
 from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, m6, submit
 
-from raysume import all_of, any_of, group, subflow, wait, workflow
+from raysume import GroupResult, all_of, any_of, group, subflow, wait, workflow
 from raysume.testing import Counts, TestShell
+from raysume.testing.views import Run
+from raysume.waits import Wait
 
 Deploy = Callable[..., TestShell]
 
 
+def statuses(*runs: Run[Any]) -> Counter[str]:
+    """How many waits of the instances have each status."""
+    return Counter(view.status for run in runs for view in run.waits)
+
+
+def logged_errors(shell: TestShell) -> list[str]:
+    """What was logged as an error about any instance of the shell."""
+    return [error for run in shell.instances() for error in run.errors]
+
+
 async def test_a_sequence_goes_on_at_the_same_line(deploy: Deploy) -> None:
-    seen: list[str] = []
+    ran = Marks()
 
     @workflow
     async def sequence() -> int:
@@ -24,14 +39,16 @@ async def test_a_sequence_goes_on_at_the_same_line(deploy: Deploy) -> None:
             x += 1
 
         await wait(m1).match_any().after_match(add)
-        seen.append(f"after 1: {x}")
+        ran(f"after one: {x}")
         x += 1
+        ran(f"before two: {x}")
         await wait(m2).match_any()
-        seen.append(f"after 2: {x}")
         x += 1
+        ran(f"after two: {x}")
         await wait(m3).match_any()
         x += 1
-        seen.append(f"after 3: {x}")
+        ran(f"after three: {x}")
+        x += 1
         return x
 
     async with deploy(sequence) as shell:
@@ -43,21 +60,168 @@ async def test_a_sequence_goes_on_at_the_same_line(deploy: Deploy) -> None:
         await shell.push(m3)
         assert shell.counts() == Counts(calls=3, waits=3, completed=1)
         [run] = shell.instances(sequence)
-        assert (run.status, run.result, run.errors) == ("completed", 5, [])
-    assert seen == ["after 1: 2", "after 2: 3", "after 3: 5"]
+        assert (run.status, run.result, run.errors) == ("completed", 6, [])
+    assert ran == {"after one: 2": 1, "before two: 3": 1, "after two: 4": 1, "after three: 5": 1}
 
 
 async def test_the_first_wait_is_standing(deploy: Deploy) -> None:
     @workflow
     async def standing() -> int:
-        call = await wait(m1).match_if(lambda call: call.input.id >= 0)
-        return call.input.id
+        low, high = 0, 100
+        call = await wait(m1).match_if(lambda call: low <= call.input.id < high)
+        return call.input.id + low
 
     async with deploy(standing) as shell:
         for number in range(24):
             await shell.push(m1, id=number)
         assert shell.counts() == Counts(calls=24, waits=24, completed=24)
         assert [run.result for run in shell.instances(standing)] == list(range(24))
+        await shell.push(m1, id=100)
+        assert shell.counts() == Counts(calls=25, waits=24, completed=24)
+        await shell.push(m1, id=99)
+        assert shell.counts() == Counts(calls=26, waits=25, completed=25)
+        assert logged_errors(shell) == []
+
+
+async def test_a_group_of_all_at_the_start_runs_each_callback_once(deploy: Deploy) -> None:
+    @workflow
+    async def everyone() -> dict[str, int]:
+        matched, cancelled, captured, untouched = 0, 0, 10, 10
+
+        def on_match(_call: object) -> None:
+            nonlocal matched, captured
+            matched += 1
+            captured += 1
+
+        def on_cancel() -> None:
+            nonlocal cancelled, untouched
+            cancelled += 1
+            untouched += 1
+
+        await all_of(
+            *(
+                wait(method).match_any().after_match(on_match).when_cancelled(on_cancel)
+                for method in (m1, m2, m3)
+            )
+        )
+        return {
+            "Counter": matched,
+            "CancelCounter": cancelled,
+            "captured": captured,
+            "untouched": untouched,
+        }
+
+    async with deploy(everyone) as shell:
+        for method in (m1, m2, m3):
+            await shell.push(method)
+        assert shell.counts() == Counts(calls=3, waits=4, completed=1)
+        for method in (m3, m1, m2):
+            await shell.push(method)
+        assert shell.counts() == Counts(calls=6, waits=8, completed=2)
+        for run in shell.instances(everyone):
+            assert run.result == {
+                "Counter": 3,
+                "CancelCounter": 0,
+                "captured": 13,
+                "untouched": 10,
+            }
+        assert statuses(*shell.instances(everyone)) == {"completed": 8}
+        assert logged_errors(shell) == []
+
+
+async def test_the_first_of_a_group_at_the_start_cancels_the_others(deploy: Deploy) -> None:
+    @workflow
+    async def first() -> tuple[str | None, int, int, int]:
+        matched, cancelled, captured = 0, 0, 10
+
+        def on_match(_call: object) -> None:
+            nonlocal matched, captured
+            matched += 1
+            captured += 1
+
+        def on_cancel() -> None:
+            nonlocal cancelled, captured
+            cancelled += 1
+            captured += 1
+
+        def member(method: Any, name: str) -> Wait[Any]:
+            return wait(method, name).match_any().after_match(on_match).when_cancelled(on_cancel)
+
+        winner = await any_of(member(m1, "one"), member(m2, "two"), member(m3, "three"))
+        return winner.name, matched, cancelled, captured
+
+    async with deploy(first) as shell:
+        await shell.push(m1)
+        assert shell.counts() == Counts(calls=1, waits=4, completed=1)
+        assert statuses(*shell.instances(first)) == {"completed": 2, "cancelled": 2}
+        await shell.push(m2)
+        assert shell.counts() == Counts(calls=2, waits=8, completed=2)
+        assert statuses(*shell.instances(first)) == {"completed": 4, "cancelled": 4}
+        one, two = shell.instances(first)
+        assert one.result == ("one", 1, 2, 13)
+        assert two.result == ("two", 1, 2, 13)
+        assert logged_errors(shell) == []
+
+
+async def test_a_group_ends_when_its_filter_says_so(deploy: Deploy) -> None:
+    @workflow
+    async def two_of_three() -> tuple[int, int, list[str | int], tuple[str | int, ...]]:
+        local = 10
+
+        def enough(progress: GroupResult) -> bool:
+            nonlocal local
+            local += 10
+            return progress.completed == 2
+
+        result = await group(
+            wait(m1, name="a").match_any(),
+            wait(m2).match_any(),
+            wait(m3, name="c").match_any(),
+        ).until(enough)
+        return local, result.completed, list(result.results), result.pending
+
+    async with deploy(two_of_three) as shell:
+        await shell.push(m2)
+        assert shell.counts() == Counts(calls=1, waits=4, completed=0)
+        await shell.push(m3)
+        assert shell.counts() == Counts(calls=2, waits=4, completed=1)
+        assert statuses(*shell.instances(two_of_three)) == {"completed": 3, "cancelled": 1}
+        await shell.push(m1)
+        await shell.push(m3)
+        assert shell.counts() == Counts(calls=4, waits=8, completed=2)
+        first, second = shell.instances(two_of_three)
+        assert statuses(first, second) == {"completed": 6, "cancelled": 2}
+        assert first.result == (30, 2, [1, "c"], ("a",))
+        assert second.result == (30, 2, ["a", "c"], (1,))
+        assert logged_errors(shell) == []
+
+
+async def test_a_match_sees_the_value_at_the_wait_not_what_the_filter_made_of_it(
+    deploy: Deploy,
+) -> None:
+    @workflow
+    async def ordered() -> int:
+        local = 10
+
+        def enough(progress: GroupResult) -> bool:
+            nonlocal local
+            local += 10
+            return progress.completed == 2
+
+        await group(
+            wait(m1).match_if(lambda call: call.input.id >= 0 and local == 10),
+            wait(m2).match_any(),
+            wait(m3).match_any(),
+        ).until(enough)
+        return local
+
+    async with deploy(ordered) as shell:
+        await shell.push(m3)
+        await shell.push(m1)
+        [run] = shell.instances(ordered)
+        assert (run.status, run.result) == ("completed", 30)
+        assert shell.counts() == Counts(calls=2, waits=4, completed=1)
+        assert logged_errors(shell) == []
 
 
 async def test_a_group_after_the_first_wait_completes_with_all_members(deploy: Deploy) -> None:
@@ -75,59 +239,8 @@ async def test_a_group_after_the_first_wait_completes_with_all_members(deploy: D
             assert shell.counts() == Counts(calls=3 * round_, waits=4 * round_, completed=round_)
         for run in shell.instances(after_first):
             assert run.result == ("five", "six")
-            assert [view.status for view in run.waits] == ["completed"] * 4
-
-
-async def test_the_first_of_a_group_at_the_start_cancels_the_others(deploy: Deploy) -> None:
-    cancelled: list[str] = []
-
-    @workflow
-    async def first() -> str | None:
-        winner = await any_of(
-            wait(m1, name="one").match_any().when_cancelled(lambda: cancelled.append("one")),
-            wait(m2, name="two").match_any().when_cancelled(lambda: cancelled.append("two")),
-            wait(m3, name="three").match_any().when_cancelled(lambda: cancelled.append("three")),
-        )
-        return winner.name
-
-    async with deploy(first) as shell:
-        for round_ in (1, 2):
-            cancelled.clear()
-            await shell.push(m2)
-            assert shell.counts() == Counts(calls=round_, waits=4 * round_, completed=round_)
-            assert cancelled == ["one", "three"]
-        for run in shell.instances(first):
-            assert run.result == "two"
-            statuses = [view.status for view in run.waits]
-            assert statuses.count("completed") == 2
-            assert statuses.count("cancelled") == 2
-
-
-async def test_a_group_ends_when_its_filter_says_so(deploy: Deploy) -> None:
-    @workflow
-    async def two_of_three() -> tuple[int, list[str | int]]:
-        local = 10
-
-        def enough(progress: object) -> bool:
-            nonlocal local
-            local += 10
-            return progress.completed == 2  # type: ignore[attr-defined, no-any-return]
-
-        result = await group(
-            wait(m1, name="a").match_any(),
-            wait(m2, name="b").match_any(),
-            wait(m3, name="c").match_any(),
-        ).until(enough)
-        return local, list(result.results)
-
-    async with deploy(two_of_three) as shell:
-        await shell.push(m2)
-        assert shell.counts().completed == 0
-        await shell.push(m3)
-        [run] = shell.instances(two_of_three)
-        assert run.result == (30, ["b", "c"])
-        statuses = [view.status for view in run.waits]
-        assert (statuses.count("completed"), statuses.count("cancelled")) == (3, 1)
+            assert statuses(run) == {"completed": 4}
+        assert logged_errors(shell) == []
 
 
 async def test_groups_nest_with_subflows(deploy: Deploy) -> None:
@@ -151,17 +264,19 @@ async def test_groups_nest_with_subflows(deploy: Deploy) -> None:
         assert shell.counts() == Counts(calls=5, waits=8, completed=1)
         [run] = shell.instances(mixed)
         assert run.result == "3 d e"
+        assert statuses(run) == {"completed": 8}
+        assert logged_errors(shell) == []
 
 
 async def test_a_loop_waits_three_times(deploy: Deploy) -> None:
-    rounds: list[int] = []
+    ran = Marks()
 
     @workflow
     async def loop() -> list[str]:
         start = await wait(submit).match_any()
         answers: list[str] = []
         for number in range(3):
-            rounds.append(number)
+            ran(f"round {number}")
             call = await wait(decide).match(request=start.input.request)
             answers.append(call.output)
         return answers
@@ -169,74 +284,138 @@ async def test_a_loop_waits_three_times(deploy: Deploy) -> None:
     async with deploy(loop) as shell:
         await shell.push(submit, request=7, output=True)
         for answer in ("a", "b", "c"):
-            await shell.push(decide, request=8, answer="other", output="other")
             await shell.push(decide, request=7, answer=answer, output=answer)
-        assert shell.counts().completed == 1
+        assert shell.counts() == Counts(calls=4, waits=4, completed=1)
         [run] = shell.instances(loop)
         assert run.result == ["a", "b", "c"]
-        assert len(run.waits) == 4
-    assert rounds == [0, 1, 2]
+        assert logged_errors(shell) == []
+    assert ran == {"round 0": 1, "round 1": 1, "round 2": 1}
 
 
-async def test_a_subflow_at_the_start_keeps_the_first_wait_standing(deploy: Deploy) -> None:
-    @subflow
-    async def inner() -> str:
-        call = await wait(m1).match_any()
-        return call.input.text
-
-    @workflow
-    async def outer() -> str:
-        return await inner()
-
-    async with deploy(outer) as shell:
-        await shell.push(m1, text="a")
-        await shell.push(m1, text="b")
-        assert [run.result for run in shell.instances(outer)] == ["a", "b"]
-
-
-async def test_three_levels_of_subflows_keep_their_own_locals(deploy: Deploy) -> None:
-    @subflow
-    async def third(level: str) -> str:
-        call = await wait(m3).match_any()
-        return f"{level}{call.input.text}"
-
-    @subflow
-    async def second(level: str) -> str:
-        call = await wait(m2).match_any()
-        below = await third(level + "3")
-        return f"{level}{call.input.text} {below}"
-
-    @subflow
-    async def first(level: str) -> str:
-        one = await wait(m1).match_any()
-        four = await wait(m4).match_any()
-        below = await second(level + "2")
-        return f"{level}{one.input.text}{four.input.text} {below}"
+async def test_a_wait_built_by_a_function_is_awaited_again_after_a_rejection(
+    deploy: Deploy,
+) -> None:
+    def approval(request: int) -> Wait[Any]:
+        return wait(decide, "approval").match(request=request)
 
     @workflow
-    async def levels() -> str:
-        return await first("1")
+    async def asked_again() -> str:
+        start = await wait(submit).match_any()
+        answer = await approval(start.input.request)
+        while answer.input.answer == "reject":
+            answer = await approval(start.input.request)
+        return answer.input.answer
 
-    async with deploy(levels) as shell:
-        for round_ in (1, 2):
-            for method, text in ((m1, "a"), (m4, "d"), (m2, "b"), (m3, "c")):
-                await shell.push(method, text=text)
-            assert shell.counts() == Counts(calls=4 * round_, waits=7 * round_, completed=round_)
-        for run in shell.instances(levels):
-            assert run.result == "1ad 12b 123c"
+    async with deploy(asked_again) as shell:
+        await shell.push(submit, request=3, output=True)
+        await shell.push(decide, request=3, answer="reject", output="no")
+        [run] = shell.instances(asked_again)
+        assert run.status == "waiting"
+        await shell.push(decide, request=3, answer="approve", output="yes")
+        assert run.result == "approve"
+        assert [view.name for view in run.waits] == [None, "approval", "approval"]
+        assert logged_errors(shell) == []
 
 
-async def test_a_subflow_that_waits_for_nothing_goes_on_at_once(deploy: Deploy) -> None:
-    @subflow
-    async def empty() -> int:
-        return 3
+class Left:
+    """Builds a wait with callbacks over what it was given."""
 
+    @staticmethod
+    def helper(method: Any, start: int, into: list[str]) -> Wait[Any]:
+        """A wait that counts from `start` as it matches."""
+        counter = start
+
+        def count(_call: object) -> None:
+            nonlocal counter
+            counter += 1
+            into.append(f"left {counter}")
+
+        return wait(method).match_if(lambda call: call.input.id == start).after_match(count)
+
+
+class Right:
+    """As `Left`, with a function of the same name."""
+
+    @staticmethod
+    def helper(method: Any, start: int, into: list[str]) -> Wait[Any]:
+        """A wait that counts down from `start` as it matches."""
+        counter = start
+
+        def count(_call: object) -> None:
+            nonlocal counter
+            counter -= 1
+            into.append(f"right {counter}")
+
+        return wait(method).match_if(lambda call: call.input.id == start).after_match(count)
+
+
+async def test_functions_of_one_name_keep_their_own_closures_in_a_sequence(
+    deploy: Deploy,
+) -> None:
     @workflow
-    async def outer() -> int:
+    async def closures() -> list[str]:
+        counted: list[str] = []
         await wait(m1).match_any()
-        return await empty()
+        await Left.helper(m2, 10, counted)
+        await Right.helper(m3, 20, counted)
+        return counted
 
-    async with deploy(outer) as shell:
+    async with deploy(closures) as shell:
         await shell.push(m1)
-        [run] = shell.instances(outer)
-        assert run.result == 3
+        assert shell.counts() == Counts(calls=1, waits=2, completed=0)
+        await shell.push(m2, id=10)
+        assert shell.counts() == Counts(calls=2, waits=3, completed=0)
+        await shell.push(m3, id=20)
+        assert shell.counts() == Counts(calls=3, waits=3, completed=1)
+        [run] = shell.instances(closures)
+        assert run.result == ["left 11", "right 19"]
+        assert logged_errors(shell) == []
+
+
+async def test_functions_of_one_name_keep_their_own_closures_in_a_group(deploy: Deploy) -> None:
+    @workflow
+    async def closures_together() -> list[str]:
+        counted: list[str] = []
+        await all_of(Left.helper(m1, 10, counted), Right.helper(m2, 20, counted))
+        await wait(m3).match_any()
+        return counted
+
+    async with deploy(closures_together) as shell:
+        await shell.push(m2, id=20)
+        await shell.push(m1, id=10)
+        await shell.push(m3)
+        assert shell.counts() == Counts(calls=3, waits=4, completed=1)
+        [run] = shell.instances(closures_together)
+        assert run.result == ["right 19", "left 11"]
+        assert logged_errors(shell) == []
+
+
+async def test_what_still_waits_when_the_workflow_ends_is_cancelled(deploy: Deploy) -> None:
+    ended = Marks()
+
+    @subflow
+    async def sibling() -> None:
+        try:
+            await wait(m2).match_any()
+            await wait(m3).match_any()
+        finally:
+            ended("sibling")
+
+    @workflow
+    async def nothing_left() -> str:
+        try:
+            await any_of(wait(m1).match_any(), sibling())
+            return "one"
+        finally:
+            ended("workflow")
+
+    async with deploy(nothing_left) as shell:
+        await shell.push(m2)
+        await shell.push(m1)
+        [run] = shell.instances(nothing_left)
+        assert (run.status, run.result) == ("completed", "one")
+        assert statuses(run) == {"completed": 3, "cancelled": 2}
+        await shell.push(m3)
+        assert shell.counts() == Counts(calls=3, waits=5, completed=1)
+        assert logged_errors(shell) == []
+    assert ended == {"sibling": 1, "workflow": 1}

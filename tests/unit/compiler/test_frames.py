@@ -218,7 +218,7 @@ class Turn:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def entered(self, name: str) -> None:
+    def entered(self, name: str, _coroutine: object) -> None:
         self.names.append(name)
 
     def publish(self, call: Any) -> None:
