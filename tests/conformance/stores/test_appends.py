@@ -167,14 +167,16 @@ def test_a_barrier_names_every_offset_and_later_calls_are_later(
 def test_an_append_is_whole_below_a_barrier_or_above_it(log: CallLog) -> None:
     partition = log.open_partition(owner=OWNER)
     seen: list[int] = []
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def ask() -> None:
         while not done.is_set():
             seen.append(log.barrier()[partition.id])
+            begun.set()
 
     asking = threading.Thread(target=ask)
     asking.start()
+    assert begun.wait(10)
     for _ in range(30):
         log.append(partition.id, [batch(*[new() for _ in range(7)])])
     done.set()
