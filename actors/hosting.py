@@ -12,17 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
-import structlog
 
 from raysume import ids, limits
 from raysume.actors.effects import Effects, Publish
 from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.commits import Commit, Delivered, Event, LogLine, Started, TimersDue
+from raysume.actors.kernel.commits import Commit, Delivered, Event, Started, TimersDue
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.journal import Sealer
@@ -30,12 +30,11 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
+from raysume.actors.process_logs import say
 from raysume.actors.remembering import recent_calls
 from raysume.errors import UsageError
 from raysume.storage.ports import CallLog, InstanceRow, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
-
-_log = structlog.get_logger("raysume.pool")
 
 
 def now_us() -> int:
@@ -58,6 +57,7 @@ class PoolHost:
         publish: Publish,
         give_up: Callable[[BaseException], None],
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
+        mailbox_window: timedelta = limits.MAILBOX_WINDOW,
     ) -> None:
         """
         Args:
@@ -69,7 +69,11 @@ class PoolHost:
         self.store, self._call_log, self._sealer = store, call_log, sealer
         self.methods = methods
         self.kernel = Kernel(
-            workflow, version, methods=method_of, runs_inline=workflow.definition.inline
+            workflow,
+            version,
+            methods=method_of,
+            runs_inline=workflow.definition.inline,
+            window=mailbox_window,
         )
         self.effects = Effects(
             self.kernel,
@@ -301,7 +305,7 @@ class PoolHost:
                 if not waiting.done():
                     waiting.set_result(None)
         for line in commit.logs:
-            _say(line, self.workflow.name, self.version)
+            say(line, self.workflow.name, self.version)
 
     async def _timer_loop(self) -> None:
         while True:
@@ -393,8 +397,3 @@ class PoolHost:
 
 def _given_up(error: BaseException) -> None:
     """The incarnation is ending already."""
-
-
-def _say(line: LogLine, workflow: str, version: str) -> None:
-    log = getattr(_log, line.level)
-    log(line.event, instance=line.instance, workflow=workflow, version=version, **line.facts)

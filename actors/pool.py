@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -73,6 +74,7 @@ class Pool:
             publish=outlet.publish,
             give_up=self._give_up,
             checkpoint_interval_s=self._engine.checkpoint_interval_s,
+            mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
         )
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)

@@ -9,6 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from raysume.actors.kernel.commits import LogLine
+
+_log = structlog.get_logger("raysume.pool")
+
 
 def log_to_stderr() -> None:
     """Lines at INFO and above of this process go to stderr as JSON; tracebacks are plain text.
@@ -30,6 +34,12 @@ def log_to_stderr() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.__stderr__ or sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def say(line: LogLine, workflow: str, version: str) -> None:
+    """What the kernel says of an instance is in the log."""
+    log = getattr(_log, line.level)
+    log(line.event, instance=line.instance, workflow=workflow, version=version, **line.facts)
 
 
 def _json(line: Any, **_: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from raysume import limits
 from raysume.actors.loading import Target
 
 NAMESPACE = "raysume"
@@ -24,6 +25,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str
     database_url: str | None = None
     checkpoint_interval_s: float
+    mailbox_window_s: float = limits.MAILBOX_WINDOW.total_seconds()
+    """How far back waits look for calls that came before them."""
     service: str | None = None
     """The configured service name of the deployed code; None: the top package."""
 

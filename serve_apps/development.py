@@ -118,6 +118,7 @@ class Development:
         engine = EngineSpec(
             data_dir=str(self.data_dir),
             database_url=settings().database_url,
+            mailbox_window_s=settings().mailbox_window.total_seconds(),
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
             service=settings().service,
         )

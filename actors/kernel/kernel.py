@@ -8,6 +8,7 @@ effects. It has no clock (the host says what time it is), no threads and no Ray.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any, assert_never
 
 from raysume import ids, limits
@@ -32,6 +33,7 @@ from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
 from raysume.actors.kernel.mailboxes import RecentCalls
+from raysume.actors.kernel.moments import duration_us
 from raysume.actors.kernel.records import (
     START_OF_LOG,
     Begin,
@@ -66,6 +68,7 @@ class Kernel:
         runs_inline: bool = True,
         hurries: bool = False,
         recent_calls: int = limits.RECENT_CALLS_MAX,
+        window: timedelta = limits.MAILBOX_WINDOW,
     ) -> None:
         """
         Args:
@@ -77,6 +80,7 @@ class Kernel:
                 awaits ordinary things.
             hurries: start a failed step's next attempt at once, without its delay (in tests).
             recent_calls: how many delivered calls are kept for look-back.
+            window: how far back a wait looks for calls that came before it.
         """
         self.workflow = workflow
         self.version = version
@@ -84,6 +88,7 @@ class Kernel:
         self.methods = methods
         self.runs_inline = runs_inline
         self.hurries = hurries
+        self.window_us = duration_us(window)
         self.standing = Standing(workflow)
         self.instances: dict[str, Instance] = {}
         self.shards: dict[int, Shard] = {}

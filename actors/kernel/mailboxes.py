@@ -2,7 +2,8 @@
 
 An instance receives a call at most once. For one method and match key the calls after
 the last one it received count; otherwise every call since its start that it has not
-received. `RecentCalls` answers from memory; the host asks the log for anything older.
+received. `.since(moment)` goes back to that moment, whatever was received after it, also
+before the instance's start. `RecentCalls` answers from memory; the host asks the log for anything older.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ class Mailbox:
 
     def floor(self, wait: WaitRecord) -> Place:
         """Calls at or before this place cannot meet the wait any more."""
-        floor = self.horizon
+        floor = START_OF_LOG if wait.before_start else self.horizon
         for (method, shape), received in self._received.items():
             if method != wait.method:
                 continue
-            if shape != wait.shape:
+            if shape != wait.shape or wait.before_start:
                 floor = max(floor, received.passed)
             else:
                 keys = wait.keys or (key_of(wait),)
@@ -82,14 +83,14 @@ class Mailbox:
 
     def is_open(self, wait: WaitRecord, key: bytes, place: Place) -> bool:
         """Whether the wait may receive the call at `place`, whose key is `key`."""
-        if place <= self.horizon:
+        if place <= self.horizon and not wait.before_start:
             return False
         for (method, shape), received in self._received.items():
             if method != wait.method:
                 continue
             if place in received.calls:
                 return False
-            if shape != wait.shape:
+            if shape != wait.shape or wait.before_start:
                 if place <= received.passed:
                     return False
             elif place <= received.keys.get(key, received.dropped):

@@ -80,6 +80,9 @@ class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
     """True while calls that came before it have not been looked at yet."""
     since_us: int | None
     """Calls accepted before this moment do not count; None: the mailbox's own rule."""
+    before_start: bool = False
+    """Whether calls from before the instance's start may meet it, and calls older than the last
+    one received: `.since(moment)` was said."""
 
 
 class TimerRecord(msgspec.Struct, array_like=True, frozen=True):

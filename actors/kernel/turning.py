@@ -56,6 +56,7 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         number=instance.turn + 1,
         now_us=kernel.now_us,
         hurries=kernel.hurries,
+        window_us=kernel.window_us,
     )
     steps = _turn(kernel, instance, turn, stimulus)
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)

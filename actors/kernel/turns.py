@@ -55,6 +55,8 @@ class InstanceTurn:
     """Whether the turn is at the workflow's standing first wait."""
     hurries: bool = False
     """Whether a failed step's next attempt starts at once."""
+    window_us: int = duration_us(limits.MAILBOX_WINDOW)
+    """How far back waits look for calls that came before them."""
     task: asyncio.Task[Any] | None = None
     count: int = 0
     subflows: list[tuple[str, CoroutineType[Any, Any, Any]]] = field(default_factory=list)
@@ -118,13 +120,12 @@ class InstanceTurn:
             name: an id to use instead of the leaf's own.
         """
         wait, binding = opened.leaf.value, opened.binding
-        window_us = duration_us(limits.MAILBOX_WINDOW)
         if wait.mailbox == "from_now":
             since_us, looks_back = self.now_us, False
         elif isinstance(wait.mailbox, datetime):
             since_us, looks_back = microseconds(wait.mailbox), True
         else:
-            since_us, looks_back = self.now_us - window_us, True
+            since_us, looks_back = self.now_us - self.window_us, True
         return WaitRecord(
             id=name or opened.leaf.id,
             method=binding.method,
@@ -134,4 +135,5 @@ class InstanceTurn:
             name=wait.name,
             looks_back=looks_back,
             since_us=since_us,
+            before_start=isinstance(wait.mailbox, datetime),
         )

@@ -11,7 +11,14 @@ from raysume import limits
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.branches import Branch, leaves_of
-from raysume.actors.kernel.commits import Commit, Event, LogLine, TurnTask
+from raysume.actors.kernel.commits import (
+    Commit,
+    Event,
+    LogLine,
+    LookBackOrder,
+    LookedBack,
+    TurnTask,
+)
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
@@ -20,6 +27,7 @@ from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.compiler import definitions_scope, frames_of, loads
+from raysume.configuration import settings
 from raysume.errors import UsageError
 from raysume.methods import Method
 from raysume.registry import lookup
@@ -83,6 +91,8 @@ class ShellPool:
             keep_live=not self.reload,
             runs_inline=self.workflow.definition.inline,
             hurries=True,
+            recent_calls=limits.RECENT_CALLS_MAX,
+            window=settings().mailbox_window,
         )
         journal.recover(kernel)
         return kernel, journal
@@ -170,6 +180,18 @@ class ShellPool:
         with self.scope():
             root: Branch = instance.live or loads(instance.state)
             return _locals_of(root)
+
+
+def found_in(calls: Sequence[DeliveredCall], look: LookBackOrder) -> LookedBack:
+    """What a look-back finds in all calls of a shell."""
+    found = [
+        item
+        for item in calls
+        if item.call.method == look.method
+        and look.after < (item.pos, item.offset) <= look.upto
+        and item.call.at_us >= look.since_us
+    ]
+    return LookedBack(instance=look.instance, wait=look.wait, calls=found)
 
 
 def _locals_of(branch: Branch) -> dict[str, Any]:

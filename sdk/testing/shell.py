@@ -35,7 +35,7 @@ from raysume.errors import NotFound, UsageError
 from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.records import CallRecord, OutgoingCall
-from raysume.testing.pools import ShellPool, method_of
+from raysume.testing.pools import ShellPool, found_in, method_of
 from raysume.testing.views import Counts, Run
 from raysume.workflows import Workflow
 
@@ -245,6 +245,8 @@ class TestShell:
         for order in commit.ranges:
             missed = self._calls[order.start : order.end]
             self._deliver(pool, Delivery(0, order.start, order.end, _CATALOGUE, missed))
+        for look in commit.look_backs:
+            self._apply(pool, [found_in(self._calls, look)])
         for shard, outgoing in commit.outgoing:
             publication = (pool.workflow.name, shard, outgoing.sequence)
             if publication in self._published:
@@ -259,6 +261,9 @@ class TestShell:
         if self._reload:
             for pool in self._pools.values():
                 self._release(pool, pool.restart(self._calls, self._now_us))
+                mark, end = pool.kernel.intake.mark(0), len(self._calls)
+                if mark < end:  # nothing that was saved depends on these yet
+                    self._deliver(pool, Delivery(0, mark, end, _CATALOGUE, self._calls[mark:]))
             await self._run_effects()
 
     async def _run_effects(self) -> None:
