@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raysume.client import Client as Client
     from raysume.configuration import configure as configure
     from raysume.configuration import settings as settings
+    from raysume.dependencies import Depends as Depends
     from raysume.errors import Cancelled as Cancelled
     from raysume.errors import CompileError as CompileError
     from raysume.errors import ConfigurationError as ConfigurationError
@@ -48,6 +49,7 @@ _HOMES = {
     "call": ("Call", "PushedCall"),
     "client": ("AsyncClient", "Client"),
     "configuration": ("configure", "settings"),
+    "dependencies": ("Depends",),
     "errors": (
         "Cancelled",
         "CompileError",

@@ -23,6 +23,7 @@ from typing import (
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from raysume import parameters
+from raysume.dependencies import Dependency
 from raysume.errors import UsageError
 from raysume.ids import VersionId, WorkflowName
 from raysume.steps import Retry
@@ -104,15 +105,16 @@ class Workflow(Generic[P, R_co]):
     @functools.cached_property
     def _parameters(self) -> tuple[inspect.Parameter, ...]:
         first = next(iter(inspect.signature(self.function).parameters), None)
-        return parameters.named_parameters(
+        every = parameters.named_parameters(
             self.function,
             receiver="." in declared_name(self.function) and first in ("self", "cls"),
             what=f"workflow {self.name!r} ({self.place})",
         )
+        return tuple(one for one in every if not isinstance(one.default, Dependency))
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of its parameters, `self` left out."""
+        """The names of its parameters; `self` and those with `Depends` left out."""
         return tuple(parameter.name for parameter in self._parameters)
 
     @property

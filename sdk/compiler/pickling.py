@@ -7,17 +7,18 @@ holds a type for the first time is loaded once as a test.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextvars import ContextVar
 from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from raysume.compiler import functions, revive, surroundings
 from raysume.compiler.definitions import Definition
-from raysume.compiler.giving import Given, Provided
+from raysume.compiler.giving import Given, Provided, loading_as_a_test
 from raysume.compiler.states import FrameState, Frozen
 from raysume.durable import current_turn
 from raysume.errors import UnsavableState, UsageError
@@ -49,14 +50,12 @@ def dumps(value: Any, *, origin: str | None = None, provided: Provided | None = 
     except Exception as error:
         from raysume.compiler.diagnosis import unsavable
 
-        token = _diagnosed.set(pickler.provided)
-        try:
+        with _diagnosing(pickler.provided):
             raise unsavable(value, error, origin) from error
-        finally:
-            _diagnosed.reset(token)
     data = buffer.getvalue()
     if pickler.unproved:
-        _prove(value, data, pickler.unproved, origin)
+        with _diagnosing(pickler.provided):
+            _prove(value, data, pickler.unproved, origin)
     return data
 
 
@@ -115,7 +114,6 @@ class _Pickler(pickle.Pickler):
             known[id(found)] = ((rebuild, (definition, way)), found)
         self.around = known
 
-
     def _leave_out(self, frame: FrameState) -> None:
         """Cells that hold a given value are not saved: values of any kind, also plain ones."""
         known: dict[int, tuple[Any, Any]] = dict(self.around or {})
@@ -127,6 +125,16 @@ class _Pickler(pickle.Pickler):
 
 
 _diagnosed: ContextVar[Provided | None] = ContextVar("raysume_diagnosed", default=None)
+
+
+@contextlib.contextmanager
+def _diagnosing(provided: Provided | None) -> Generator[None]:
+    token = _diagnosed.set(provided)
+    try:
+        with loading_as_a_test(provided):
+            yield
+    finally:
+        _diagnosed.reset(token)
 
 
 def _pickler(file: io.BytesIO, provided: Provided | None) -> _Pickler:

@@ -87,6 +87,41 @@ RULES: Final[dict[str, Rule]] = {
         says="nests too deeply: there are 20 blocks at most, and a `finally` that waits counts twice",
         remedy="Move the inner blocks into a @subflow.",
     ),
+    "dependency-factory": Rule(
+        says="cannot be called without arguments",
+        remedy="Give Depends a function or class without required parameters.",
+    ),
+    "dependency-async": Rule(
+        says="is an `async def`, but dependencies are made while an instance is loaded",
+        remedy="Make it a plain `def`, and await what it gives inside the workflow or a step.",
+    ),
+    "dependency-generator": Rule(
+        says="yields, but nothing runs behind the `yield`: an instance has no moment of unloading",
+        remedy="Return the value, and open and close what must be closed inside a step.",
+    ),
+    "container-init": Rule(
+        says="defines `__init__`, but an instance is made anew for every start and loaded "
+        "without calling it",
+        remedy="Give the fields defaults, or compute them at the beginning of the workflow.",
+    ),
+    "container-required-field": Rule(
+        says="has a field without a default, but every instance of the workflow begins with a "
+        "new object of the class",
+        remedy="Give the field a default, e.g. `| None = None`.",
+    ),
+    "query-not-plain": Rule(
+        says="is asynchronous or a generator, but a query only reads saved state",
+        remedy="Make it a plain `def` that returns a value.",
+    ),
+    "parameter-type": Rule(
+        says="has a parameter whose type has no JSON form",
+        remedy="Use plain types, dataclasses, pydantic models or enums; pass anything else by id, "
+        "or with Depends(...).",
+    ),
+    "result-type": Rule(
+        says="returns a type without a JSON form",
+        remedy="Return plain types, dataclasses, pydantic models or enums.",
+    ),
     "not-compilable": Rule(
         says="is refused by Python's own compiler",
         remedy="Correct it.",

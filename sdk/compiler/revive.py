@@ -45,6 +45,11 @@ def given(definition: Any, name: str) -> Any:
     """The value of a parameter with `Depends`, not made yet."""
     from raysume.compiler.giving import Given
 
+    if name not in definition.dependencies:
+        raise UsageError(
+            f"the saved state needs the dependency {name!r} of {definition.name!r}, which has no "
+            "Depends(...) any more. Keep the old version running, or migrate the instance."
+        )
     return Given(definition, name)
 
 
