@@ -7,7 +7,7 @@ it is awaited: helper functions may return it, lists may hold it, groups may nes
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -264,12 +264,18 @@ def sleep(delay: timedelta) -> Sleep:
 
 
 def sleep_until(moment: datetime) -> Sleep:
-    """A durable timer that is due at `moment`; at once when that has passed.
+    """A durable timer that is due at `moment`.
 
     Raises:
-        ValueError: `moment` has no time zone.
+        ValueError: `moment` has no time zone, or has passed.
     """
-    return Sleep(until=aware(moment, "sleep_until"))
+    until = aware(moment, "sleep_until")
+    if until <= datetime.now(UTC):
+        raise ValueError(
+            f"sleep_until needs a moment to come; {until.isoformat()} has passed. Compare it with "
+            "datetime.now(UTC) first, and go on without sleeping."
+        )
+    return Sleep(until=until)
 
 
 def positive(delay: object, what: str) -> timedelta:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
+import structlog
 
 from raysume import ids
 from raysume.actors.kernel.commits import (
@@ -43,6 +44,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _CATALOGUE = 1
+_log = structlog.get_logger("raysume.testing")
 
 
 class TestShell:
@@ -65,6 +67,8 @@ class TestShell:
         self._published: set[tuple[str, int, int]] = set()
         self._stubs: dict[Any, Callable[..., Any]] = {}
         self._exit = ExitStack()
+        self.refused: list[str] = []
+        """Why a workflow of the shell has no first wait, and takes no calls; the others do."""
         for workflow in workflows:
             if not isinstance(workflow, Workflow):
                 raise UsageError(
@@ -81,9 +85,20 @@ class TestShell:
     async def __aenter__(self) -> Self:
         token = current_sink.set(self._take)
         self._exit.callback(current_sink.reset, token)
-        for pool in self._pools.values():
-            await pool.learn(self._now_us)
+        errors = [error for pool in self._pools.values() if (error := await self._learn(pool))]
+        if errors and len(errors) == len(self._pools):
+            self._exit.close()
+            raise errors[0]
         return self
+
+    async def _learn(self, pool: ShellPool) -> UsageError | None:
+        try:
+            await pool.learn(self._now_us)
+        except UsageError as error:
+            self.refused.append(error.message)
+            _log.error("workflow_refused", workflow=pool.workflow.name, error=error.message)
+            return error
+        return None
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._exit.close()

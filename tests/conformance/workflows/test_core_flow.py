@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from tests.conformance.workflows.marks import Marks
 from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, m6, submit
+from tests.conformance.workflows.seen import logged_errors, statuses
 
 from raysume import GroupResult, all_of, any_of, group, subflow, wait, workflow
 from raysume.testing import Counts, TestShell
-from raysume.testing.views import Run
 from raysume.waits import Wait
 
 Deploy = Callable[..., TestShell]
-
-
-def statuses(*runs: Run[Any]) -> Counter[str]:
-    """How many waits of the instances have each status."""
-    return Counter(view.status for run in runs for view in run.waits)
-
-
-def logged_errors(shell: TestShell) -> list[str]:
-    """What was logged as an error about any instance of the shell."""
-    return [error for run in shell.instances() for error in run.errors]
 
 
 async def test_a_sequence_goes_on_at_the_same_line(deploy: Deploy) -> None:

@@ -31,7 +31,7 @@ from raysume.steps import InvalidArguments, Step, current_step
 from raysume.waits import Sleep, Wait
 
 HOUR = timedelta(hours=1)
-NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
+NOON = datetime(2124, 5, 6, 12, tzinfo=UTC)
 
 
 @push_call("waits.event")

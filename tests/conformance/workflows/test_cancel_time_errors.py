@@ -6,22 +6,20 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.conformance.workflows.methods import decide, m1, m2, submit
+from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, submit
+from tests.conformance.workflows.seen import logged_errors, statuses
 
 from raysume import (
-    Retry,
-    StepFailed,
     WaitTimeout,
+    all_of,
     any_of,
     sleep,
     sleep_until,
-    step,
-    step_key,
     subflow,
     wait,
     workflow,
 )
-from raysume.testing import TestShell
+from raysume.testing import Counts, TestShell
 
 Deploy = Callable[..., TestShell]
 
@@ -48,7 +46,7 @@ async def test_a_wait_times_out_when_nobody_answers(deploy: Deploy) -> None:
         assert [run.result for run in shell.instances(approval)] == ["escalated", "yes"]
 
 
-async def test_an_answer_stops_the_timer(deploy: Deploy) -> None:
+async def test_a_decision_is_asked_for_again_when_time_runs_out(deploy: Deploy) -> None:
     asked: list[int] = []
 
     @workflow
@@ -65,12 +63,39 @@ async def test_an_answer_stops_the_timer(deploy: Deploy) -> None:
         await shell.push(submit, request=5, output=True)
         await shell.advance(timedelta(days=2))
         await shell.push(decide, request=6, answer="", output="")
-        await shell.push(decide, request=5, answer="", output="")
         [run] = shell.instances(deferred)
+        assert run.status == "waiting"
+        await shell.push(decide, request=5, answer="", output="")
         assert run.result == 2
-        assert [view.status for view in run.waits].count("cancelled") == 2
-        await shell.advance(timedelta(days=9))
-        assert asked == [5, 5]
+        assert shell.counts() == Counts(calls=3, waits=7, completed=1)
+        assert statuses(run) == {"completed": 5, "cancelled": 2}
+        assert logged_errors(shell) == []
+    assert asked == [5, 5]
+
+
+async def test_an_answer_stops_the_timer(deploy: Deploy) -> None:
+    @workflow
+    async def answered() -> list[int]:
+        start = await wait(submit).match_any()
+        won: list[int] = []
+        for _ in range(2):
+            first = await any_of(
+                wait(decide).match(request=start.input.request), sleep(timedelta(days=2))
+            )
+            won.append(first.index)
+        return won
+
+    async with deploy(answered) as shell:
+        await shell.push(submit, request=5, output=True)
+        await shell.advance(timedelta(days=1))
+        await shell.push(decide, request=5, answer="", output="")
+        await shell.advance(timedelta(days=1, hours=12))
+        [run] = shell.instances(answered)
+        assert run.status == "waiting", "the first timer rang although its group was decided"
+        await shell.advance(timedelta(days=1))
+        assert run.result == [0, 1]
+        assert statuses(run) == {"completed": 5, "cancelled": 2}
+        assert logged_errors(shell) == []
 
 
 async def test_a_sleep_resumes_at_every_tick(deploy: Deploy) -> None:
@@ -116,9 +141,41 @@ def test_a_delay_must_be_positive(delay: timedelta) -> None:
         sleep(delay)
 
 
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(seconds=-1)])
+def test_a_timeout_must_be_positive(delay: timedelta) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        wait(m1).match_any().timeout(delay)
+    with pytest.raises(ValueError, match="above zero"):
+        any_of(wait(m1).match_any()).timeout(delay)
+
+
+def test_a_moment_in_the_past_is_refused() -> None:
+    with pytest.raises(ValueError, match="has passed"):
+        sleep_until(datetime.now(UTC) - timedelta(seconds=1))
+
+
 def test_a_moment_needs_a_time_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
         sleep_until(datetime(2030, 1, 1))
+
+
+async def test_an_error_before_the_first_wait_leaves_others_alone(deploy: Deploy) -> None:
+    @workflow
+    async def broken() -> None:
+        raise RuntimeError("no paper")
+
+    @workflow
+    async def sound() -> int:
+        return (await wait(m1).match_any()).input.id
+
+    async with deploy(broken, sound) as shell:
+        [line] = shell.refused
+        assert "'broken'" in line
+        assert "before its first wait" in line
+        assert "RuntimeError: no paper" in line
+        await shell.push(m1, id=4)
+        assert shell.instances(broken) == []
+        assert [run.result for run in shell.instances(sound)] == [4]
 
 
 async def test_an_error_after_the_first_wait_fails_the_instance(deploy: Deploy) -> None:
@@ -179,24 +236,6 @@ async def test_an_error_in_one_match_does_not_touch_others(deploy: Deploy) -> No
         assert "ZeroDivisionError" in broken.errors[0]
 
 
-async def test_waiting_in_a_function_without_marker_is_refused(deploy: Deploy) -> None:
-    async def helper() -> None:
-        await wait(m2).match_any()
-
-    @workflow
-    async def unmarked() -> None:
-        await wait(m1).match_any()
-        await helper()
-
-    async with deploy(unmarked) as shell:
-        await shell.push(m1)
-        [run] = shell.instances(unmarked)
-        assert run.status == "failed"
-        assert run.error is not None
-        assert "helper" in run.error
-        assert "@subflow" in run.error
-
-
 async def test_cancelling_runs_finally_and_its_waits(deploy: Deploy) -> None:
     done: list[str] = []
 
@@ -225,71 +264,77 @@ async def test_cancelling_runs_finally_and_its_waits(deploy: Deploy) -> None:
     assert done == ["callback", "inner", "outer"]
 
 
-async def test_a_step_runs_once_and_its_result_is_kept(deploy: Deploy) -> None:
-    ran: list[tuple[int, str]] = []
+class Cancellations:
+    """What was cancelled, counted by a method."""
 
-    def charge(amount: int) -> str:
-        ran.append((amount, step_key()))
-        return f"receipt-{amount}"
+    def __init__(self) -> None:
+        self.counter = 0
 
-    async def confirm(receipt: str, *, loud: bool) -> str:
-        return receipt.upper() if loud else receipt
+    def seven(self) -> None:
+        """Counts seven."""
+        self.counter += 7
 
+
+async def test_callbacks_of_cancelled_waits_run_once(deploy: Deploy) -> None:
     @workflow
-    async def order() -> str:
-        await wait(m1).match_any()
-        receipt = await step(charge, 7)
-        loud = await step(confirm, receipt, loud=True)
-        await wait(m2).match_any()
-        return loud
+    async def callbacks() -> tuple[int, int]:
+        counted, captured = Cancellations(), 3
 
-    async with deploy(order) as shell:
+        def five() -> None:
+            nonlocal captured
+            captured += 1
+            counted.counter += 5
+
+        await any_of(
+            wait(m1).match_any(),
+            wait(m2).match_any().when_cancelled(five),
+            wait(m3).match_any().when_cancelled(counted.seven),
+        )
+        await wait(m4).match_any()
+        return counted.counter, captured
+
+    async with deploy(callbacks) as shell:
         await shell.push(m1)
-        await shell.push(m2)
-        [run] = shell.instances(order)
-        assert run.result == "RECEIPT-7"
-    assert [amount for amount, _ in ran] == [7]
+        assert shell.counts() == Counts(calls=1, waits=5, completed=0)
+        await shell.push(m4)
+        assert shell.counts() == Counts(calls=2, waits=5, completed=1)
+        [run] = shell.instances(callbacks)
+        assert run.result == (12, 4)
+        assert statuses(run) == {"completed": 3, "cancelled": 2}
+        assert logged_errors(shell) == []
 
 
-async def test_a_step_is_retried_and_then_fails_with_its_cause(deploy: Deploy) -> None:
-    keys: list[str] = []
-
-    def flaky() -> None:
-        keys.append(step_key())
-        raise ConnectionError("refused")
-
-    def hopeless() -> None:
-        keys.append("hopeless")
-        raise ValueError("never")
-
+async def test_callbacks_of_a_later_and_nested_group_run_once_after_a_reload(
+    deploy: Deploy,
+) -> None:
     @workflow
-    async def retried() -> list[str]:
-        await wait(m1).match_any()
-        causes: list[str] = []
-        for function in (flaky, hopeless):
-            try:
-                await step(function, retry=Retry(max_attempts=3, give_up_on=(ValueError,)))
-            except StepFailed as error:
-                causes.append(type(error.__cause__).__name__)
-        return causes
+    async def nested() -> tuple[int, int]:
+        counted, captured = Cancellations(), 3
 
-    async with deploy(retried) as shell:
+        def five() -> None:
+            nonlocal captured
+            captured += 1
+            counted.counter += 5
+
+        await wait(submit).match_any()
+        await any_of(
+            wait(m1).match_any(),
+            all_of(
+                wait(m2).match_any().when_cancelled(five),
+                wait(m3).match_any().when_cancelled(counted.seven),
+                wait(m5).match_any().when_cancelled(five),
+            ),
+        )
+        await wait(m4).match_any()
+        return counted.counter, captured
+
+    async with deploy(nested) as shell:
+        await shell.push(submit, request=1, output=True)
+        await shell.push(m5)
         await shell.push(m1)
-        [run] = shell.instances(retried)
-        assert run.result == ["ConnectionError", "ValueError"]
-    assert len(keys) == 4
-    assert len(set(keys[:3])) == 1
-
-
-async def test_a_stub_stands_in_for_a_step(deploy: Deploy) -> None:
-    def charge(amount: int) -> str:
-        raise AssertionError(f"{amount} was charged in a test")
-
-    @workflow(name="stubbed")
-    async def order(amount: int) -> str:
-        return await step(charge, amount)
-
-    async with deploy(order) as shell:
-        shell.stub(charge, returns="stubbed")
-        run = await shell.start(order, 3)
-        assert run.result == "stubbed"
+        await shell.push(m4)
+        [run] = shell.instances(nested)
+        assert run.result == (12, 4)
+        assert shell.counts() == Counts(calls=4, waits=8, completed=1)
+        assert statuses(run) == {"completed": 5, "cancelled": 3}
+        assert logged_errors(shell) == []
