@@ -74,6 +74,10 @@ MAILBOX_PLACES_MAX: Final = 64
 """Keys, and calls, that an instance remembers to have received by waits of one method and shape:
 about 10 bytes each in every saved state. Whatever is older counts as received."""
 
+EXCLUSIVE_CALLS_MAX: Final = 100_000
+"""Calls taken by exclusive waits that a pool remembers, about 150 B each: for other such waits,
+whatever is older counts as taken."""
+
 RECENT_CALLS_MAX: Final = 100_000
 """Calls that a pool keeps in memory for look-back, about 1 kB each; older ones come from the log."""
 

@@ -31,7 +31,7 @@ class Entry:
     holder: Holder
     wait: WaitRecord
     order: int
-    """Registration order over the whole index: whoever waits longest comes first."""
+    """Order of registration: whoever waits longest comes first."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,6 @@ class WaitIndex:
     def __init__(self, methods: Callable[[str], Method]) -> None:
         self._methods = methods
         self._by_method: dict[str, _MethodWaits] = {}
-        self._order = 0
         self._size = 0
 
     def __len__(self) -> int:
@@ -92,8 +91,7 @@ class WaitIndex:
 
     def add(self, holder: Holder, wait: WaitRecord) -> Entry:
         """The wait is found by calls from now on."""
-        self._order += 1
-        entry = Entry(holder, wait, self._order)
+        entry = Entry(holder, wait, wait.order)
         waits = self._by_method.get(wait.method)
         if waits is None:
             waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))

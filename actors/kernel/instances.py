@@ -7,6 +7,7 @@ from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.mailboxes import Mailbox
 from raysume.actors.kernel.records import (
     ErrorRecord,
+    ExclusiveRecord,
     InstanceRecord,
     Place,
     StepRecord,
@@ -24,6 +25,7 @@ class Instance:
         "busy",
         "entries",
         "error",
+        "exclusive",
         "id",
         "inbox",
         "live",
@@ -64,6 +66,7 @@ class Instance:
         self.busy = False
         """Whether a turn is under way on the event loop."""
         self.mailbox = Mailbox(place)
+        self.exclusive: ExclusiveRecord | None = None
         self.result: bytes | None = None
         self.error: ErrorRecord | None = None
         self.tags: dict[str, str] = {}
@@ -94,6 +97,7 @@ class Instance:
             error=self.error,
             tags=dict(self.tags),
             origin=self.origin,
+            exclusive=self.exclusive,
         )
 
     @classmethod
@@ -119,4 +123,5 @@ class Instance:
         self.error = record.error
         self.tags = dict(record.tags)
         self.origin = record.origin
+        self.exclusive = record.exclusive
         return self

@@ -29,6 +29,7 @@ from raysume.actors.kernel.commits import (
     TurnEnded,
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer
+from raysume.actors.kernel.exclusives import Exclusives
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
@@ -96,7 +97,13 @@ class Kernel:
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
-        self.recent = RecentCalls(methods, capacity=recent_calls, covers_after=START_OF_LOG)
+        self.exclusives = Exclusives()
+        self.recent = RecentCalls(
+            methods,
+            capacity=recent_calls,
+            covers_after=START_OF_LOG,
+            exclusives=self.exclusives,
+        )
         self.commit = Commit()
         """The commit being made."""
         self.look_back: list[tuple[str, str]] = []
@@ -106,6 +113,7 @@ class Kernel:
         self.ended: dict[str, Status] = {}
         """Finished instances that left memory -> how they ended: no id is used twice."""
         self.timers = Timers(self.instances)
+        self._orders = 0
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
 
@@ -122,8 +130,11 @@ class Kernel:
         """The instance is in memory as saved; its unfinished work goes on with `resume`."""
         instance = Instance.of(record, shard=shard)
         self.instances[instance.id] = instance
+        self.exclusives.restore(record)
         if not instance.is_active:
             return
+        for wait in instance.waits.values():
+            self._orders = max(self._orders, wait.order)
         taken = {stimulus.wait for stimulus in instance.inbox if isinstance(stimulus, CallMet)}
         for wait in instance.waits.values():
             if wait.id not in taken:
@@ -149,6 +160,7 @@ class Kernel:
                     self.look_back.append((instance.id, wait.id))
             if instance.inbox:
                 self._ready.append(instance.id)
+        self.look_back.sort(key=lambda one: self.instances[one[0]].waits[one[1]].order)
         return self._finish()
 
     def remember(self, calls: Iterable[DeliveredCall], *, covers_after: Place) -> None:
@@ -222,6 +234,11 @@ class Kernel:
             self.touch(instance)
         else:
             turning.take(self, instance, stimulus)
+
+    def take_order(self) -> int:
+        """The place of a new wait in the order of registration."""
+        self._orders += 1
+        return self._orders
 
     def touch(self, instance: Instance) -> None:
         """The instance changed without a turn: it is recorded in this commit."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from raysume import limits
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.exclusives import Exclusives
 from raysume.actors.kernel.index import verdict_of
 from raysume.actors.kernel.records import START_OF_LOG, Place, ReceivedRecord, WaitRecord
 from raysume.call import Call
@@ -193,13 +194,19 @@ class RecentCalls:
     """The newest calls delivered to a pool, in order, found by method, shape and key."""
 
     def __init__(
-        self, methods: Callable[[str], Method], *, capacity: int, covers_after: Place
+        self,
+        methods: Callable[[str], Method],
+        *,
+        capacity: int,
+        covers_after: Place,
+        exclusives: Exclusives,
     ) -> None:
         self._methods = methods
         self._capacity = capacity
         self._by_method: dict[str, _OfMethod] = {}
         self._order: deque[_Remembered] = deque()
         self._starts: set[Place] = set()
+        self._exclusives = exclusives
         self.covers_after = covers_after
         """Every subscribed call after this place is here."""
 
@@ -238,6 +245,8 @@ class RecentCalls:
         for key, remembered in self._candidates(of_method, wait):
             place = remembered.place
             if place <= floor or place in self._starts or not mailbox.is_open(wait, key, place):
+                continue
+            if wait.exclusive and self._exclusives.is_taken(place):
                 continue
             if meets(wait, remembered.call):
                 return remembered.call

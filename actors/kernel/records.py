@@ -36,6 +36,8 @@ class CallMet(msgspec.Struct, array_like=True, frozen=True, tag="call"):
 
     wait: str
     call: DeliveredCall
+    exclusive: bool = False
+    """Whether the wait is exclusive: should it have ended meanwhile, the call is for another."""
 
 
 class TimerDue(msgspec.Struct, array_like=True, frozen=True, tag="timer"):
@@ -83,6 +85,10 @@ class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
     before_start: bool = False
     """Whether calls from before the instance's start may meet it, and calls older than the last
     one received: `.since(moment)` was said."""
+    exclusive: bool = False
+    """Of all instances whose exclusive wait matches, the one waiting longest gets the call."""
+    order: int = 0
+    """Order of registration over all instances of the kernel: whoever waits longest comes first."""
 
 
 class TimerRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -118,6 +124,15 @@ class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True):
     """The newest place that is not among `calls` any more."""
 
 
+class ExclusiveRecord(msgspec.Struct, array_like=True, frozen=True):
+    """What an instance received by exclusive waits."""
+
+    places: list[Place]
+    """The calls received last."""
+    passed: Place
+    """The newest place that is not among them any more."""
+
+
 class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
     """Why an instance failed, as text: readable without the user's code."""
 
@@ -151,6 +166,8 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     tags: dict[str, str]
     origin: str | None
     """Id of the call that started it."""
+    exclusive: ExclusiveRecord | None = None
+    """None before the first call by an exclusive wait."""
 
 
 class LeafOpened(msgspec.Struct, array_like=True, frozen=True):

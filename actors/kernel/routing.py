@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from raysume import ids
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.exclusives import queued_in
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.mailboxes import key_met, meets
-from raysume.actors.kernel.records import Begin, CallMet
+from raysume.actors.kernel.records import Begin, CallMet, Stimulus
 from raysume.call import Call
+from raysume.matching import Parsed
 
 if TYPE_CHECKING:
     from raysume.actors.kernel.kernel import Kernel
@@ -34,6 +37,7 @@ def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
         )
     start: Entry | None = None
     taken: set[str] = set()
+    given = False
     for entry in found:
         holder = entry.holder
         if not isinstance(holder, Instance):
@@ -41,6 +45,7 @@ def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
         elif (
             holder.id not in taken
             and entry.wait.id in holder.entries
+            and not (entry.wait.exclusive and given)
             and _may_meet(entry, item)
             and not holder.mailbox.has(item.call.method, place)
         ):
@@ -54,7 +59,28 @@ def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
     """The call has met a wait of the instance, which meets nothing else from now on."""
     kernel.index.remove(entry)
     del instance.entries[entry.wait.id]
-    kernel.stimulate(instance, CallMet(entry.wait.id, item))
+    if entry.wait.exclusive:
+        kernel.exclusives.take((item.pos, item.offset))
+    kernel.stimulate(instance, CallMet(entry.wait.id, item, entry.wait.exclusive))
+
+
+def offer_again(kernel: Kernel, stimuli: Iterable[Stimulus]) -> None:
+    """Calls queued for exclusive waits that have ended meet those that wait longest now."""
+    for queued in queued_in(stimuli):
+        item = queued.call
+        kernel.exclusives.give_back((item.pos, item.offset))
+        found, _ = kernel.index.find(Parsed(item.call), Call.of(item.call))
+        for entry in found:
+            holder = entry.holder
+            if (
+                isinstance(holder, Instance)
+                and entry.wait.exclusive
+                and entry.wait.id in holder.entries
+                and _may_meet(entry, item)
+                and fits(kernel, holder, entry, item)
+            ):
+                meet(kernel, holder, entry, item)
+                break
 
 
 def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
@@ -63,6 +89,8 @@ def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
     if key is None or not instance.mailbox.is_open(entry.wait, key, (item.pos, item.offset)):
         return False
     if kernel.knows(ids.instance_id_of(kernel.workflow.name, item.call.id)):
+        return False
+    if entry.wait.exclusive and kernel.exclusives.is_taken((item.pos, item.offset)):
         return False
     return meets(entry.wait, item)
 

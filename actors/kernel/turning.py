@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import driving, looking_back, program
+from raysume.actors.kernel import driving, exclusives, looking_back, program, routing
 from raysume.actors.kernel.branches import Branch, StepLeaf, WaitLeaf, leaves_of, path_to
 from raysume.actors.kernel.commits import StepOrder, TurnEnded, TurnTask
 from raysume.actors.kernel.mailboxes import key_met, key_of
@@ -103,8 +103,12 @@ def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:
             key = key_of(wait) if len(wait.keys) < 2 else key_met(wait, item, kernel.methods)
             if key is not None:
                 instance.mailbox.receive(wait, key, (item.pos, item.offset))
+            if stimulus.exclusive:
+                place = (item.pos, item.offset)
+                instance.exclusive = exclusives.with_place(instance.exclusive, place)
             return True
         looking_back.again(kernel, instance, method=item.call.method)
+        routing.offer_again(kernel, [stimulus])
         return False
     if isinstance(stimulus, StepDone):
         asked = instance.steps.get(stimulus.step)
@@ -240,6 +244,7 @@ def _fail(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseExc
     instance.live = None
     cancel = next((one for one in instance.inbox if isinstance(one, Cancel)), None)
     if cancel is not None:
+        routing.offer_again(kernel, instance.inbox)
         instance.inbox = [cancel]
         kernel.is_ready(instance)
     elif not isinstance(stimulus, Cancel):
@@ -311,7 +316,8 @@ def _end(
     _follow(kernel, instance, turn)
     _leave_index(kernel, instance)
     instance.waits, instance.timers, instance.steps = {}, {}, {}
-    instance.inbox = []
+    queued, instance.inbox = instance.inbox, []
+    routing.offer_again(kernel, queued)
     instance.state = instance.live = None
     instance.status = next_status(instance.status, Event.RETURNED if completed else Event.UNWOUND)
     if completed:
@@ -350,7 +356,8 @@ def _follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
         _ask_step(kernel, instance, step)
     for opened in turn.waits:
         if opened.leaf.id not in closed:
-            _add_wait(kernel, instance, turn.wait_record(opened))
+            order = kernel.take_order()
+            _add_wait(kernel, instance, turn.wait_record(opened, order=order))
 
 
 def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:

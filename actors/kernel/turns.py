@@ -112,12 +112,15 @@ class InstanceTurn:
         self.timers.append(TimerRecord(leaf_id, due_us))
         return due_us
 
-    def wait_record(self, opened: OpenedWait, name: str | None = None) -> WaitRecord:
+    def wait_record(
+        self, opened: OpenedWait, name: str | None = None, *, order: int = 0
+    ) -> WaitRecord:
         """The wait as it is saved and put into the index.
 
         Args:
             opened: the wait and its binding.
             name: an id to use instead of the leaf's own.
+            order: its place among all waits of the kernel, in order of registration.
         """
         wait, binding = opened.leaf.value, opened.binding
         if wait.mailbox == "from_now":
@@ -136,4 +139,6 @@ class InstanceTurn:
             looks_back=looks_back,
             since_us=since_us,
             before_start=isinstance(wait.mailbox, datetime),
+            exclusive=wait.is_exclusive,
+            order=order,
         )
