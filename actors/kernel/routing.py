@@ -54,6 +54,7 @@ def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
     if start is not None and not taken and kernel.workflow.active:
         _start(kernel, start, item)
 
+            given = given or entry.wait.exclusive
 
 def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
     """The call has met a wait of the instance, which meets nothing else from now on."""
