@@ -77,6 +77,11 @@ class Instance:
         """Whether calls and timers still reach it."""
         return self.status not in FINISHED and self.status is not Status.FAILED
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether one of its waits has not finished looking back."""
+        return any(entry.wait.looks_back for entry in self.entries.values())
+
     def record(self) -> InstanceRecord:
         """The instance as it is saved."""
         return InstanceRecord(

@@ -18,6 +18,8 @@ class Timers:
     def __init__(self, instances: Mapping[str, Instance]) -> None:
         self._instances = instances
         self._heap: list[tuple[int, str, str]] = []
+        self._postponed: dict[str, Instance] = {}
+        """Instances whose timers wait until their waits have finished looking back."""
 
     def set(self, instance: Instance, timer_id: str, due_us: int) -> None:
         """The timer rings at `due_us` unless it is stopped."""
@@ -26,17 +28,29 @@ class Timers:
 
     @property
     def next_due_us(self) -> int | None:
-        """When the next timer is due; None when there is none."""
+        """When the next timer is due; None when there is none that may ring.
+
+        While a wait of its instance looks back, a timer may not: the call that stops it
+        may have been accepted long ago.
+        """
+        self._resume()
         while self._heap:
             due_us, instance_id, timer_id = self._heap[0]
             instance = self._instances.get(instance_id)
-            if instance is None or not instance.is_active:
-                heapq.heappop(self._heap)
-            elif instance.timers.get(timer_id) == due_us:
-                return due_us
-            else:
-                heapq.heappop(self._heap)
+            is_set = instance is not None and instance.timers.get(timer_id) == due_us
+            if instance is not None and is_set and instance.is_active:
+                if not instance.looks_back:
+                    return due_us
+                self._postponed[instance_id] = instance
+            heapq.heappop(self._heap)
         return None
+
+    def _resume(self) -> None:
+        for instance in list(self._postponed.values()):
+            if not instance.looks_back:
+                del self._postponed[instance.id]
+                for timer_id, due_us in instance.timers.items():
+                    heapq.heappush(self._heap, (due_us, instance.id, timer_id))
 
     def ring(self, upto_us: int) -> tuple[Instance, str] | None:
         """The next timer due at or before `upto_us`, which is set no more; None when there is none."""

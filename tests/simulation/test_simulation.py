@@ -23,7 +23,9 @@ def run(seed: int, *, has_faults: bool) -> World:
         world = simulate(seed, has_faults=has_faults)
         check(world)
     except Exception as error:
-        error.add_note(f"seed {seed}, with faults: {has_faults}. Run it with RAYSUME_SEEDS={seed}:{seed + 1}")
+        error.add_note(
+            f"seed {seed}, with faults: {has_faults}. Run it with RAYSUME_SEEDS={seed}:{seed + 1}"
+        )
         raise
     return world
 

@@ -92,7 +92,7 @@ def _collecting(rng: random.Random, made: Workload, number: str) -> list[list[It
 
 
 def _approving(rng: random.Random, made: Workload, number: str) -> list[list[Item]]:
-    kind = rng.choice(("prompt", "late", "never", "none"))
+    kind = rng.choice(("prompt", "prompt", "prompt", "late", "never", "none"))
     key, failures = f"{kind}{number}", 3 if kind == "none" else rng.randint(0, 2)
     ask = Push(w.asked, {"key": key, "failures": failures})
     reply = Push(w.answered, {"key": key, "answer": "yes"}, "yes")
@@ -135,9 +135,7 @@ def _fulfilling(rng: random.Random, made: Workload, number: str) -> list[list[It
     items: list[Item] = [Push(w.added, {"key": key, "n": n}) for n in range(many)]
     is_answered = rng.random() < 0.5
     if is_answered:
-        items.insert(
-            rng.randint(0, many), Push(w.answered, {"key": key, "answer": "yes"}, "yes")
-        )
+        items.insert(rng.randint(0, many), Push(w.answered, {"key": key, "answer": "yes"}, "yes"))
     items.insert(rng.randint(0, len(items)), Push(w.sealed, {"key": key}))
     result = {"key": key, "got": list(range(many)), "seal": key}
     made.expect("simulation.fulfil", **result, answer=True if is_answered else None)

@@ -21,6 +21,9 @@ from raysume.storage.ports import Batch, NewCall
 ACTIONS_MAX = 60_000
 """A simulation that is not over by then goes round in circles."""
 
+Letter = tuple[int, SimPool, Delivery]
+"""When it may arrive at the earliest, for whom, and what."""
+
 START_US = 1_700_000_000_000_000
 
 
@@ -49,7 +52,7 @@ class World:
         self.ends: dict[int, int] = {}
         self._open_partition()
         self._next_id = 0
-        self._mail: list[tuple[SimPool, Delivery]] = []
+        self._mail: list[Letter] = []
         self._batches = list(self.workload.batches)
         self._starting: dict[int, StartRequest] = {}
         self._token = 0
@@ -95,7 +98,7 @@ class World:
             found.append(("client", self._push_next))
         if self._starting:
             found.append(("client asks again", self._ask_start))
-        for letter in self._mail[:8]:
+        for letter in [one for one in self._mail if one[0] <= self.now_us][:8]:
             found.append(("mail", lambda letter=letter: self._bring(letter)))
         return found
 
@@ -112,8 +115,8 @@ class World:
             pool.boot()
 
     def _let_time_pass(self) -> None:
-        self.now_us += self.rng.randint(0, 20_000)
-        if self.rng.random() < 0.002 * self.trouble:
+        self.now_us += self.rng.randint(0, 100_000)
+        if self.rng.random() < 0.01 * self.trouble:
             self.now_us += 30_000_000
 
     def _goes_on(self) -> bool:
@@ -153,8 +156,10 @@ class World:
                         input=json.dumps(item.arguments).encode(),
                         at_us=self.now_us,
                     )
-        if calls:
-            self.append(Batch(calls=calls))
+        size = 1 if self.rng.random() < 0.5 * self.trouble else len(calls)
+        while calls:
+            self.append(Batch(calls=calls[:size]))
+            del calls[:size]
 
     def _ask_start(self) -> None:
         pool = next(pool for pool in self.pools if pool.workflow.name == "simulation.fulfil")
@@ -206,10 +211,14 @@ class World:
                 for part in self.log.read(segment.partition, start=low, end=high)
                 for index, call in enumerate(part.calls)
             ]
-            self._mail.append((pool, Delivery(segment.partition, low, high, 1, calls)))
+            at_us = self.now_us
+            if self.rng.random() < 0.1 * self.trouble:
+                at_us += self.rng.randint(0, 60_000_000)
+            letter = (at_us, pool, Delivery(segment.partition, low, high, 1, calls))
+            self._mail.append(letter)
 
-    def _bring(self, letter: tuple[SimPool, Delivery]) -> None:
-        pool, delivery = letter
+    def _bring(self, letter: Letter) -> None:
+        _, pool, delivery = letter
         if self.rng.random() > 0.1 * self.trouble:
             self._mail.remove(letter)
         pool.deliver(delivery)
