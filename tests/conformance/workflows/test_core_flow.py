@@ -10,6 +10,7 @@ from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, m6, 
 from tests.conformance.workflows.seen import logged_errors, statuses
 
 from raysume import GroupResult, all_of, any_of, group, subflow, wait, workflow
+from raysume.methods import Method
 from raysume.testing import Counts, TestShell
 from raysume.waits import Wait
 
@@ -133,7 +134,7 @@ async def test_the_first_of_a_group_at_the_start_cancels_the_others(deploy: Depl
             cancelled += 1
             captured += 1
 
-        def member(method: Any, name: str) -> Wait[Any]:
+        def member(method: Method, name: str) -> Wait[Any]:
             return wait(method, name).match_any().after_match(on_match).when_cancelled(on_cancel)
 
         winner = await any_of(member(m1, "one"), member(m2, "two"), member(m3, "three"))
@@ -293,7 +294,7 @@ async def test_a_wait_built_by_a_function_is_awaited_again_after_a_rejection(
         answer = await approval(start.input.request)
         while answer.input.answer == "reject":
             answer = await approval(start.input.request)
-        return answer.input.answer
+        return str(answer.input.answer)
 
     async with deploy(asked_again) as shell:
         await shell.push(submit, request=3, output=True)
@@ -310,7 +311,7 @@ class Left:
     """Builds a wait with callbacks over what it was given."""
 
     @staticmethod
-    def helper(method: Any, start: int, into: list[str]) -> Wait[Any]:
+    def helper(method: Method, start: int, into: list[str]) -> Wait[Any]:
         """A wait that counts from `start` as it matches."""
         counter = start
 
@@ -326,7 +327,7 @@ class Right:
     """As `Left`, with a function of the same name."""
 
     @staticmethod
-    def helper(method: Any, start: int, into: list[str]) -> Wait[Any]:
+    def helper(method: Method, start: int, into: list[str]) -> Wait[Any]:
         """A wait that counts down from `start` as it matches."""
         counter = start
 

@@ -42,9 +42,10 @@ def test_nested_functions_share_their_variables_with_the_workflow() -> None:
 
 def test_lambdas_of_one_line_keep_their_own_code_defaults_and_variables() -> None:
     async def flow() -> Any:
+        functions: list[Any]
         x, functions = 10, []
         for i in range(2):
-            functions += [lambda k, i=i: (i, k, x), lambda k, *, i=i: (k, i, x), lambda k: (k, i)]
+            functions += [lambda k, i=i: (i, k, x), lambda k, *, i=i: (k, i, x), lambda k: (k, i)]  # pyright: ignore[reportUnknownLambdaType]
         await Leaf("a")
         x = 11
         return [function(5) for function in functions]
@@ -147,7 +148,7 @@ def test_the_same_object_in_frames_cells_and_waits_stays_the_same() -> None:
     async def flow() -> Any:
         shared: list[Any] = []
         holder = {"shared": shared}
-        keep = lambda: shared
+        keep: Callable[[], Any] = lambda: shared
         await holds(shared, holder)
         return keep() is shared, holder["shared"] is shared, shared
 
@@ -179,7 +180,8 @@ def test_variables_around_a_workflow_are_not_state() -> None:
     open_file = open(__file__)  # noqa: SIM115 - cannot be saved, and need not be
 
     async def flow() -> Any:
-        note = lambda value: (open_file.name, log.append(value))
+        note: Callable[[Any], Any]
+        note = lambda value: (open_file.name, log.append(value))  # type: ignore[func-returns-value]
         note(await Leaf("a"))
         note(await Leaf("b"))
         return len(log)
@@ -269,7 +271,7 @@ def make_functions(factor: int) -> tuple[Callable[[int], int], Callable[[], int]
     return (lambda value: value * factor), counter
 
 
-MODULE_LAMBDA = lambda value: value + 1
+MODULE_LAMBDA: Callable[[int], int] = lambda value: value + 1
 
 
 def test_a_local_class_may_live_between_waits() -> None:

@@ -12,7 +12,7 @@ from tests.unit.compiler.harness import Leaf, both_ways
 
 def test_a_for_loop_goes_on_with_the_next_item() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         for index, name in enumerate(["a", "b", "c"]):
             if name == "b":
                 continue
@@ -41,7 +41,7 @@ def test_only_the_else_of_a_loop_may_wait() -> None:
             if x == 7:
                 break
         else:
-            return await Leaf("else"), x
+            return await Leaf("else"), x  # pyright: ignore[reportPossiblyUnboundVariable]
         return None
 
     assert both_ways(flow, [1]) == (1, 2)
@@ -49,7 +49,7 @@ def test_only_the_else_of_a_loop_may_wait() -> None:
 
 def test_a_while_loop_that_waits_in_its_test_keeps_its_else() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         while (await Leaf("test")) > 0:
             found.append(await Leaf("body"))
             if found[-1] == "continue":
@@ -66,7 +66,7 @@ def test_a_while_loop_that_waits_in_its_test_keeps_its_else() -> None:
 
 def test_loops_over_dictionaries_sets_and_zips_are_saved() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         for key, value in {"a": 1, "b": 2}.items():
             for left, right in zip([value], {3}, strict=True):
                 found.append((key, left, right, await Leaf("x")))
@@ -123,7 +123,7 @@ def test_guards_of_match_wait_in_turn() -> None:
 
 def test_conditions_are_evaluated_once() -> None:
     async def flow() -> Any:
-        asked = []
+        asked: list[bool] = []
 
         def ask(value: bool) -> bool:
             asked.append(value)
@@ -142,7 +142,7 @@ def test_conditions_are_evaluated_once() -> None:
 
 def test_opaque_blocks_run_between_waits() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         with contextlib.suppress(KeyError):
             found.append(1)
             raise KeyError
@@ -177,7 +177,7 @@ def test_a_variable_that_is_not_bound_yet_stays_unbound() -> None:
             value = 1
         await Leaf("b")
         try:
-            return value
+            return value  # pyright: ignore[reportPossiblyUnboundVariable]
         except UnboundLocalError:
             return "unbound"
 
@@ -188,8 +188,8 @@ def test_a_variable_that_is_not_bound_yet_stays_unbound() -> None:
 def test_locals_shows_only_the_users_names() -> None:
     async def flow() -> Any:
         x = 1
-        for y in [2]:
-            z = await Leaf("a")
+        for y in [2]:  # pyright: ignore[reportUnusedVariable]
+            z = await Leaf("a")  # pyright: ignore[reportUnusedVariable]
             w = x
         del w
         return sorted(locals()), sorted(vars()), dir(), eval("z + y")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def test_functions_made_in_a_finally_that_waits_are_saved() -> None:
                 if number:
                     return found
             finally:
-                found.append(lambda k=number: (k, await_free))
+                found.append(lambda k=number: (k, await_free))  # type: ignore[has-type]
                 await_free = await Leaf("a")
                 found[-1] = found[-1]()
         return None
@@ -32,7 +33,7 @@ def test_functions_made_in_a_finally_that_waits_are_saved() -> None:
 def test_functions_made_in_tests_and_comprehensions_are_saved() -> None:
     async def flow() -> Any:
         kept: list[Any] = []
-        while len(kept) < 2 and kept.append(lambda: len(kept)) is None:
+        while len(kept) < 2 and kept.append(lambda: len(kept)) is None:  # type: ignore[func-returns-value]
             kept += [lambda x=x: (x, len(kept)) for x in [await Leaf("a")]]
         return [each() for each in kept]
 
@@ -53,7 +54,7 @@ class Private:
 
         def inner() -> Any:
             nonlocal __kept
-            __kept = (*__kept, __key)
+            __kept = (*__kept, __key)  # type: ignore[assignment]
             return repr(self)[:1], __class__.__name__  # type: ignore[name-defined]
 
         await Leaf("d")
@@ -73,7 +74,7 @@ def test_private_names_of_every_kind_are_mangled() -> None:
 def test_a_captured_variable_may_be_deleted_and_bound_again() -> None:
     async def flow() -> Any:
         value = 1
-        get = lambda: value
+        get: Callable[[], Any] = lambda: value
         del value
         first = await Leaf("a")
         try:
@@ -91,7 +92,7 @@ def test_a_handler_name_that_a_function_captures_is_unbound_at_the_end() -> None
         try:
             raise KeyError("k")
         except KeyError as error:
-            show = lambda: repr(error)
+            show: Callable[[], str] = lambda: repr(error)
             first = (await Leaf("a"), show())
         try:
             show()
@@ -160,13 +161,13 @@ def test_a_workflow_of_a_test_can_be_looked_at_while_it_waits() -> None:
 def test_state_survives_many_generations_of_saving() -> None:
     async def flow() -> Any:
         total = 0
-        add = lambda value: total + value
+        add: Callable[[int], int] = lambda value: total + value
         for x in range(5):
             total = add(x) + await Leaf(x)
         return total
 
     branch = suspended(compile_workflow(flow, name="flow"))
-    sizes = set()
+    sizes: set[int] = set()
     while not branch.done:
         for _ in range(3):
             branch = reloaded(branch)

@@ -1,6 +1,6 @@
 """Exceptions across waits: handlers, `finally`, chains, and what is thrown into a wait."""
 
-# ruff: noqa: F821, PT017 - code as users may write it
+# ruff: noqa: F821 - code as users may write it
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_exception_raised_after_a_wait_in_a_handler_has_the_handled_one_as_co
 
 def test_the_name_of_a_handler_may_be_bound_again_or_deleted() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         try:
             raise Boom("x")
         except Boom as error:
@@ -87,11 +87,11 @@ def test_the_name_of_a_handler_may_be_bound_again_or_deleted() -> None:
             del error
             await Leaf("b")
             try:
-                error  # noqa: B018
+                error  # noqa: B018  # pyright: ignore[reportUnboundVariable, reportUnusedExpression]
             except UnboundLocalError:
                 found.append("unbound")
         try:
-            error  # noqa: B018
+            error  # noqa: B018  # pyright: ignore[reportUnboundVariable, reportUnusedExpression]
         except UnboundLocalError:
             found.append("unbound behind")
         return found
@@ -164,7 +164,7 @@ def test_a_finally_may_replace_what_it_interrupted() -> None:
 
 def test_else_runs_only_when_nothing_was_raised() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         for value in (0, 1):
             try:
                 if value:
@@ -212,11 +212,10 @@ def test_a_saved_exception_keeps_its_chain_attributes_and_identity() -> None:
 
 
 def test_exceptions_of_the_standard_library_keep_their_fields() -> None:
-    try:
+    with pytest.raises(OSError, match="/nowhere/at/all") as caught:
         open("/nowhere/at/all")  # noqa: SIM115
-    except OSError as error:
-        again = loads(dumps(error))
-        assert (again.errno, again.filename) == (error.errno, error.filename)
+    again = loads(dumps(caught.value))
+    assert (again.errno, again.filename) == (caught.value.errno, "/nowhere/at/all")
     stop = loads(dumps(StopIteration(7)))
     assert stop.value == 7
     decode = loads(dumps(UnicodeDecodeError("utf-8", b"x", 0, 1, "why")))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -88,8 +89,8 @@ def test_targets_of_an_unpacking_may_await() -> None:
 
 def test_an_augmented_assignment_loads_its_old_value_before_the_wait() -> None:
     async def flow() -> Any:
-        found = {"x": 1}
-        found[t("x")] += [found.__setitem__("x", 50), await Leaf("a")][1]
+        found: dict[Any, Any] = {"x": 1}
+        found[t("x")] += [found.__setitem__("x", 50), await Leaf("a")][1]  # type: ignore[func-returns-value]
         items: list[int] = []
         same = items
         items += [await Leaf("b")]
@@ -113,7 +114,7 @@ def test_an_augmented_slice_keeps_its_bounds() -> None:
 
 def test_a_walrus_binds_in_the_function() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         while (x := await Leaf("a")) != 0:
             found.append(x)
         if (y := await Leaf("b")) > 1 and (z := y + await Leaf("c")):
@@ -129,7 +130,7 @@ def test_expanded_arguments_are_taken_when_they_are_evaluated() -> None:
 
     async def flow() -> Any:
         items = [1, 2]
-        return f(*items, items.append(99), await Leaf("a"), q=t("q"))
+        return f(*items, items.append(99), await Leaf("a"), q=t("q"))  # type: ignore[func-returns-value]
 
     assert traced(flow, [1])[0] == ((1, 2, None, 1), {"q": "q"})
 
@@ -180,14 +181,14 @@ def test_the_first_iterable_of_a_comprehension_may_wait() -> None:
 
 def test_defaults_and_decorators_of_nested_functions_may_wait() -> None:
     async def flow() -> Any:
-        def marked(mark: Any) -> Any:
+        def marked(mark: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             return lambda function: lambda: (mark, function())
 
         @marked(await Leaf("mark"))
         def f(x: Any = await Leaf("x"), *, y: Any = await Leaf("y")) -> Any:
             return x, y
 
-        g = lambda z=await Leaf("z"): z
+        g: Any = lambda z=await Leaf("z"): z
         return f(), g()
 
     assert traced(flow, [1, 2, 3, 4])[0] == ((1, (2, 3)), 4)
@@ -219,7 +220,7 @@ def test_a_deleted_target_may_wait() -> None:
         found, x = {"k": 1, "z": 2}, 1
         del found[await Leaf("k")], x
         with contextlib.suppress(NameError):
-            found["x"] = x
+            found["x"] = x  # type: ignore[misc]
         return found
 
     assert traced(flow, ["k"])[0] == {"z": 2}
@@ -250,7 +251,7 @@ def test_a_returned_tuple_is_evaluated_in_order() -> None:
 def test_builtins_shadowed_by_the_user_do_not_disturb_lowered_code() -> None:
     async def flow() -> Any:
         iter = next = BaseException = AssertionError = slice = None
-        found = []
+        found: list[Any] = []
         for x in [1, await Leaf("a")]:
             try:
                 found.append(x + await Leaf("b"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ inner = compile_subflow(_inner, name="inner")
 
 async def _outer(name: str) -> Any:
     count = 1
-    add = lambda: count
+    add: Callable[[], int] = lambda: count
     result = await inner(name)
     return result, add()
 
@@ -183,7 +184,7 @@ def test_a_coroutine_at_an_ordinary_await_cannot_be_saved() -> None:
 
 def test_debuggers_and_coverage_see_the_users_lines() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         for x in range(2):
             try:
                 found.append(await Leaf(x))

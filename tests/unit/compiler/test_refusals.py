@@ -168,16 +168,21 @@ def test_code_without_source_is_refused() -> None:
     refused(space["flow"], "no-source")
 
 
+def edit(file: str, text: str) -> None:
+    """The file holds this text from now on."""
+    linecache.cache[file] = (len(text), None, text.splitlines(True), "")
+
+
 def test_a_file_edited_after_the_import_is_refused() -> None:
     space = from_text("async def flow(x):\n    return x + 1\n")
     edited = "async def flow(x):\n    return x + 2\n"
-    linecache.cache[space["__file__"]] = (len(edited), None, edited.splitlines(True), "")
+    edit(space["__file__"], edited)
     refused(space["flow"], "source-changed")
     moved = "\n\nasync def flow(x):\n    return x + 1\n"
-    linecache.cache[space["__file__"]] = (len(moved), None, moved.splitlines(True), "")
+    edit(space["__file__"], moved)
     refused(space["flow"], "source-changed")
     commented = "async def flow(x):\n    # better now\n    return x + 1\n"
-    linecache.cache[space["__file__"]] = (len(commented), None, commented.splitlines(True), "")
+    edit(space["__file__"], commented)
     compile_workflow(space["flow"], name="flow")
 
 
@@ -246,7 +251,7 @@ def test_a_turn_is_inline_when_every_await_is_known_to_be_durable() -> None:
         async def nested() -> None:
             await asyncio.sleep(0)
 
-        await wait(nested())  # type: ignore[arg-type]
+        await wait(nested())
 
     assert compile_workflow(durable, name="durable").inline
     assert not compile_workflow(ordinary, name="ordinary").inline

@@ -94,7 +94,7 @@ def test_an_instance_of_a_local_class_is_refused() -> None:
 def test_captured_variables_are_named() -> None:
     async def flow() -> Any:
         views = {"a": 1}.keys()
-        show = lambda: views
+        show: Callable[[], Any] = lambda: views
         await Leaf("a")
         return show()
 
@@ -117,7 +117,7 @@ def test_iterators_and_intermediate_values_are_described() -> None:
 
 def test_a_wait_that_cannot_be_saved_is_named_with_its_line() -> None:
     async def flow() -> Any:
-        await Leaf({"view": {}.keys()})
+        await Leaf({"view": dict[str, int]().keys()})
 
     error = refused(flow)
     assert error.details["variable"] == "what it waits for"
@@ -210,7 +210,7 @@ def test_what_a_handler_or_finally_needs_is_live_throughout_its_try() -> None:
 
 def test_a_function_that_asks_for_its_locals_saves_all_of_them() -> None:
     async def flow(unused: int) -> Any:
-        other = 1
+        other = 1  # pyright: ignore[reportUnusedVariable]
         await Leaf("a")
         return sorted(locals())
 
@@ -297,7 +297,7 @@ def test_a_definition_that_is_gone_is_named() -> None:
 
 def test_a_variable_that_an_expression_binds_anew_is_not_saved_before() -> None:
     async def flow() -> Any:
-        found = []
+        found: list[Any] = []
         while (value := await Leaf("a")) < 3:
             found.append(value)
         if await Leaf("b") and (value := 7):
