@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 import structlog
@@ -75,10 +75,11 @@ class TestShell:
                     f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
                 )
             if workflow.name in self._pools:
-                raise UsageError(
+                raise UsageError.by_rule(
+                    "duplicate-workflow",
                     f"two workflows of this shell are named {workflow.name!r}: "
                     f"{self._pools[workflow.name].workflow.place} and {workflow.place}. "
-                    "Give one @workflow(name=...)."
+                    "Give one @workflow(name=...).",
                 )
             self._pools[workflow.name] = ShellPool(workflow, reload=reload)
 
@@ -207,7 +208,11 @@ class TestShell:
 
     # --- what a test looks at ------------------------------------------------------
 
-    def instances(self, workflow: Workflow[P, R] | None = None) -> list[Run[R]]:
+    @overload
+    def instances(self, workflow: None = None) -> list[Run[Any]]: ...
+    @overload
+    def instances(self, workflow: Workflow[P, R]) -> list[Run[R]]: ...
+    def instances(self, workflow: Workflow[..., Any] | None = None) -> list[Run[Any]]:
         """Live views of the instances, whatever their status, oldest first."""
         pools = list(self._pools.values()) if workflow is None else [self._pool(workflow)]
         return [Run(pool, id) for pool in pools for id in pool.order]
