@@ -14,6 +14,7 @@ import msgspec
 
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.succession import Succession, hand_over
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
 from raysume.errors import RaysumeError, Unavailable
@@ -92,6 +93,7 @@ class Directory:
         """
         await self.restore()
         new = [msgspec.msgpack.decode(one, type=DeployedWorkflow) for one in workflows]
+        await self._hand_over([one.pool for one in new])
         pids = await self._run_new([one.pool for one in new])
         names = {one.pool.workflow for one in new}
         current = {one.pool.name for one in new}
@@ -112,6 +114,33 @@ class Directory:
             "pools": pids,
             "problems": dict(self._pools.problems),
         }
+
+    async def _hand_over(self, specs: list[PoolSpec]) -> None:
+        """Each call starts an instance of one version: of these from now on, or of those before.
+
+        Raises:
+            UsageError: one cannot be deployed; nothing was changed.
+        """
+        successions = [
+            Succession(spec=spec, before=self._active(spec.workflow))
+            for spec in specs
+            if self._active(spec.workflow) != spec
+        ]
+        await asyncio.gather(
+            *(
+                self._pools.check(one.spec)
+                for one in successions
+                if one.before is not None and one.spec.name not in self._pools
+            )
+        )
+        for one in successions:
+            await hand_over(one, self._pools, self._store, self._engine)
+
+    def _active(self, workflow: str) -> PoolSpec | None:
+        for one in self._workflows.values():
+            if one.pool.workflow == workflow and one.active:
+                return one.pool
+        return None
 
     async def _run_new(self, specs: list[PoolSpec]) -> dict[str, int]:
         """The process ids of the pools, which run; those deployed before may have problems."""

@@ -96,13 +96,13 @@ class PoolHost:
         self._work = asyncio.Event()
         self._committable = asyncio.Event()
         self._progress = asyncio.Condition()
-        self._committed = 0
-        self._applied = 0
+        self._committed = self._applied = 0
         self._timers_changed = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
-        self._checkpoints_asked = 0
-        self._checkpoints_made = 0
+        self._checkpoints_asked = self._checkpoints_made = 0
+        self.released = asyncio.Event()  # cleared while nothing may be applied
+        self.released.set()
 
     # --- starting and stopping -------------------------------------------------------
 
@@ -226,6 +226,7 @@ class PoolHost:
     async def _apply_loop(self) -> None:
         while True:
             await self._work.wait()
+            await self.released.wait()
             if len(self._uncommitted) >= limits.COMMITS_AHEAD_MAX:
                 async with self._progress:
                     await self._progress.wait_for(

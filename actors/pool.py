@@ -14,8 +14,11 @@ import psutil
 import structlog
 
 from raysume import limits
-from raysume.actors.hosting import PoolHost
+from raysume.actors import handover
+from raysume.actors.hosting import PoolHost, now_us
+from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import StartRequest
+from raysume.actors.kernel.standing import Standing, learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
 from raysume.actors.outlet import IngressOutlet
@@ -28,6 +31,7 @@ from raysume.publishing import set_engine_sink
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.seal_key import load_seal
+from raysume.workflows import Workflow
 
 _log = structlog.get_logger("raysume.pool")
 
@@ -51,7 +55,7 @@ class Pool:
         if self._boot_task is None:
             self._boot_task = asyncio.get_running_loop().create_task(self._boot())
 
-    async def _boot(self) -> None:
+    def _workflow(self) -> Workflow[..., Any]:
         deployment = load(self._spec.target)
         workflow = deployment.workflows.get(self._spec.workflow)
         found = None if workflow is None else workflow.version_id()
@@ -61,6 +65,10 @@ class Pool:
                 f"{self._spec.version} (found: {found}): the file was changed after it was "
                 "deployed. Deploy it again."
             )
+        return workflow
+
+    async def _boot(self) -> None:
+        workflow = self._workflow()
         store = open_store(self._engine.database_url, self._engine.folder)
         call_log = open_call_log(self._engine.database_url, self._engine.folder)
         outlet = IngressOutlet(publisher=self._spec.name)
@@ -78,6 +86,7 @@ class Pool:
         )
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)
+        handover.recall(host, self._spec.name)
         recovered = await host.start(owner=owner_of_this_process(self._spec.name))
         _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
         self._host, self._readings = host, Readings(host)
@@ -98,6 +107,33 @@ class Pool:
         """
         host = await self._hosting()
         return {"pool": self._spec.name, "pid": os.getpid(), "waits": len(host.kernel.index)}
+
+    async def check(self) -> None:
+        """The workflow can be deployed; nothing of it runs yet.
+
+        Raises:
+            UsageError: it cannot; says why.
+        """
+        workflow = self._workflow()
+        if not workflow.has_parameters:
+            turn = learning_turn(workflow, self._spec.version, now_us())
+            await driving.run_as_task(turn, Standing(workflow).learning(turn))
+
+    async def hold(self) -> bytes:
+        """See `handover.hold`."""
+        return msgspec.msgpack.encode(handover.hold(await self._hosting()))
+
+    async def retire(self, after: bytes | None) -> bytes:
+        """See `handover.retire`."""
+        bound = None if after is None else msgspec.msgpack.decode(after, type=handover.Boundary)
+        host = await self._hosting()
+        boundary = await handover.retire(host, self._spec.name, after=bound)
+        return msgspec.msgpack.encode(boundary)
+
+    async def take_over(self, boundary: bytes) -> None:
+        """See `handover.take_over`."""
+        found = msgspec.msgpack.decode(boundary, type=handover.Boundary)
+        handover.take_over(await self._hosting(), self._spec.name, found)
 
     async def lasting(self) -> None:
         """Lasts as long as the process: whoever awaits it learns of its death.

@@ -81,6 +81,44 @@ class Supervisor:
             kept.watch = asyncio.get_running_loop().create_task(self._keep(kept))
         return pid
 
+    async def check(self, spec: PoolSpec) -> None:
+        """The pool, which does not run yet, can be deployed.
+
+        Raises:
+            UsageError: it cannot; says why.
+            Unavailable: its process ended.
+        """
+        actor = self._actor(spec)
+        try:
+            await actor.check.remote()
+        except RayTaskError as error:
+            ray.kill(actor)
+            raise _refusal(spec, cause_of(error) or error) from None
+        except RayError as error:
+            ray.kill(actor)
+            raise Unavailable(f"the process of pool {spec.name} ended: {error}") from error
+
+    async def ask(self, name: str, method: str, *arguments: Any) -> Any:
+        """What the pool answers; it is asked again when its process ended meanwhile.
+
+        Raises:
+            Unavailable: it was asked in vain several times.
+        """
+        backoff_s, reason = limits.RETRY_BACKOFF_S_MIN, "it does not run"
+        for _ in range(limits.POOL_START_ATTEMPTS):
+            kept = self._kept.get(name)
+            if kept is None:
+                break
+            try:
+                return await getattr(kept.actor, method).remote(*arguments)
+            except RayTaskError as error:
+                raise cause_of(error) or error from None
+            except RayError as error:
+                reason = str(error)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 10, limits.RETRY_BACKOFF_S_MAX)
+        raise Unavailable(f"pool {name} does not answer: {reason}. Deploy again.")
+
     async def pids(self) -> dict[str, int]:
         """Pool name -> process id, of the pools that answer."""
         found: dict[str, int] = {}

@@ -318,7 +318,14 @@ def _changes(target: str, stop: threading.Event) -> Iterator[str]:
         return
     from watchfiles import watch
 
-    for _ in watch(path.parent, stop_event=stop, recursive=False, raise_interrupt=False):
+    written = str(path.resolve())
+    for _ in watch(
+        Path(written).parent,  # an editor may put a new file in its place
+        watch_filter=lambda _change, changed: changed == written,
+        stop_event=stop,
+        recursive=False,
+        raise_interrupt=False,
+    ):
         yield str(path)
 
 

@@ -50,6 +50,7 @@ from raysume.actors.kernel.records import (
 from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
+from raysume.actors.kernel.tenure import Tenure
 from raysume.actors.kernel.timers import Timers
 from raysume.errors import InvariantViolated
 from raysume.methods import Method
@@ -94,6 +95,8 @@ class Kernel:
         self.instances: dict[str, Instance] = {}
         self.shards: dict[int, Shard] = {}
         self.intake = Intake()
+        self.tenure = Tenure()
+        """Which calls may start instances."""
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
@@ -299,7 +302,8 @@ class Kernel:
             mark = self.intake.mark(delivery.partition)
             for call in following.calls:
                 if call.offset >= mark:
-                    routing.apply_call(self, call)
+                    covered = self.tenure.covers(following.partition, call.offset)
+                    routing.apply_call(self, call, may_start=covered)
                     self._settle()
             self.intake.applied(following)
 

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from raysume.actors.kernel.kernel import Kernel
 
 
-def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
-    """Every running instance with a matching wait has the call, or else a new instance."""
+def apply_call(kernel: Kernel, item: DeliveredCall, *, may_start: bool = True) -> None:
+    """Every running instance with a matching wait has the call, or else a new instance.
+
+    Args:
+        may_start: False: a call that no instance waits for is another version's to start with.
+    """
     place = (item.pos, item.offset)
     kernel.newest = max(kernel.newest, place)
     kernel.commit.applied_calls += 1
@@ -51,7 +55,7 @@ def apply_call(kernel: Kernel, item: DeliveredCall) -> None:
         ):
             taken.add(holder.id)
             meet(kernel, holder, entry, item)
-    if start is not None and not taken and kernel.workflow.active:
+    if start is not None and not taken and may_start and kernel.workflow.active:
         _start(kernel, start, item)
 
             given = given or entry.wait.exclusive

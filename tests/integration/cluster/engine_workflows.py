@@ -143,7 +143,7 @@ async def nap() -> str:
     return "met"
 
 
-@workflow(name="engine.sum", id=lambda label, numbers: f"sum-{label}")
+@workflow(name="engine.sum", id=lambda label: f"sum-{label}")
 async def add(label: str, numbers: list[int]) -> int:
     """Started by clients."""
     call = await wait(closed).match(key=label)

@@ -33,7 +33,9 @@ START_S = 90.0
 """A loaded machine starts Ray, Serve and the pools in 20 s."""
 ANSWER_S = 60.0
 LOOK_S = 0.1
-"""Between two looks at what has no signal: Ray's list of actors."""
+"""Between two looks at a condition that has no signal, such as Ray's list of actors."""
+
+_nothing = threading.Event()
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -226,7 +228,7 @@ def until(look: Callable[[], T | None]) -> T:
     deadline = time.monotonic() + ANSWER_S
     while (found := look()) is None:
         assert time.monotonic() < deadline, f"{look} found nothing in {ANSWER_S:.0f} s"
-        time.sleep(LOOK_S)
+        _nothing.wait(LOOK_S)
     return found
 
 
