@@ -84,6 +84,18 @@ RECENT_CALLS_MAX: Final = 100_000
 STEP_THREADS: Final = 32
 """Threads of a pool actor for synchronous steps: they mostly wait for the network."""
 
+EXPLAIN_WAITS_MAX: Final = 300
+"""Waits of a pool that one explanation tries, those with the call's key first: under 1 ms each."""
+
+EXPLAIN_INSTANCES_MAX: Final = 50_000
+"""Instances of a pool that are asked whether they received a call, the newest first: under 50 ms."""
+
+EXPLAIN_SHOWN_MAX: Final = 20
+"""Waits in one explanation: what it met, and the nearest misses."""
+
+EXPLAIN_VALUE_CHARS_MAX: Final = 200
+"""Characters of one value in an explanation."""
+
 # --- delivery --------------------------------------------------------------------
 
 APPEND_CALLS_MAX: Final = 5_000

@@ -74,6 +74,7 @@ class WaitIndex:
     def __init__(self, methods: Callable[[str], Method]) -> None:
         self._methods = methods
         self._by_method: dict[str, _MethodWaits] = {}
+        self._order = 0
         self._size = 0
 
     def __len__(self) -> int:
@@ -91,7 +92,8 @@ class WaitIndex:
 
     def add(self, holder: Holder, wait: WaitRecord) -> Entry:
         """The wait is found by calls from now on."""
-        entry = Entry(holder, wait, wait.order)
+        self._order += 1
+        entry = Entry(holder, wait, wait.order or self._order)
         waits = self._by_method.get(wait.method)
         if waits is None:
             waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))
@@ -133,6 +135,18 @@ class WaitIndex:
                 yield from shape.keys.get(key, ())
         for entries in waits.keyless.values():
             yield from entries
+
+    def entries_for(self, parsed: Parsed) -> Iterator[Entry]:
+        """All waits for the call's method, those whose key equals the call's first."""
+        first = {id(entry): entry for entry in self.candidates(parsed)}
+        yield from first.values()
+        waits = self._by_method.get(parsed.record.method)
+        for shape in () if waits is None else waits.shapes.values():
+            for entries in shape.keys.values():
+                for entry in entries:
+                    if id(entry) not in first:
+                        first[id(entry)] = entry
+                        yield entry
 
     def find(self, parsed: Parsed, call: Call[Any, Any]) -> tuple[list[Entry], list[Failure]]:
         """The waits that the call fits, longest waiting first."""

@@ -199,14 +199,14 @@ class RecentCalls:
         *,
         capacity: int,
         covers_after: Place,
-        exclusives: Exclusives,
+        exclusives: Exclusives | None = None,
     ) -> None:
         self._methods = methods
         self._capacity = capacity
         self._by_method: dict[str, _OfMethod] = {}
         self._order: deque[_Remembered] = deque()
         self._starts: set[Place] = set()
-        self._exclusives = exclusives
+        self._exclusives = exclusives or Exclusives()
         self.covers_after = covers_after
         """Every subscribed call after this place is here."""
 
@@ -281,9 +281,14 @@ class RecentCalls:
         self.covers_after = max(self.covers_after, oldest.place)
 
 
+def is_late_enough(wait: WaitRecord, call: DeliveredCall) -> bool:
+    """Whether the call came within what the wait looks back to."""
+    return wait.since_us is None or call.call.at_us >= wait.since_us
+
+
 def meets(wait: WaitRecord, call: DeliveredCall) -> bool:
     """Whether a call whose key fits is late enough and fits the predicate."""
-    if wait.since_us is not None and call.call.at_us < wait.since_us:
+    if not is_late_enough(wait, call):
         return False
     if wait.predicate is None:
         return True

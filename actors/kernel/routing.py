@@ -10,7 +10,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import queued_in
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.instances import Instance
-from raysume.actors.kernel.mailboxes import key_met, meets
+from raysume.actors.kernel.mailboxes import is_late_enough, key_met, meets
 from raysume.actors.kernel.records import Begin, CallMet, Stimulus
 from raysume.call import Call
 from raysume.matching import Parsed
@@ -54,11 +54,11 @@ def apply_call(kernel: Kernel, item: DeliveredCall, *, may_start: bool = True) -
             and not holder.mailbox.has(item.call.method, place)
         ):
             taken.add(holder.id)
+            given = given or entry.wait.exclusive
             meet(kernel, holder, entry, item)
     if start is not None and not taken and may_start and kernel.workflow.active:
         _start(kernel, start, item)
 
-            given = given or entry.wait.exclusive
 
 def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
     """The call has met a wait of the instance, which meets nothing else from now on."""
@@ -117,7 +117,4 @@ def _may_meet(entry: Entry, item: DeliveredCall) -> bool:
 
     A wait that is still looking back takes older calls first; this one is found there.
     """
-    wait = entry.wait
-    if wait.since_us is not None and item.call.at_us < wait.since_us:
-        return False
-    return not wait.looks_back
+    return is_late_enough(entry.wait, item) and not entry.wait.looks_back

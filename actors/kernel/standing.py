@@ -13,6 +13,7 @@ from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.errors import InvariantViolated, UsageError
 from raysume.instances import RunningInstance
+from raysume.waits import Wait
 from raysume.workflows import Workflow
 
 STANDING_ID = "@standing"
@@ -27,6 +28,8 @@ class Standing:
         self.id = STANDING_ID
         self.waits: list[WaitRecord] = []
         """The waits of the first wait's tree, in order of registration."""
+        self.values: list[Wait[Any]] = []
+        """The same waits as the workflow made them."""
 
     def ordinal_of(self, wait_id: str) -> int:
         """Which of the waits has this id."""
@@ -47,25 +50,29 @@ class Standing:
         name = self._workflow.name
         if branch.outcome is not None:
             if isinstance(branch.outcome.value, Exception):
-                raise UsageError(
+                raise UsageError.by_rule(
+                    "error-before-first-wait",
                     f"workflow {name!r} raised before its first wait, so it was not deployed: "
-                    f"{type(branch.outcome.value).__name__}: {branch.outcome.value}."
+                    f"{type(branch.outcome.value).__name__}: {branch.outcome.value}.",
                 ) from branch.outcome.value
-            raise UsageError(
+            raise UsageError.by_rule(
+                "no-first-wait",
                 f"workflow {name!r} has no parameters and ends without waiting, so nothing could "
-                "ever start it. Begin with a wait, or give it parameters and use client.start."
+                "ever start it. Begin with a wait, or give it parameters and use client.start.",
             )
         leaves = leaves_of(branch)
         if any(isinstance(leaf, StepLeaf) for leaf in leaves):
-            raise UsageError(
+            raise UsageError.by_rule(
+                "step-first",
                 f"workflow {name!r} begins with a step, which would run at every deployment. "
-                "Begin with a wait, or give it parameters and use client.start."
+                "Begin with a wait, or give it parameters and use client.start.",
             )
         if any(isinstance(leaf, SleepLeaf) for leaf in leaves):
             raise UsageError(
                 f"workflow {name!r} begins with a sleep. Begin with a wait, or give it parameters "
                 "and use client.start."
             )
+        self.values = [leaf.value for leaf in leaves if isinstance(leaf, WaitLeaf)]
         bound = {opened.leaf.id: opened for opened in turn.waits}
         self.waits = [
             turn.wait_record(bound[leaf.id], name=f"standing.{number}")

@@ -20,6 +20,7 @@ from raysume.actors.kernel.commits import (
     TurnTask,
 )
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.explaining import explain
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
@@ -29,6 +30,7 @@ from raysume.actors.kernel.status import Status
 from raysume.compiler import definitions_scope, frames_of, loads
 from raysume.configuration import settings
 from raysume.errors import UsageError
+from raysume.explanations import WaitExplained
 from raysume.methods import Method
 from raysume.registry import lookup
 from raysume.storage.memory.state import MemoryStore
@@ -171,6 +173,12 @@ class ShellPool:
     def started_at(self, instance_id: str) -> datetime:
         """When the instance started."""
         return moment(self.instance(instance_id).started_us)
+
+    def explain(self, item: DeliveredCall, instance_id: str | None) -> list[WaitExplained]:
+        """How far the call came with the waits of the workflow, or of one instance."""
+        instance = None if instance_id is None else self.instance(instance_id)
+        with self.scope():
+            return explain(self.kernel, item, instance)
 
     def locals_of(self, instance_id: str) -> dict[str, Any]:
         """The live variables of the instance's frames, members of groups included."""

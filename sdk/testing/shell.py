@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import msgspec
 import structlog
 
-from raysume import ids
+from raysume import ids, limits
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
@@ -33,6 +33,7 @@ from raysume.actors.kernel.moments import duration_us, microseconds, moment
 from raysume.actors.kernel.records import StepDone
 from raysume.actors.stepping import attempt_step
 from raysume.errors import NotFound, UsageError
+from raysume.explanations import Explanation, explanation
 from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.records import CallRecord, OutgoingCall
@@ -216,6 +217,23 @@ class TestShell:
         """Live views of the instances, whatever their status, oldest first."""
         pools = list(self._pools.values()) if workflow is None else [self._pool(workflow)]
         return [Run(pool, id) for pool in pools for id in pool.order]
+
+    def explain(self, call: str, run: Run[Any] | None = None) -> Explanation:
+        """Why a call did or did not meet a wait, the nearest misses first.
+
+        Args:
+            call: the id that `push` returned.
+            run: look at this instance only.
+
+        Raises:
+            NotFound: no call of this shell has the id.
+        """
+        item = next((one for one in self._calls if one.call.id == call), None)
+        if item is None:
+            raise NotFound(f"no call {call!r} was pushed to this shell. Give what push returned.")
+        pools = list(self._pools.values()) if run is None else [run._pool]  # pyright: ignore[reportPrivateUsage]
+        found = [one for pool in pools for one in pool.explain(item, run and run.id)]
+        return explanation(call, item.call.method, found, limit=limits.EXPLAIN_SHOWN_MAX)
 
     def counts(self) -> Counts:
         """Calls pushed, waits created and instances completed so far."""
