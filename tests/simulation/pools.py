@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -72,7 +73,7 @@ class Promises:
         for shard, turns in commit.turns.items():
             for turn in turns:
                 before = self.records.get(turn.instance.id)
-                asked = set() if before is None else {step.id for step in before.steps}
+                asked: set[str] = set() if before is None else {step.id for step in before.steps}
                 ended = asked.intersection(leaf.id for leaf in turn.ended)
                 self.recorded_steps.update((turn.instance.id, step) for step in ended)
                 self.outgoing.update((shard, one.sequence) for one in turn.outgoing)
@@ -144,7 +145,7 @@ class SimPool:
         elif self.journal.dirty and self.world.rng.random() < self.world.checkpoint_rate:
             found.append((f"{name}: checkpoint", self.commit))
         for shard in list(self.sending):
-            found.append((f"{name}: send {shard}", lambda shard=shard: self.send(shard)))
+            found.append((f"{name}: send {shard}", partial(self.send, shard)))
         due_us = self.kernel.next_due_us
         if self.barrier is None and due_us is not None and due_us <= self.world.now_us:
             found.append((f"{name}: barrier", self.ask_barrier))
@@ -161,9 +162,9 @@ class SimPool:
     def _applied(self, commit: Commit) -> None:
         self.uncommitted.append(commit)
         for order in commit.ranges:
-            self._effect(f"range {order.partition}", lambda order=order: self.read_range(order))
+            self._effect(f"range {order.partition}", partial(self.read_range, order))
         for look in commit.look_backs:
-            self._effect(f"look back {look.wait}", lambda look=look: self.look_back(look))
+            self._effect(f"look back {look.wait}", partial(self.look_back, look))
         if self.releases_early:
             self.release(commit)
 
@@ -196,9 +197,9 @@ class SimPool:
     def release(self, commit: Commit) -> None:
         """Steps, turns, calls and answers of the commit are under way."""
         for step in commit.steps:
-            self._effect(f"step {step.step}", lambda step=step: self.run_step(step))
+            self._effect(f"step {step.step}", partial(self.run_step, step))
         for task in commit.tasks:
-            self._effect(f"turn of {task.instance}", lambda task=task: self.run_turn(task))
+            self._effect(f"turn of {task.instance}", partial(self.run_turn, task))
         for shard, outgoing in commit.outgoing:
             self.sending.setdefault(shard, []).append(outgoing)
         for token, answer in commit.answers:

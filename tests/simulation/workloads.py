@@ -67,8 +67,8 @@ def make(rng: random.Random) -> Workload:
     made = Workload()
     stories: list[list[list[Item]]] = []
     for number in range(rng.randint(2, 6)):
-        story = rng.choice((_collecting, _approving, _listening, _fulfilling))
-        stories.append(story(rng, made, str(number)))
+        tell = rng.choice((_collecting, _approving, _listening, _fulfilling))
+        stories.append(tell(rng, made, str(number)))
     while any(stories):
         alive = [story for story in stories if story]
         batch: list[Item] = []
