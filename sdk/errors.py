@@ -8,7 +8,7 @@ they are live variables of workflows that caught them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class RaysumeError(Exception):
@@ -43,6 +43,11 @@ class UsageError(RaysumeError):
     """The program, its arguments or its configuration must change; retrying cannot help."""
 
     code = "usage"
+
+    @classmethod
+    def by_rule(cls, rule: str, message: str, **details: Any) -> Self:
+        """The error of a rule that has a stable id (docs/refusals.md): in `details` and message."""
+        return cls(f"{message} [{rule}]", rule=rule, **details)
 
 
 class CompileError(UsageError):

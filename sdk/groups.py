@@ -116,37 +116,48 @@ def name_of(member: object) -> str | None:
 
 def _members(members: tuple[Any, ...], call: str) -> tuple[Any, ...]:
     if len(members) == 1 and isinstance(members[0], list | tuple):
-        raise UsageError(f"{call} takes its members one by one: write {call}(*members).")
+        raise UsageError.by_rule(
+            "group-of-list", f"{call} takes its members one by one: write {call}(*members)."
+        )
     if not members:
-        raise UsageError(
+        raise UsageError.by_rule(
+            "empty-group",
             f"{call}() has no members, so it could never finish. Leave it out when there is "
-            "nothing to wait for."
+            "nothing to wait for.",
         )
     for index, member in enumerate(members):
         if not isinstance(member, Durable):
-            raise UsageError(_refusal(member, index, call))
+            raise _refusal(member, index, call)
     names = [name for member in members if (name := name_of(member)) is not None]
     for name in names:
         if names.count(name) > 1 and call == "group":
-            raise UsageError(f"two members of a group are named {name!r}; rename one of them.")
+            raise UsageError.by_rule(
+                "member-named-twice",
+                f"two members of a group are named {name!r}; rename one of them.",
+            )
     return members
 
 
-def _refusal(member: object, index: int, call: str) -> str:
+def _refusal(member: object, index: int, call: str) -> UsageError:
     if member is None:
-        return f"member {index} of {call}(...) is None. Leave it out of the members."
+        return UsageError.by_rule(
+            "member-is-none",
+            f"member {index} of {call}(...) is None. Leave it out of the members.",
+        )
     if isinstance(member, Awaitable):
         coroutine = cast(Any, member)
         name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
         if hasattr(coroutine, "close"):
             coroutine.close()
-        return (
+        return UsageError.by_rule(
+            "unmarked-subflow",
             f"member {index} of {call}(...) is the coroutine {name}, which is not durable. "
-            f"Decorate {name} with @subflow, or run it as step({name}, ...)."
+            f"Decorate {name} with @subflow, or run it as step({name}, ...).",
         )
-    return (
+    return UsageError.by_rule(
+        "member-not-durable",
         f"member {index} of {call}(...) is {member!r}. Members are waits, sleeps, steps, calls "
-        "of subflows, and groups."
+        "of subflows, and groups.",
     )
 
 

@@ -102,10 +102,11 @@ def named_parameters(
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
-            raise UsageError(
+            raise UsageError.by_rule(
+                "variadic-parameter",
                 f"{what} has {stars}{parameter.name}: every parameter needs a name and a type, "
                 "because calls are recorded and matched by parameter. Name them one by one, or "
-                "take one parameter of a pydantic model, list or dict type."
+                "take one parameter of a pydantic model, list or dict type.",
             )
     return tuple(parameters)
 
@@ -156,9 +157,10 @@ def model_of(
             warnings.simplefilter("ignore", UserWarning)
             model = create_model(name, __base__=root, __module__=module, **fields)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
-        raise UsageError(
+        raise UsageError.by_rule(
+            "unserialisable-type",
             f"a parameter of {what} has a type without a JSON form: {_first_line(error)} "
-            "Use plain types, dataclasses, pydantic models or enums; pass anything else by id."
+            "Use plain types, dataclasses, pydantic models or enums; pass anything else by id.",
         ) from error
     if not model.__pydantic_complete__:
         raise UnresolvedAnnotation(f"a type named by {what} is not complete yet")
@@ -181,9 +183,10 @@ def adapter_of(hint: Any, *, what: str) -> TypeAdapter[Any]:
                 raise
             adapter = TypeAdapter(hint)
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
-        raise UsageError(
+        raise UsageError.by_rule(
+            "unserialisable-type",
             f"{what} returns a type without a JSON form: {_first_line(error)} "
-            "Return plain types, dataclasses, pydantic models or enums."
+            "Return plain types, dataclasses, pydantic models or enums.",
         ) from error
     return adapter
 

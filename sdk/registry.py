@@ -119,8 +119,9 @@ def _refuse_another_signature(first: Method, second: Method) -> None:
     except UsageError:
         return  # an annotation is not resolved yet: checked again at deployment
     if not same:
-        raise UsageError(
+        raise UsageError.by_rule(
+            "signature-clash",
             f"the URN {second.urn!r} is defined twice with different signatures: "
             f"{first.qualname} at {first.place} and {second.qualname} at {second.place}. "
-            "Give one of them another URN, or make their parameters and results equal."
+            "Give one of them another URN, or make their parameters and results equal.",
         )

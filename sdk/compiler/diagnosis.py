@@ -54,7 +54,8 @@ def _error(where: _Where, origin: str | None, reason: str, remedy: str) -> Unsav
         what += f" (at {name or 'value'}{where.path})"
     place = f" of {where.function} ({where.file}:{where.line})" if where.function else ""
     beginning = f"{origin}: " if origin else ""
-    return UnsavableState(
+    return UnsavableState.by_rule(
+        "unsavable-state",
         f"{beginning}{what}{place} cannot be saved: {reason}. {remedy}",
         variable=where.variable,
         path=(where.variable or "") + where.path,

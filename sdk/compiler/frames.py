@@ -188,7 +188,8 @@ def _locals(coroutine: Coroutine) -> dict[str, Any]:
     names = frame.f_locals
     if FRAME not in names:
         code = coroutine.cr_code
-        raise UsageError(
+        raise UsageError.by_rule(
+            "unmarked-subflow",
             f"{coroutine.__qualname__} ({code.co_filename}:{frame.f_lineno}) waits, but is not "
             "durable: what it does cannot be saved. Decorate it with @subflow.",
             file=code.co_filename,

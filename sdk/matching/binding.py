@@ -73,9 +73,10 @@ def _check_matches_any(wait: Wait[Any], first: bool) -> None:
     if wait.matches_any:
         return
     if not first:
-        raise UsageError(
+        raise UsageError.by_rule(
+            "later-wait-without-match",
             f"a wait for {wait.method.urn!r} says nothing about which call: add "
-            ".match(field=value) or .match_if(lambda call: ...), or .match_any() for every call."
+            ".match(field=value) or .match_if(lambda call: ...), or .match_any() for every call.",
         )
     warnings.warn(
         f"the first wait, for {wait.method.urn!r}, has no match: every call starts an instance. "

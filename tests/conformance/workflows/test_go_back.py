@@ -143,7 +143,7 @@ async def test_a_wait_that_runs_again_matches_with_the_new_values(deploy: Deploy
         counter, x = 10, 5
         await wait(m1).match_any()
         while counter < 16:
-            await wait(m2).match_if(lambda call: call.input.id == x)
+            await wait(m2).match_if(lambda call: call.input.id == x)  # noqa: B023 - the value now
             counter += 3
             x += 5
         return counter

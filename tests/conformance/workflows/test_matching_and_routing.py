@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from tests.conformance.workflows.methods import decide, m1, m2, m3, submit
+from tests.conformance.workflows.seen import logged_errors
 
 from raysume import all_of, instance, push_call, wait, workflow
 from raysume.testing import Counts, TestShell
@@ -116,20 +117,6 @@ async def test_early_calls_are_received_oldest_first_and_once(deploy: Deploy) ->
         assert run.result == [1, 2]
 
 
-async def test_a_later_wait_without_a_match_is_refused(deploy: Deploy) -> None:
-    @workflow
-    async def unmatched() -> None:
-        await wait(m1).match_any()
-        await wait(m2)
-
-    async with deploy(unmatched) as shell:
-        await shell.push(m1)
-        [run] = shell.instances(unmatched)
-        assert run.status == "failed"
-        assert run.error is not None
-        assert "match_any" in run.error
-
-
 async def test_none_is_not_a_key_but_still_decides(deploy: Deploy) -> None:
     @workflow
     async def by_text(text: str | None) -> int:
@@ -195,3 +182,105 @@ async def test_an_instance_knows_itself_and_can_be_tagged(deploy: Deploy) -> Non
         assert run.tags == {"customer": "12"}
         await shell.push(m2)
         assert run.result == "tagged"
+
+
+class Rule:
+    """What a workflow asks whether a call matters."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def accepts(self, number: int) -> bool:
+        """Whether the number is at most the limit."""
+        return number <= self.limit
+
+    def one_hundred_and_ten(self) -> int:
+        """110."""
+        return 110
+
+    @staticmethod
+    def is_even(number: int) -> bool:
+        """Whether the number is even."""
+        return number % 2 == 0
+
+
+async def test_a_match_may_mix_literals_methods_and_functions(deploy: Deploy) -> None:
+    @workflow
+    async def complex_match() -> int:
+        rule, names = Rule(50), ["a", "bc"]
+        await wait(m2).match_any()
+        call = await wait(m1).match_if(
+            lambda call: (
+                call.input.text == "now"
+                and rule.accepts(call.input.id)
+                and (rule.one_hundred_and_ten() == 110 or max(map(len, names)) > 1)
+            )
+        )
+        return call.input.id
+
+    async with deploy(complex_match) as shell:
+        await shell.push(m2)
+        await shell.push(m1, text="later", id=1)
+        await shell.push(m1, text="now", id=51)
+        [run] = shell.instances(complex_match)
+        assert run.status == "waiting"
+        await shell.push(m1, text="now", id=50)
+        assert run.result == 50
+        assert shell.counts() == Counts(calls=4, waits=2, completed=1)
+        assert logged_errors(shell) == []
+
+
+async def test_a_match_may_use_literals_and_every_kind_of_method(deploy: Deploy) -> None:
+    @workflow
+    async def use_cases() -> list[int]:
+        rule = Rule(10)
+        await wait(m2).match_any()
+        literal = await wait(m1).match_if(lambda call: call.input.id == 12)
+        method = await wait(m1).match_if(lambda call: rule.accepts(call.input.id))
+        static = await wait(m1).match_if(lambda call: Rule.is_even(call.input.id))
+        return [call.input.id for call in (literal, method, static)]
+
+    async with deploy(use_cases) as shell:
+        await shell.push(m2)
+        for number in (12, 10, 13, 14):
+            await shell.push(m1, id=number)
+        [run] = shell.instances(use_cases)
+        assert run.result == [12, 10, 14]
+        assert shell.counts() == Counts(calls=5, waits=4, completed=1)
+        assert logged_errors(shell) == []
+
+
+async def test_one_call_meets_only_one_of_two_waits_in_sequence(deploy: Deploy) -> None:
+    @workflow
+    async def twice_the_same() -> None:
+        await wait(m1).match_any()
+        await wait(m1).match_any()
+
+    async with deploy(twice_the_same) as shell:
+        await shell.push(m1)
+        assert shell.counts() == Counts(calls=1, waits=2, completed=0)
+
+
+def in_use(shell: TestShell) -> tuple[int, list[tuple[str, ...]]]:
+    """How many waits the only workflow's index has, and the key shapes for `decide`."""
+    [pool] = shell._pools.values()  # pyright: ignore[reportPrivateUsage]
+    index = pool.kernel.index
+    return len(index), index.shapes_of(decide.urn)
+
+
+async def test_an_entry_of_the_index_goes_with_the_last_wait_of_its_shape(
+    deploy: Deploy,
+) -> None:
+    @workflow
+    async def comes_and_goes() -> None:
+        start = await wait(submit).match_any()
+        await wait(decide).match(request=start.input.request)
+
+    async with deploy(comes_and_goes) as shell:
+        assert in_use(shell) == (1, [])
+        for request in (1, 2, 3):
+            await shell.push(submit, request=request, output=True)
+            assert in_use(shell) == (2, [("input.request",)])
+            await shell.push(decide, request=request, answer="", output="")
+            assert in_use(shell) == (1, [])
+        assert shell.counts() == Counts(calls=6, waits=6, completed=3)

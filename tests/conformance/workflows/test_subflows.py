@@ -39,7 +39,7 @@ async def test_a_subflow_has_arguments_and_variables_of_its_own(deploy: Deploy) 
     async def sub(argument: int) -> tuple[int, str]:
         message = "Input: "
 
-        def add(call: object) -> None:
+        def add(_call: object) -> None:
             nonlocal argument, message
             argument += 5
             message += "m3, Output: "
