@@ -48,9 +48,10 @@ def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> De
     for one in workflows:
         other = by_name.setdefault(one.name, one)
         if other is not one:
-            raise UsageError(
+            raise UsageError.by_rule(
+                "duplicate-workflow",
                 f"two workflows are named {one.name!r}: at {other.place} and at {one.place}. "
-                "Give one of them another name with @workflow(name=...)."
+                "Give one of them another name with @workflow(name=...).",
             )
     by_urn: dict[str, Method] = {}
     for method in methods:

@@ -194,9 +194,10 @@ def _begin(
     if len(waits) != len(standing) or any(
         leaf.value.method.urn != stood.method for leaf, stood in zip(waits, standing, strict=True)
     ):
-        raise FirstWaitChanged(
+        raise FirstWaitChanged.by_rule(
+            "first-wait-changed",
             f"the first wait of workflow {workflow.name!r} had another shape in this instance "
-            "than at deployment. Keep the first wait independent of time, data and chance."
+            "than at deployment. Keep the first wait independent of time, data and chance.",
         )
     call = Call.of(begin.call.call, kernel.methods(begin.call.call.method))
     met = waits[begin.ordinal]
