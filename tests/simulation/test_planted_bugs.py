@@ -31,6 +31,12 @@ from raysume.actors.kernel.records import (
 SEEDS = 150
 """A bug that needs more would hide."""
 
+
+def always(value: Any) -> Callable[..., Any]:
+    """A function that gives the same whatever it is asked."""
+    return lambda *_arguments, **_named: value
+
+
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -81,7 +87,7 @@ def checkpoints_without_unsent_calls(patch: pytest.MonkeyPatch) -> None:
     """Calls published before a checkpoint and not sent before a crash are gone."""
     checkpoint_header = Codec.checkpoint_header
 
-    def planted(self: Codec, seq: int, header: Any, unsent: Any, *rest: Any) -> bytes:
+    def planted(self: Codec, seq: int, header: Any, _unsent: Any, *rest: Any) -> bytes:
         return checkpoint_header(self, seq, header, [], *rest)
 
     patch.setattr(Codec, "checkpoint_header", planted)
@@ -115,7 +121,7 @@ def commits_lose_a_shard(patch: pytest.MonkeyPatch) -> None:
 
 def ranges_that_overlap_are_applied_again(patch: pytest.MonkeyPatch) -> None:
     """What a delivery repeats is not cut off."""
-    patch.setattr(Intake, "mark", lambda self, partition: 0)
+    patch.setattr(Intake, "mark", always(0))
 
 
 def gaps_are_skipped(patch: pytest.MonkeyPatch) -> None:
@@ -131,18 +137,18 @@ def gaps_are_skipped(patch: pytest.MonkeyPatch) -> None:
 
 def calls_received_when_they_queue(patch: pytest.MonkeyPatch) -> None:
     """A call whose wait ended while it queued is lost for the waits behind it."""
-    patch.setattr(looking_back, "again", lambda kernel, instance, method=None: None)
+    patch.setattr(looking_back, "again", always(None))
 
 
 def places_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     """An instance receives a call again."""
-    patch.setattr(Mailbox, "is_open", lambda self, wait, key, place: True)
-    patch.setattr(Mailbox, "floor", lambda self, wait: self.horizon)
+    patch.setattr(Mailbox, "is_open", always(True))
+    patch.setattr(Mailbox, "floor", always(START_OF_LOG))
 
 
 def memory_pretends_to_cover_everything(patch: pytest.MonkeyPatch) -> None:
     """Older calls are not looked for in the log."""
-    patch.setattr(RecentCalls, "covers", lambda self, floor: True)
+    patch.setattr(RecentCalls, "covers", always(True))
 
 
 def timers_ring_without_a_barrier(patch: pytest.MonkeyPatch) -> None:

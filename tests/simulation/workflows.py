@@ -65,7 +65,7 @@ def asked(key: str, failures: int) -> None:
 @push_call("simulation.answered")
 def answered(key: str, answer: str) -> str:
     """Somebody answered."""
-    return answer
+    return answer if key else ""
 
 
 @push_call("simulation.signed")

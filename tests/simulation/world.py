@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -205,7 +206,7 @@ class World:
         cuts = [start, end]
         if end - start > 1 and self.rng.random() < 0.3 * self.trouble:
             cuts.insert(1, self.rng.randint(start + 1, end - 1))
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in itertools.pairwise(cuts):
             calls = [
                 DeliveredCall(part.first + index, part.pos, call)
                 for part in self.log.read(segment.partition, start=low, end=high)
