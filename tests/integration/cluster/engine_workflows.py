@@ -143,7 +143,12 @@ async def nap() -> str:
     return "met"
 
 
-@workflow(name="engine.sum", id=lambda label: f"sum-{label}")
+def sum_id(label: str) -> str:
+    """The instance's id, from what it is started with."""
+    return f"sum-{label}"
+
+
+@workflow(name="engine.sum", id=sum_id)
 async def add(label: str, numbers: list[int]) -> int:
     """Started by clients."""
     call = await wait(closed).match(key=label)

@@ -128,7 +128,9 @@ def test_actors_are_named_for_what_they_do_in_the_ray_dashboard(
     engine: Engine, client: Client
 ) -> None:
     actors = engine.actors()
-    for facts in client.workflows():
+    workflows = client.workflows()
+    assert workflows
+    for facts in workflows:
         actor = actors[f"{facts.name}@{facts.version}/0"]
         assert actor["repr_name"].startswith(f"{facts.name}@{facts.version}/0")
         assert "engine_workflows" in actor["repr_name"]
