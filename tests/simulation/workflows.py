@@ -168,6 +168,7 @@ async def listen() -> dict[str, Any]:
             sleep(LONG),
         )
         await Pause()
+        assert one.result is not None
         (aloud, quietly)[one.index].append(one.result.input.n)
         await Pause()
     left(key=key, aloud=aloud)
@@ -175,7 +176,12 @@ async def listen() -> dict[str, Any]:
     return {"key": key, "aloud": aloud, "quietly": quietly}
 
 
-@workflow(name="simulation.fulfil", id=lambda key: f"fulfil-{key}")
+def fulfil_id(key: str) -> str:
+    """The instance's id, from what it is started with."""
+    return f"fulfil-{key}"
+
+
+@workflow(name="simulation.fulfil", id=fulfil_id)
 async def fulfil(key: str, many: int) -> dict[str, Any]:
     """Started explicitly; a loop over more things than a mailbox remembers, then a freed wait."""
     got: list[int] = []
@@ -188,7 +194,9 @@ async def fulfil(key: str, many: int) -> dict[str, Any]:
         finally:
             seal = await wait(sealed).match(key=key)
     except WaitTimeout:
-        return {"key": key, "got": got, "answer": None, "seal": seal.input.key}
+        # The wait in the finally has no timeout: it has ended, which pyright does not see.
+        seal_key = seal.input.key  # pyright: ignore[reportUnboundVariable, reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+        return {"key": key, "got": got, "answer": None, "seal": seal_key}
     return {"key": key, "got": got, "answer": True, "seal": seal.input.key}
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from tests.simulation import workloads
@@ -94,13 +95,13 @@ class World:
         found: list[Action] = []
         for pool in self.pools:
             for name, run in pool.actions():
-                found.append((name, lambda run=run, pool=pool: self._in_process(pool, run)))
+                found.append((name, partial(self._in_process, pool, run)))
         if self._batches and not self._starting:
             found.append(("client", self._push_next))
         if self._starting:
             found.append(("client asks again", self._ask_start))
         for letter in [one for one in self._mail if one[0] <= self.now_us][:8]:
-            found.append(("mail", lambda letter=letter: self._bring(letter)))
+            found.append(("mail", partial(self._bring, letter)))
         return found
 
     def _act(self, name: str, run: Any) -> None:

@@ -1,0 +1,180 @@
+"""A real pool host on SQLite files, with a store that can be held up or made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from raysume import ids
+from raysume.actors.hosting import PoolHost
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.readings import Readings
+from raysume.errors import StoreUnavailable
+from raysume.records import OutgoingCall, Segment
+from raysume.storage.ports import Batch, NewCall, Publisher, StoreCommit
+from raysume.storage.processes import owner_of_this_process
+from raysume.storage.sealing import Seal
+from raysume.storage.sqlite.calls import SqliteCallLog
+from raysume.storage.sqlite.state import SqliteStore
+from raysume.workflows import Workflow
+
+SEAL = Seal(b"hosting-key" * 4)
+SOON_S = 20.0
+"""A test that waits longer than this for something has failed."""
+
+
+class GatedStore(SqliteStore):
+    """The real store; its commits wait while the gate is shut, and can be made to fail."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.at_gate = threading.Event()
+        self.commits = 0
+        self.fails: Callable[[StoreCommit], bool] = lambda _commit: False
+        self.writes_before_failing = False
+
+    def commit(self, commit: StoreCommit) -> None:
+        """See `Store.commit`."""
+        self.at_gate.set()
+        if not self.gate.wait(SOON_S):
+            raise StoreUnavailable("the gate was never opened")
+        if self.fails(commit):
+            if self.writes_before_failing:
+                super().commit(commit)
+            raise StoreUnavailable("the disk is gone")
+        super().commit(commit)
+        self.commits += 1
+
+
+class FlakyLog(SqliteCallLog):
+    """The real log; some of its reads fail."""
+
+    failures = 0
+
+    def read(self, partition: int, *, start: int, end: int) -> Any:
+        """See `CallLog.read`."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("the log is away for a moment")
+        return super().read(partition, start=start, end=end)
+
+
+class Hosted:
+    """One incarnation of a pool, and the ingress beside it."""
+
+    def __init__(self, folder: Path, workflow: Workflow[Any, Any], *methods: Any) -> None:
+        self.folder, self.workflow = folder, workflow
+        self.methods = frozenset(method.urn for method in methods)
+        self.store = GatedStore(folder / "state.db")
+        self.log = FlakyLog(folder / "calls.db")
+        self.partition = self.log.open_partition(owner=owner_of_this_process("test")).id
+        self.errors: list[BaseException] = []
+        self.gave_up = asyncio.Event()
+        self.host = PoolHost(
+            workflow,
+            "1",
+            store=self.store,
+            call_log=self.log,
+            sealer=SEAL,
+            methods=self.methods,
+            publish=self._publish,
+            give_up=self._give_up,
+            checkpoint_interval_s=3_600,
+        )
+        self.readings = Readings(self.host)
+
+    async def __aenter__(self) -> Self:
+        await self.host.start(owner=owner_of_this_process("test"))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.store.gate.set()
+        if not self.gave_up.is_set():
+            await self.host.stop()
+        else:
+            await self.die()
+        self.store.close()
+        self.log.close()
+
+    async def die(self) -> None:
+        """Nothing of the incarnation goes on, as after the end of its process."""
+        for task in self.host._loops:  # pyright: ignore[reportPrivateUsage]
+            task.cancel()
+        await asyncio.gather(*self.host._loops, return_exceptions=True)  # pyright: ignore[reportPrivateUsage]
+        await self.host.effects.stop()
+
+    def _give_up(self, error: BaseException) -> None:
+        self.errors.append(error)
+        self.gave_up.set()
+
+    async def _publish(self, publisher: str, first: int, calls: list[OutgoingCall]) -> None:
+        made = [NewCall(id=c.id, method=c.method, service=c.service, input=c.input) for c in calls]
+        batch = Batch(calls=made, publisher=Publisher(id=publisher, first=first))
+        self.log.append(self.partition, [batch])
+
+    def accept(self, *calls: tuple[Any, dict[str, Any]]) -> Segment:
+        """The calls are in the log; nobody is told."""
+        made = [
+            NewCall(
+                id=ids.uuid7(),
+                method=method.urn,
+                service="hosting",
+                input=json.dumps(input).encode(),
+            )
+            for method, input in calls
+        ]
+        segment = self.log.append(self.partition, [Batch(calls=made)]).segment
+        assert segment is not None
+        return segment
+
+    def tell(self, segment: Segment, *, upto: int | None = None) -> int:
+        """The segment, or its first calls, are delivered."""
+        end = segment.end if upto is None else segment.first + upto
+        calls = [
+            DeliveredCall(segment.first + index, segment.pos, call)
+            for index, call in enumerate(segment.calls)
+            if segment.first + index < end
+        ]
+        delivery = Delivery(segment.partition, segment.first, end, 1, calls)
+        return self.host.deliver(msgspec.msgpack.encode(delivery))
+
+    def push(self, method: Any, **input: Any) -> Segment:
+        """A call is accepted and delivered."""
+        segment = self.accept((method, input))
+        self.tell(segment)
+        return segment
+
+    async def applied(self, segment: Segment) -> None:
+        """The kernel has applied the segment, durably or not."""
+        await self.until(
+            lambda: self.host.kernel.watermarks.get(segment.partition, 0) >= segment.end
+        )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """The condition holds; the event loop goes round meanwhile."""
+        async with asyncio.timeout(SOON_S):
+            while not condition():
+                await asyncio.sleep(0)
+
+    @property
+    def only(self) -> Instance:
+        """The one instance in memory."""
+        [found] = self.host.kernel.instances.values()
+        return found
+
+    async def result(self, instance_id: str) -> Any:
+        """What the instance returned, once it ended; its error when it failed."""
+        answer = await self.readings.result(instance_id, SOON_S)
+        assert answer is not None
+        if answer["error"] is not None:
+            return answer["error"]["type"]
+        return None if answer["result"] is None else json.loads(answer["result"])
