@@ -14,10 +14,10 @@ import psutil
 import structlog
 
 from raysume import limits
-from raysume.actors import handover
+from raysume.actors import explaining, handover
 from raysume.actors.hosting import PoolHost, now_us
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.deliveries import StartRequest
+from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.kernel.standing import Standing, learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load

@@ -27,12 +27,12 @@ class Readings:
 
     async def describe(self, id: str) -> dict[str, Any] | None:
         """The instance, or None when the pool has none with this id."""
-        record = await self._record(id)
+        record = await self.record(id)
         return None if record is None else self._description(record)
 
     async def state(self, id: str) -> dict[str, Any] | None:
         """The instance's frames with file, line, wait and local variables, or None."""
-        record = await self._record(id)
+        record = await self.record(id)
         if record is None:
             return None
         frames: list[dict[str, Any]] = []
@@ -42,10 +42,10 @@ class Readings:
 
     async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
         """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""
-        record = await self._record(id)
+        record = await self.record(id)
         if record is not None and record.status not in _ENDED and wait_s > 0:
             await self._host.ended(id, min(wait_s, limits.RESULT_WAIT_S_MAX))
-            record = await self._record(id)
+            record = await self.record(id)
         if record is None:
             return None
         return {"status": record.status, "result": record.result, "error": _error(record)}
@@ -89,7 +89,8 @@ class Readings:
             "started_by": record.origin,
         }
 
-    async def _record(self, id: str) -> InstanceRecord | None:
+    async def record(self, id: str) -> InstanceRecord | None:
+        """The instance as saved, or None when the pool has none with this id."""
         host = self._host
         instance = host.kernel.instances.get(id)
         if instance is not None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from raysume.client.async_client import AsyncClient, AsyncListing, AsyncRun
     from raysume.client.client import Client, Listing, Run
     from raysume.client.operations import InstanceFacts
-    from raysume.client.questions import Frame, InstanceState, WorkflowFacts
+    from raysume.client.questions import Frame, InstanceState, WaitFacts, WorkflowFacts
 
 __all__ = [
     "AsyncClient",
@@ -24,6 +24,7 @@ __all__ = [
     "InstanceState",
     "Listing",
     "Run",
+    "WaitFacts",
     "WorkflowFacts",
 ]
 
@@ -37,6 +38,7 @@ _PLACES = {
     "InstanceFacts": "operations",
     "Frame": "questions",
     "InstanceState": "questions",
+    "WaitFacts": "questions",
     "WorkflowFacts": "questions",
 }
 

@@ -25,10 +25,11 @@ from raysume.client import operations, questions
 from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
 from raysume.client.endpoint import find_endpoint
 from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader, WorkflowFacts
+from raysume.client.questions import InstanceState, Reader, WaitFacts, WorkflowFacts
 from raysume.client.retries import Operation, Patience
 from raysume.client.sending import AsyncSender
 from raysume.client.streams import Stream, Streams
+from raysume.explanations import Explanation
 from raysume.ids import uuid7
 from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
 from raysume.methods import BoundMethod, Method
@@ -260,6 +261,38 @@ class AsyncClient:
             method=urn,
             service=service,
         )
+
+    def waits(
+        self,
+        workflow: Workflow[..., Any] | str | None = None,
+        *,
+        method: Method | BoundMethod | str | None = None,
+        instance: str | None = None,
+        after: str | None = None,
+    ) -> AsyncListing[WaitFacts]:
+        """All open waits that meet every condition given, by instance; first waits come first."""
+        name, urn = questions.workflow_name(workflow), questions.method_urn(method)
+        return self._listing(
+            "/v1/waits", questions.read_wait, after, workflow=name, method=urn, instance=instance
+        )
+
+    async def explain(
+        self,
+        call_id: str,
+        instance_id: str | None = None,
+        *,
+        workflow: Workflow[..., Any] | str | None = None,
+    ) -> Explanation:
+        """Why a call did or did not meet a wait: what it met, then the nearest misses.
+
+        Args:
+            instance_id, workflow: look only there.
+
+        Raises:
+            NotFound: there is no such call or instance.
+        """
+        name = questions.workflow_name(workflow)
+        return await self.run(operations.explain(call_id, instance_id, name, self.patience))
 
     async def workflows(self) -> list[WorkflowFacts]:
         """All workflows that are deployed, by name."""

@@ -16,10 +16,11 @@ from raysume.client import operations, questions
 from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
 from raysume.client.endpoint import find_endpoint
 from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader, WorkflowFacts
+from raysume.client.questions import InstanceState, Reader, WaitFacts, WorkflowFacts
 from raysume.client.retries import Operation, Patience
 from raysume.client.sending import SyncSender
 from raysume.client.streams import Stream, Streams
+from raysume.explanations import Explanation
 from raysume.ids import uuid7
 from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
 from raysume.methods import BoundMethod, Method
@@ -285,6 +286,38 @@ class Client:
             method=urn,
             service=service,
         )
+
+    def waits(
+        self,
+        workflow: Workflow[..., Any] | str | None = None,
+        *,
+        method: Method | BoundMethod | str | None = None,
+        instance: str | None = None,
+        after: str | None = None,
+    ) -> Listing[WaitFacts]:
+        """All open waits that meet every condition given, by instance; first waits come first."""
+        name, urn = questions.workflow_name(workflow), questions.method_urn(method)
+        return self._listing(
+            "/v1/waits", questions.read_wait, after, workflow=name, method=urn, instance=instance
+        )
+
+    def explain(
+        self,
+        call_id: str,
+        instance_id: str | None = None,
+        *,
+        workflow: Workflow[..., Any] | str | None = None,
+    ) -> Explanation:
+        """Why a call did or did not meet a wait: what it met, then the nearest misses.
+
+        Args:
+            instance_id, workflow: look only there.
+
+        Raises:
+            NotFound: there is no such call or instance.
+        """
+        name = questions.workflow_name(workflow)
+        return self.run(operations.explain(call_id, instance_id, name, self.patience))
 
     def workflows(self) -> list[WorkflowFacts]:
         """All workflows that are deployed, by name."""

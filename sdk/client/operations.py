@@ -25,6 +25,7 @@ from raysume.errors import (
     ResultTimeout,
     UsageError,
 )
+from raysume.explanations import Explanation
 from raysume.limits import LONG_POLL_S
 
 T = TypeVar("T")

@@ -222,3 +222,8 @@ def reader_of(workflow: Workflow[..., Any] | str | None) -> Reader:
     if isinstance(workflow, Workflow):
         return workflow.output_adapter.validate_json
     return plain_reader
+def read_wait(item: Mapping[str, Any]) -> WaitFacts:
+    """The wait in a row of a listing."""
+    return msgspec.convert(item, type=WaitFacts)
+
+

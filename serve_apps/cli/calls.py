@@ -71,3 +71,25 @@ def list_calls(
         empty="No calls.",
         limit=limit,
     )
+
+
+@call.command()
+@click.argument("id")
+@click.option("--instance", help="Look at this instance only.")
+@click.option("--workflow", help="Look at this workflow only.")
+@click.pass_context
+def explain(context: click.Context, id: str, instance: str | None, workflow: str | None) -> None:
+    """Say why call ID did or did not meet a wait, the nearest misses first.
+
+    \b
+    raysume call explain 0199c7e2-... --instance fulfil-7
+    """
+    import msgspec
+
+    session = context.ensure_object(Session)
+    with session.client() as client:
+        explained = client.explain(id, instance, workflow=workflow)
+    if session.form == "table":
+        click.echo(str(explained))
+    else:
+        print_thing(msgspec.to_builtins(explained), session.form)

@@ -11,6 +11,7 @@ from raysume.serve_apps.cli.development import dev
 from raysume.serve_apps.cli.doctor import doctor
 from raysume.serve_apps.cli.instances import instance
 from raysume.serve_apps.cli.session import Branch, global_options, session_of
+from raysume.serve_apps.cli.waits import wait
 from raysume.serve_apps.cli.workflows import workflow
 
 
@@ -46,5 +47,5 @@ def raysume(context: click.Context, /, **_: Any) -> None:
     session_of(context)
 
 
-for _command in (dev, workflow, instance, call, doctor):
+for _command in (dev, workflow, instance, wait, call, doctor):
     raysume.add_command(_command)

@@ -19,6 +19,7 @@ from raysume.serve_apps.ingress import (
     documentation,
     instance_routes,
     schemas,
+    wait_routes,
 )
 from raysume.serve_apps.ingress.engine import Engine
 from raysume.serve_apps.ingress.gate import Gate
@@ -59,7 +60,7 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         openapi_url=None,
     )
     app.state.ingress = ingress
-    for routes in (call_routes, instance_routes, catalogue_routes, documentation):
+    for routes in (wait_routes, call_routes, instance_routes, catalogue_routes, documentation):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)

@@ -133,6 +133,18 @@ def _newest_last(row: dict[str, Any]) -> tuple[datetime, str]:
     return datetime.fromisoformat(row["started_at"]), str(row["id"])
 
 
+def pools_of(ingress: Ingress, workflow: str | None) -> list[str]:
+    """The pools of one workflow, or of all.
+
+    Raises:
+        Problem: 404, there is no such workflow.
+    """
+    catalogue = ingress.catalogue
+    if workflow is not None:
+        _known(catalogue, workflow)
+    return _pools(catalogue, workflow)
+
+
 def _startable(catalogue: Catalogue, workflow: str) -> WorkflowEntry:
     entries = _known(catalogue, workflow)
     active = next((entry for entry in entries if entry.active), None)

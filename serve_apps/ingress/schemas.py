@@ -114,6 +114,59 @@ class Call(BaseModel):
     headers: dict[str, str] = {}
 
 
+class Comparison(BaseModel):
+    """One part of a match, with its value on both sides."""
+
+    expression: str
+    holds: bool | None
+    call: str | None = None
+    wait: str | None = None
+    error: str | None = None
+
+
+class WaitExplained(BaseModel):
+    """How far the call came with one wait."""
+
+    workflow: str
+    version: str
+    instance: str | None = Field(default=None, description="null: the standing first wait.")
+    wait: str | None = None
+    name: str | None = None
+    stage: str = Field(description='The first test that failed; "met" when none did.')
+    reason: str
+    comparisons: list[Comparison] = []
+
+
+class Explanation(BaseModel):
+    """What became of a call: what it met, then the nearest misses."""
+
+    call: str
+    method: str
+    summary: str
+    waits: list[WaitExplained]
+
+
+class Wait(BaseModel):
+    """An open wait."""
+
+    id: str
+    instance: str | None = Field(description="null: a standing first wait.")
+    workflow: str
+    version: str
+    method: str
+    name: str | None
+    key: list[str] = Field(description="The parts of a call by which it is found.")
+    exclusive: bool
+    times_out_at: AwareDatetime | None
+
+
+class WaitPage(BaseModel):
+    """Open waits, by instance and wait; standing first waits come first."""
+
+    items: list[Wait]
+    next: str | None = Field(description="Give it as `after` for the next page; null at the end.")
+
+
 class CallPage(BaseModel):
     """Calls, oldest first."""
 

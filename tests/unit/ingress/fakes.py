@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from raysume.actors.kernel.deliveries import Delivery, StartAnswer, StartRequest
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.errors import Unavailable
+from raysume.explanations import WaitExplained
 from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
 from raysume.storage.ports import CallLog
 
@@ -124,6 +125,7 @@ class FakeEngine:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.requests: list[StartRequest] = []
+        self.open_waits: dict[str, list[dict[str, Any]]] = {}
         self.away: set[str] = set()
         self.broken: Exception | None = None
         self.waited_s = 0.0

@@ -1,0 +1,96 @@
+"""What a pool tells about waits: which there are, and why a call did not meet one."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterator
+from typing import Any
+
+from raysume import limits
+from raysume.actors.hosting import PoolHost
+from raysume.actors.kernel import explaining
+from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import WaitRecord
+from raysume.actors.readings import Readings
+from raysume.explanations import WaitExplained
+
+_SLICE = 5_000
+"""Instances looked at between two looks at other work: a few milliseconds."""
+
+
+async def explain(
+    host: PoolHost, readings: Readings, item: DeliveredCall, id: str | None
+) -> list[WaitExplained]:
+    """How far an accepted call came with the pool's waits, or with those of one instance.
+
+    Args:
+        id: of the instance; nothing is said when the pool has none with this id.
+    """
+    await host.flushed()
+    if id is None:
+        return explaining.explain(host.kernel, item)
+    instance = host.kernel.instances.get(id)
+    if instance is None:
+        record = await readings.record(id)
+        instance = None if record is None else Instance.of(record, shard=0)
+    return [] if instance is None else explaining.explain(host.kernel, item, instance)
+
+
+async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:
+    """A page of open waits by (instance, wait) (see `Engine.waits`)."""
+    await host.flushed()
+    kernel, wanted = host.kernel, query.get("instance")
+    found: list[dict[str, Any]] = []
+    if wanted is None:
+        found.extend(
+            _row(host, None, number, wait) for number, wait in enumerate(kernel.standing.waits)
+        )
+    ids = list(kernel.instances) if wanted is None else [wanted]
+    limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.PAGE_ROWS_MAX + 1)
+    for at in range(0, len(ids), _SLICE):
+        found.extend(_rows(host, ids[at : at + _SLICE]))
+        found = heapq.nsmallest(limit, _fitting(found, query), key=place_of)
+        await asyncio.sleep(0)
+    return heapq.nsmallest(limit, _fitting(found, query), key=place_of)
+
+
+def place_of(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Where a wait stands in a listing."""
+    return row["instance"] or "", row["id"], f"{row['workflow']}@{row['version']}"
+
+
+def _fitting(rows: list[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    after, method = query.get("after"), query.get("method")
+    for row in rows:
+        if method is not None and row["method"] != method:
+            continue
+        if after is None or place_of(row) > tuple(after):
+            yield row
+
+
+def _rows(host: PoolHost, ids: list[str]) -> Iterator[dict[str, Any]]:
+    for id in ids:
+        instance = host.kernel.instances.get(id)
+        if instance is not None and instance.is_active:
+            for number, wait in enumerate(instance.waits.values()):
+                yield _row(host, instance, number, wait)
+
+
+def _row(
+    host: PoolHost, instance: Instance | None, number: int, wait: WaitRecord
+) -> dict[str, Any]:
+    due_us = None if instance is None else instance.timers.get(wait.id)
+    return {
+        "id": wait.id if instance is not None else f"first.{number + 1}",
+        "instance": None if instance is None else instance.id,
+        "workflow": host.workflow.name,
+        "version": host.version,
+        "method": wait.method,
+        "name": wait.name,
+        "key": list(wait.shape),
+        "exclusive": wait.exclusive,
+        "times_out_at": None if due_us is None else moment(due_us).isoformat(),
+    }
