@@ -186,6 +186,17 @@ class Pool:
         assert self._readings is not None
         return await self._readings.instances(query)
 
+    async def explain(self, call: bytes, id: str | None) -> bytes:
+        """See `Engine.explain`."""
+        host = await self._hosting()
+        assert self._readings is not None
+        item = msgspec.msgpack.decode(call, type=DeliveredCall)
+        return msgspec.msgpack.encode(await explaining.explain(host, self._readings, item, id))
+
+    async def waits(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """See `Engine.waits`."""
+        return await explaining.waits(await self._hosting(), query)
+
     async def stats(self) -> dict[str, Any]:
         """Figures of the pool: instances by status, waits, calls and turns so far, CPU and memory."""
         host = await self._hosting()

@@ -199,6 +199,17 @@ def result(target: Target, patience: Patience) -> Operation[bytes]:
             )
 
 
+def explain(
+    call: str, instance: str | None, workflow: str | None, patience: Patience
+) -> Operation[Explanation]:
+    """What became of an accepted call."""
+    asked = {"instance": instance, "workflow": workflow}
+    query = {name: value for name, value in asked.items() if value is not None}
+    path = f"/v1/calls/{quote(call, safe='')}/explain"
+    answer = yield from exchange(Request(verb="GET", path=path, query=query), patience)
+    return _read(_accepted(answer, conflict=UsageError), Explanation)
+
+
 def page(path: str, query: Mapping[str, str], patience: Patience) -> Operation[Page]:
     """One page of a listing."""
     answer = yield from exchange(Request(verb="GET", path=path, query=query), patience)

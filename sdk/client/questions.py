@@ -217,13 +217,13 @@ def read_workflow(item: Mapping[str, Any]) -> WorkflowFacts:
     return msgspec.convert(item, type=WorkflowFacts)
 
 
-def reader_of(workflow: Workflow[..., Any] | str | None) -> Reader:
-    """How to read results: of the workflow's declared type when it is known here."""
-    if isinstance(workflow, Workflow):
-        return workflow.output_adapter.validate_json
-    return plain_reader
 def read_wait(item: Mapping[str, Any]) -> WaitFacts:
     """The wait in a row of a listing."""
     return msgspec.convert(item, type=WaitFacts)
 
 
+def reader_of(workflow: Workflow[..., Any] | str | None) -> Reader:
+    """How to read results: of the workflow's declared type when it is known here."""
+    if isinstance(workflow, Workflow):
+        return workflow.output_adapter.validate_json
+    return plain_reader

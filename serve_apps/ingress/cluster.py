@@ -107,6 +107,17 @@ class RayEngine:
         return found
 
     @_translated
+    async def explain(self, pool: str, call: bytes, id: str | None) -> bytes:
+        """See `Engine`."""
+        return bytes(await self._actor(pool).explain.remote(call, id))
+
+    @_translated
+    async def waits(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """See `Engine`."""
+        found: list[dict[str, Any]] = await self._actor(pool).waits.remote(query)
+        return found
+
+    @_translated
     async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         """See `Engine`."""
         found: list[dict[str, Any]] = await self._actor(pool).instances.remote(query)

@@ -92,6 +92,23 @@ class Engine(Protocol):
         """{"status", "result": JSON bytes or None, "error"} once it ended or `wait_s` passed."""
         ...
 
+    def explain(self, pool: str, call: bytes, id: str | None) -> Awaitable[bytes]:
+        """How far a call (msgpack of `DeliveredCall`) came; msgpack of a list of `WaitExplained`.
+
+        Args:
+            id: only this instance; the list is empty when the pool has none.
+        """
+        ...
+
+    def waits(self, pool: str, query: dict[str, Any]) -> Awaitable[list[dict[str, Any]]]:
+        """A page of the pool's open waits, by instance and wait; standing first waits come first.
+
+        `query` has the keys method, instance, after ([instance, wait, workflow@version] of the
+        last row of the page before; all or None) and limit. Rows have id, instance, workflow,
+        version, method, name, key, exclusive, times_out_at.
+        """
+        ...
+
     def instances(self, pool: str, query: dict[str, Any]) -> Awaitable[list[dict[str, Any]]]:
         """A page of the pool's instances as `describe` gives them, newest first.
 

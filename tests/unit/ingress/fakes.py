@@ -209,6 +209,41 @@ class FakeEngine:
         self.waited_s = wait_s
         return self.results.get(id, {"status": "waiting"})
 
+    async def explain(self, pool: str, call: bytes, id: str | None) -> bytes:
+        self._check(pool)
+        item = msgspec.msgpack.decode(call, type=DeliveredCall)
+        return msgspec.msgpack.encode(
+            [
+                WaitExplained(
+                    workflow=pool.partition("@")[0],
+                    version="v1",
+                    instance=id,
+                    stage="key",
+                    reason=f"{item.call.method} has another key.",
+                )
+            ]
+        )
+
+    async def waits(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        self._check(pool)
+        after = query["after"]
+        rows = [
+            row
+            for row in self.open_waits.get(pool, [])
+            if query["instance"] in (None, row["instance"])
+        ]
+        rows = [row for row in rows if query["method"] in (None, row["method"])]
+        places = [
+            (row["instance"] or "", row["id"], f"{row['workflow']}@{row['version']}")
+            for row in rows
+        ]
+        found = [
+            row
+            for place, row in sorted(zip(places, rows, strict=True), key=lambda one: one[0])
+            if after is None or place > tuple(after)
+        ]
+        return found[: query["limit"]]
+
     async def instances(self, pool: str, query: dict[str, Any]) -> list[dict[str, Any]]:
         self._check(pool)
         rows = [row for (where, _), row in self.rows.items() if where == pool]
