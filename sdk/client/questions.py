@@ -73,6 +73,23 @@ class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):
     """URNs of the methods it waits for."""
 
 
+class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """An open wait."""
+
+    id: str
+    instance: str | None = None
+    """None: a workflow's standing first wait."""
+    workflow: str = ""
+    version: str = ""
+    method: str = ""
+    name: str | None = None
+    """Given by the user."""
+    key: list[str] = []
+    """The parts of a call by which it is found."""
+    exclusive: bool = False
+    times_out_at: datetime | None = None
+
+
 def plan_start(
     workflow: Workflow[..., Any] | str,
     args: tuple[Any, ...],
