@@ -10,6 +10,7 @@ from tests.conformance.workflows.methods import m1, m2, m3, m4, submit
 from tests.conformance.workflows.seen import logged_errors, statuses
 
 from raysume import any_of, wait, workflow
+from raysume.methods import Method
 from raysume.testing import Counts, TestShell
 from raysume.waits import Wait
 
@@ -160,7 +161,7 @@ async def test_a_wait_that_runs_again_matches_with_the_new_values(deploy: Deploy
 
 
 async def test_a_function_called_again_makes_a_fresh_closure(deploy: Deploy) -> None:
-    def counting(method: Any, into: list[int]) -> Wait[Any]:
+    def counting(method: Method, into: list[int]) -> Wait[Any]:
         counter = 10
 
         def count(_call: object) -> None:

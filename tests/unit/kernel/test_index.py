@@ -96,7 +96,8 @@ def test_equal_predicates_without_key_are_evaluated_once() -> None:
     entries = [
         index.add(Holder(name), one_wait) for name, one_wait in zip("xy", waits, strict=True)
     ]
-    predicates._loaded[id(waits[0].predicate)] = (waits[0].predicate, counting)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+    loaded: dict[int, Any] = predicates._loaded  # pyright: ignore[reportPrivateUsage]
+    loaded[id(waits[0].predicate)] = (waits[0].predicate, counting)
     assert met(index, one) == entries
     assert counting.count == 1
 

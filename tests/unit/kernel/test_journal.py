@@ -76,6 +76,7 @@ def test_a_row_of_a_newer_release_is_refused_with_the_remedy() -> None:
 
 def two_checkpointed(bench: Bench) -> tuple[Any, dict[str, InstanceRow]]:
     """Two instances of one shard, checkpointed; the shard and its rows by id."""
+    shared: list[int] = []
     for n in range(40):
         bench.push(begun, key=str(n), n=2)
         shards = [instance.shard for instance in bench.kernel.instances.values()]

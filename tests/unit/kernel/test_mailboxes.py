@@ -11,7 +11,7 @@ from tests.unit.kernel.test_index import record
 from raysume import limits, wait
 from raysume.actors.kernel.exclusives import Exclusives
 from raysume.actors.kernel.mailboxes import Mailbox, RecentCalls, key_met, key_of
-from raysume.actors.kernel.records import START_OF_LOG, WaitRecord
+from raysume.actors.kernel.records import START_OF_LOG, ReceivedRecord, WaitRecord
 from raysume.actors.loading import method_of
 
 BY_A = record(wait(one).match(key="a"))
@@ -68,8 +68,8 @@ def test_a_call_received_by_one_of_several_keys_moves_that_key_only() -> None:
     keys = ("a", "b")
     both = record(wait(one).match_if(lambda call: call.input.key in keys))
     calls, mailbox = recent(), Mailbox(START_OF_LOG)
-    for offset, key in enumerate("bba"):
-        calls.add(call(one, offset, key=key))
+    for offset, letter in enumerate("bba"):
+        calls.add(call(one, offset, key=letter))
     item = call(one, 2, key="a")
     key = key_met(both, item, method_of)
     assert key is not None
@@ -118,7 +118,7 @@ def test_a_mailbox_is_saved_and_read_again() -> None:
     received(mailbox, BY_A, 5, 7)
     received(mailbox, ANY_TWO, 6)
     encoded = msgspec.msgpack.encode(mailbox.records())
-    records = msgspec.msgpack.decode(encoded, type=list[type(mailbox.records()[0])])
+    records = msgspec.msgpack.decode(encoded, type=list[ReceivedRecord])
     again = Mailbox(mailbox.horizon, records)
     for waiting in (BY_A, BY_B, ANY_ONE, ANY_TWO):
         assert again.floor(waiting) == mailbox.floor(waiting)
