@@ -162,7 +162,8 @@ class SimPool:
     def _applied(self, commit: Commit) -> None:
         self.uncommitted.append(commit)
         for order in commit.ranges:
-            self._effect(f"range {order.partition}", partial(self.read_range, order))
+            number = self.world.partitions.index(order.partition)
+            self._effect(f"range {number}", partial(self.read_range, order))
         for look in commit.look_backs:
             self._effect(f"look back {look.wait}", partial(self.look_back, look))
         if self.releases_early:
