@@ -39,8 +39,13 @@ _ENVIRONMENT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # Nobody else sends requests to this machine's ingress while it stops.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+    # Proxies start beside the pools: on a busy machine they need more than Serve's 5 s.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(limits.START_S_MAX),
 }
 """Read by Ray when it is imported and by every process that it starts."""
+
+_PORTS = range(20_000, 30_000)
+"""Between Ray's ports for workers and Serve's for replicas."""
 
 
 class Development:
@@ -113,6 +118,8 @@ class Development:
         from raysume.actors.directory import directory_actor
         from raysume.actors.loading import Target
         from raysume.actors.specs import EngineSpec
+        from raysume.storage.opening import open_store
+        from raysume.storage.seal_key import load_seal
 
         self._target = Target.of(self._given)
         engine = EngineSpec(
@@ -122,7 +129,10 @@ class Development:
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
             service=settings().service,
         )
-        described = self._described()  # what cannot be compiled is refused before Ray starts
+        # What cannot be compiled, and a missing key, are refused before Ray starts.
+        described = self._described()
+        with contextlib.closing(open_store(engine.database_url, engine.folder)) as store:
+            load_seal(store, engine.folder)
         self._start_ray()
         self._directory = directory_actor(engine, _driver_paths())
         self._exit.callback(self._stop_pools)
@@ -151,6 +161,8 @@ class Development:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port()),
         }
 
     def _start_ray(self) -> None:
@@ -365,9 +377,12 @@ def _lock(data_dir: Path) -> IO[str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port, not of those that the system gives to whoever asks for any."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _driver_paths() -> list[str]:
