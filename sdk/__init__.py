@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raysume.client import Client as Client
     from raysume.configuration import configure as configure
     from raysume.configuration import settings as settings
+    from raysume.containers import Container as Container
     from raysume.dependencies import Depends as Depends
     from raysume.errors import Cancelled as Cancelled
     from raysume.errors import CompileError as CompileError
@@ -34,21 +35,23 @@ if TYPE_CHECKING:
     from raysume.instances import instance as instance
     from raysume.methods import external_call as external_call
     from raysume.methods import push_call as push_call
+    from raysume.queries import query as query
     from raysume.steps import Retry as Retry
     from raysume.steps import step as step
     from raysume.steps import step_key as step_key
+    from raysume.subflows import subflow as subflow
     from raysume.waits import Wait as Wait
     from raysume.waits import sleep as sleep
     from raysume.waits import sleep_until as sleep_until
     from raysume.waits import wait as wait
     from raysume.workflows import Workflow as Workflow
-    from raysume.workflows import subflow as subflow
     from raysume.workflows import workflow as workflow
 
 _HOMES = {
     "call": ("Call", "PushedCall"),
     "client": ("AsyncClient", "Client"),
     "configuration": ("configure", "settings"),
+    "containers": ("Container",),
     "dependencies": ("Depends",),
     "errors": (
         "Cancelled",
@@ -66,9 +69,11 @@ _HOMES = {
     "groups": ("First", "GroupResult", "all_of", "any_of", "group"),
     "instances": ("instance",),
     "methods": ("external_call", "push_call"),
+    "queries": ("query",),
     "steps": ("Retry", "step", "step_key"),
+    "subflows": ("subflow",),
     "waits": ("Wait", "sleep", "sleep_until", "wait"),
-    "workflows": ("Workflow", "subflow", "workflow"),
+    "workflows": ("Workflow", "workflow"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -46,6 +46,7 @@ def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> De
     """
     by_name: dict[str, Workflow[..., Any]] = {}
     for one in workflows:
+        one.check_owner()
         other = by_name.setdefault(one.name, one)
         if other is not one:
             raise UsageError.by_rule(
@@ -74,7 +75,9 @@ def _visible(module: ModuleType) -> Iterator[Any]:
 def _candidates(module: ModuleType) -> Iterator[Any]:
     for value in list(vars(module).values()):
         yield value
-        if inspect.isclass(value) and value.__module__ == module.__name__:
+        if not inspect.isclass(value):
+            continue
+        if value.__module__ == module.__name__ or hasattr(value, "__raysume_container__"):
             yield from _of_class(value)
 
 

@@ -1,4 +1,4 @@
-"""Workflows and subflows: the decorators, and what a deployment collects from a module."""
+"""Workflows: the decorator, and what it makes of an `async def`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import (
     Generic,
     NoReturn,
     ParamSpec,
-    Protocol,
     TypeVar,
     cast,
     overload,
@@ -29,7 +28,8 @@ from raysume.ids import VersionId, WorkflowName
 from raysume.steps import Retry
 
 if TYPE_CHECKING:
-    from raysume.compiler import Definition
+    from raysume.compiler import Definition, SubflowCall
+    from raysume.containers import Container
 
 P = ParamSpec("P")
 P2 = ParamSpec("P2")
@@ -56,6 +56,8 @@ class Workflow(Generic[P, R_co]):
     """The schedule's time zone."""
     retry: Retry | None
     """How failed instances are retried."""
+    owner: type[Container] | None
+    """The class whose method it is: every instance has an object of it."""
 
     def __init__(
         self,
@@ -84,8 +86,61 @@ class Workflow(Generic[P, R_co]):
         check_matches(function)
         self.active, self.version_label, self.id_function = active, version, id
         self.every, self.tz, self.retry = every, tz, retry
+        self.owner = None
         self._local_names: Mapping[str, Any] = local_names or {}
         functools.update_wrapper(cast(Any, self), function)
+        self._resolve_early()
+
+    def _resolve_early(self) -> None:
+        """Types without a JSON form are refused by the decorator, as far as their names are known."""
+        try:
+            parameters.hints_of(self.function, self._local_names)
+            _ = self.input_model, self.output_adapter
+        except parameters.UnresolvedAnnotation:
+            self.__dict__.pop("_hints", None)
+
+    def under(self, name: str) -> Workflow[P, R_co]:
+        """The same function as a workflow of another name: that of a class which inherits it."""
+        return Workflow(
+            self.function,
+            name=name,
+            id=self.id_function,
+            active=self.active,
+            version=self.version_label,
+            every=self.every,
+            tz=self.tz,
+            retry=self.retry,
+            local_names=self._local_names,
+        )
+
+    def belongs_to(self, owner: type[Container]) -> None:
+        """Its instances begin with an object of the class as `self`."""
+        self.owner = self.definition.owner = owner
+
+    def begin(self, arguments: Mapping[str, Any]) -> tuple[SubflowCall, Container | None]:
+        """What a new instance runs, and the object of the class that it belongs to.
+
+        Raises:
+            UsageError: it is a method, but not of a Container.
+        """
+        if self.owner is None:
+            self.check_owner()
+            return self.definition(**arguments), None
+        container = self.owner()
+        return self.definition(container, **arguments), container
+
+    def check_owner(self) -> None:
+        """A workflow that is a method is one of a Container.
+
+        Raises:
+            UsageError: it is not, so nobody could make its `self`.
+        """
+        if self.takes_receiver and self.owner is None:
+            raise UsageError.by_rule(
+                "workflow-without-container",
+                f"workflow {self.name!r} ({self.place}) is a method of a class that is no "
+                "Container, so its state has no `self`. Derive the class from raysume.Container.",
+            )
 
     @property
     def module(self) -> str:
@@ -102,12 +157,17 @@ class Workflow(Generic[P, R_co]):
         """file:line of the function."""
         return f"{self.file}:{self.function.__code__.co_firstlineno}"
 
+    @property
+    def takes_receiver(self) -> bool:
+        """Whether it is a method with `self`."""
+        first = next(iter(inspect.signature(self.function).parameters), None)
+        return "." in declared_name(self.function) and first in ("self", "cls")
+
     @functools.cached_property
     def _parameters(self) -> tuple[inspect.Parameter, ...]:
-        first = next(iter(inspect.signature(self.function).parameters), None)
         every = parameters.named_parameters(
             self.function,
-            receiver="." in declared_name(self.function) and first in ("self", "cls"),
+            receiver=self.takes_receiver,
             what=f"workflow {self.name!r} ({self.place})",
         )
         return tuple(one for one in every if not isinstance(one.default, Dependency))
@@ -119,7 +179,7 @@ class Workflow(Generic[P, R_co]):
 
     @property
     def has_parameters(self) -> bool:
-        """True: started by `client.start`; False: by the calls that meet its first wait."""
+        """True: started by `client.start`; False: by the calls that meet its first wait, or `every`."""
         return bool(self._parameters)
 
     @functools.cached_property
@@ -223,11 +283,11 @@ class Workflow(Generic[P, R_co]):
         )
 
     @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Workflow[P, R_co]: ...
-    @overload
     def __get__(
         self: Workflow[Concatenate[Any, P2], R_co], instance: object, owner: type | None = None
     ) -> Workflow[P2, R_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Workflow[P, R_co]: ...
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self
 
@@ -307,43 +367,7 @@ def workflow(
     return decorate if fn is None else decorate(fn)
 
 
-class Subflow(Protocol[P, R_co]):
-    """How type checkers see a subflow: called, it gives a durable value with its return type."""
-
-    def __call__(self, /, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R_co]: ...
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> Subflow[P, R_co]: ...
-    @overload
-    def __get__(
-        self: Subflow[Concatenate[Any, P2], R_co], instance: object, owner: type | None = None
-    ) -> Subflow[P2, R_co]: ...
-
-
-@overload
-def subflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Subflow[P, R]: ...
-@overload
-def subflow(
-    *, name: str | None = None
-) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Subflow[P, R]]: ...
-def subflow(fn: Any = None, /, *, name: str | None = None) -> Any:
-    """The decorated `async def` may wait durably, inside the instance that awaits it.
-
-    Raises:
-        CompileError: the function cannot be made durable as it is written.
-    """
-    return functools.partial(_subflow, name=name) if fn is None else _subflow(fn, name=name)
-
-
-def _subflow(function: Any, *, name: str | None) -> Any:
-    from raysume.compiler import compile_subflow
-    from raysume.matching.checks import check_matches
-
-    definition = compile_subflow(function, name=name)
-    if "<locals>" not in function.__qualname__:  # nested ones are checked with their workflow
-        check_matches(function)
-    return definition
-
-
-def declared_name(function: Callable[..., Any]) -> str:
+def declared_name(function: Any) -> str:
     """The name a workflow has by default: the function's, `Class.method` for methods."""
-    return function.__qualname__.rpartition("<locals>.")[2]
+    name: str = function.__qualname__
+    return name.rpartition("<locals>.")[2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from raysume.compiler import Frozen, freeze, subflows_of, thaw
 from raysume.durable import Durable
@@ -17,6 +17,9 @@ from raysume.errors import InvariantViolated
 from raysume.groups import Group
 from raysume.steps import Step
 from raysume.waits import Sleep, Wait
+
+if TYPE_CHECKING:
+    from raysume.containers import Container
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,6 +78,7 @@ class Branch:
 
     __slots__ = (
         "cancelling",
+        "container",
         "coroutine",
         "frozen",
         "leaf",
@@ -100,6 +104,8 @@ class Branch:
         """The subflows that the code is inside of, outermost first: (id, coroutine)."""
         self.subflows_saved: tuple[str, ...] = ()
         """Their ids, as loaded, until somebody needs the code running."""
+        self.container: Container | None = None
+        """The object of the workflow's class; at the root only."""
 
     @property
     def is_code(self) -> bool:
@@ -125,11 +131,13 @@ class Branch:
         frozen = freeze(self.coroutine) if self.coroutine is not None else self.frozen
         state = (self.value, frozen, self.leaf, self.outcome, self.cancelling)
         inside = tuple(id for id, _ in self.subflows) or self.subflows_saved
-        return (*state, self.subflow, inside) if inside or self.subflow else state
+        if not (inside or self.subflow or self.container is not None):
+            return state
+        return (*state, self.subflow, inside, self.container)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.value, self.frozen, self.leaf, self.outcome, self.cancelling = state[:5]
-        self.subflow, self.subflows_saved = state[5:] or (None, ())
+        self.subflow, self.subflows_saved, self.container = state[5:] or (None, (), None)
         self.coroutine = None
         self.subflows = []
 

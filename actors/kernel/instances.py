@@ -16,6 +16,7 @@ from raysume.actors.kernel.records import (
     WaitRecord,
 )
 from raysume.actors.kernel.status import FINISHED, Status
+from raysume.compiler import Provided
 
 
 class Instance:
@@ -23,15 +24,18 @@ class Instance:
 
     __slots__ = (
         "busy",
+        "complaints",
         "entries",
         "error",
         "exclusive",
         "id",
         "inbox",
+        "last_words",
         "live",
         "mailbox",
         "number",
         "origin",
+        "provided",
         "result",
         "shard",
         "started_us",
@@ -67,6 +71,12 @@ class Instance:
         """Whether a turn is under way on the event loop."""
         self.mailbox = Mailbox(place)
         self.exclusive: ExclusiveRecord | None = None
+        self.provided: Provided = {}
+        """What `Depends` made while the instance was loaded."""
+        self.last_words: list[bytes] = []
+        """Calls that `on_error` pushed in the turn that failed."""
+        self.complaints: list[str] = []
+        """What hooks raised."""
         self.result: bytes | None = None
         self.error: ErrorRecord | None = None
         self.tags: dict[str, str] = {}

@@ -44,7 +44,8 @@ class Standing:
         Raises:
             UsageError: it has no first wait, or begins with a step.
         """
-        branch = Branch(self._workflow.definition())
+        beginning, _ = self._workflow.begin({})
+        branch = Branch(beginning)
         turn.is_first = True
         yield from program.start(turn, branch)
         name = self._workflow.name

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import driving, exclusives, looking_back, program, routing
+from raysume.actors.kernel import driving, exclusives, hooks, looking_back, program, routing
 from raysume.actors.kernel.branches import Branch, StepLeaf, WaitLeaf, leaves_of, path_to
 from raysume.actors.kernel.commits import StepOrder, TurnEnded, TurnTask
 from raysume.actors.kernel.mailboxes import key_met, key_of
@@ -27,7 +27,7 @@ from raysume.actors.kernel.records import (
 from raysume.actors.kernel.status import Event, Status, next_status
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.call import Call
-from raysume.compiler import dumps, loads
+from raysume.compiler import loads
 from raysume.errors import InvariantViolated, UsageError
 from raysume.instances import RunningInstance
 from raysume.workflows import Workflow
@@ -51,14 +51,17 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         version=kernel.version,
         started_at=moment(instance.started_us),
     )
+    if instance.live is None:
+        instance.provided = {}
     turn = InstanceTurn(
         instance=handle,
         number=instance.turn + 1,
         now_us=kernel.now_us,
         hurries=kernel.hurries,
         window_us=kernel.window_us,
+        provided=instance.provided,
     )
-    steps = _turn(kernel, instance, turn, stimulus)
+    steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)
     if kernel.runs_inline:
         try:
@@ -130,10 +133,13 @@ def can_go_on(instance: Instance) -> bool:
     )
 
 
-def record(kernel: Kernel, instance: Instance, turn: InstanceTurn | None) -> None:
-    """The instance as it is now is in the commit."""
+def record(
+    kernel: Kernel, instance: Instance, turn: InstanceTurn | None, calls: list[bytes] | None = None
+) -> None:
+    """The instance as it is now is in the commit, with the calls that the turn or `calls` has."""
     instance.updated_us = max(instance.updated_us, kernel.now_us)
-    outgoing = kernel.outgoing_of(instance.shard, turn.outgoing) if turn is not None else []
+    pushed = turn.outgoing if turn is not None else calls or []
+    outgoing = kernel.outgoing_of(instance.shard, pushed)
     kernel.commit.turns.setdefault(instance.shard, []).append(
         TurnRecord(
             instance=instance.record(),
@@ -182,7 +188,9 @@ def _begin(
 ) -> Generator[Any, Any, None]:
     workflow = kernel.workflow
     arguments = {} if begin.input is None else workflow.decode_arguments(begin.input)
-    branch = instance.live = Branch(workflow.definition(**arguments))
+    beginning, container = workflow.begin(arguments)
+    branch = instance.live = Branch(beginning)
+    branch.container = container
     turn.is_first = begin.call is not None
     yield from program.start(turn, branch)
     turn.is_first = False
@@ -259,7 +267,7 @@ def _fail(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseExc
     _leave_index(kernel, instance)
     kernel.log(instance.id, "error", "instance failed", error=f"{instance.error.type}: {error}")
     kernel.commit.finished.append(instance.id)
-    record(kernel, instance, None)
+    record(kernel, instance, None, hooks.take_last_words(kernel, instance))
 
 
 def _status_at_leaves(instance: Instance) -> Status:
@@ -297,7 +305,7 @@ def _take_over(kernel: Kernel, instance: Instance, turn: InstanceTurn, root: Bra
     tags = {name: str(value) for name, value in turn.instance.tags.items()}
     outcome = root.outcome
     if outcome is None:
-        state = dumps(root, origin=kernel.workflow.name)
+        state = turn.state or hooks.saved(kernel, instance, root)
         _follow(kernel, instance, turn)
         instance.state = state
         instance.status = _status_at_leaves(instance)
@@ -305,7 +313,10 @@ def _take_over(kernel: Kernel, instance: Instance, turn: InstanceTurn, root: Bra
         if not kernel.keep_live:
             instance.live = None
     else:
+        remains = turn.state or hooks.saved(kernel, instance, root)
         _end(kernel, instance, turn, outcome.kind == "result", outcome.value)
+        instance.state = remains
+        hooks.take_last_words(kernel, instance)
     instance.tags.update(tags)
 
 

@@ -24,6 +24,7 @@ from raysume.actors.kernel.records import (
     TimerRecord,
     WaitRecord,
 )
+from raysume.compiler import Provided
 from raysume.errors import RaysumeError
 from raysume.instances import RunningInstance
 from raysume.matching import Binding
@@ -57,6 +58,10 @@ class InstanceTurn:
     """Whether a failed step's next attempt starts at once."""
     window_us: int = duration_us(limits.MAILBOX_WINDOW)
     """How far back waits look for calls that came before them."""
+    provided: Provided = field(default_factory=dict[int, Any])
+    """What `Depends` made for the instance, by id."""
+    state: bytes | None = None
+    """What is to be saved, when that is known already."""
     task: asyncio.Task[Any] | None = None
     count: int = 0
     subflows: list[tuple[str, CoroutineType[Any, Any, Any]]] = field(default_factory=list)

@@ -16,6 +16,7 @@ from raysume.compiler.definitions import (
 )
 from raysume.compiler.finding import definitions_scope, register
 from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, subflows_of, thaw
+from raysume.compiler.giving import Provided
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
 from raysume.compiler.sizes import VariableSize, largest_variables
@@ -29,6 +30,7 @@ __all__ = [
     "FrameView",
     "Frozen",
     "Point",
+    "Provided",
     "SubflowCall",
     "VariableSize",
     "compile_subflow",

@@ -56,6 +56,8 @@ class Definition:
     """Module and qualified name."""
     nested: bool
     """Whether it is defined in another durable function, whose state its closure is."""
+    owner: type | None
+    """The class whose workflow it is, if it is a Container's."""
     dependencies: dict[str, Dependency]
     """By parameter: the defaults that `Depends` makes."""
 
@@ -68,6 +70,7 @@ class Definition:
         self.function = function
         self.compiled = compiled
         self.nested = bool(compiled.path)
+        self.owner = None
         self.place = (function.__module__, function.__qualname__)
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
@@ -118,7 +121,7 @@ class Definition:
 
         Asked for the first time when all names are defined, e.g. at deployment.
         """
-        return durability.is_inline(self)
+        return durability.is_inline(self) and not getattr(self.owner, "has_hooks", False)
 
     def check(self) -> None:
         """No wait stands where it cannot be saved, as far as names tell now.

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import io
 import pickle
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from types import CellType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
@@ -219,6 +219,11 @@ def _exception(error: BaseException) -> Any:
         traceback_text(error),
     )
     return (rebuild, args, state, None, None, revive.set_exception)
+
+
+def reduce_with(kind: type, reducer: Callable[[Any], Any]) -> None:
+    """Values of the type are saved as the reducer says; NotImplemented leaves it to pickle."""
+    _reducers[kind] = reducer
 
 
 def traceback_text(error: BaseException) -> str:

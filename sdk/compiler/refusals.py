@@ -113,15 +113,6 @@ RULES: Final[dict[str, Rule]] = {
         says="is asynchronous or a generator, but a query only reads saved state",
         remedy="Make it a plain `def` that returns a value.",
     ),
-    "parameter-type": Rule(
-        says="has a parameter whose type has no JSON form",
-        remedy="Use plain types, dataclasses, pydantic models or enums; pass anything else by id, "
-        "or with Depends(...).",
-    ),
-    "result-type": Rule(
-        says="returns a type without a JSON form",
-        remedy="Return plain types, dataclasses, pydantic models or enums.",
-    ),
     "not-compilable": Rule(
         says="is refused by Python's own compiler",
         remedy="Correct it.",

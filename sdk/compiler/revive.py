@@ -38,7 +38,7 @@ def frozen(leaf: Any, *frames: tuple[Any, int, dict[str, Any], dict[str, CellTyp
     return states.Frozen(tuple([states.FrameState(*frame) for frame in frames]), leaf)
 
 
-# --- dependencies ----------------------------------------------------------------
+# --- dependencies and containers ---------------------------------------------------------------
 
 
 def given(definition: Any, name: str) -> Any:
@@ -61,6 +61,16 @@ def given_value(made: Any) -> Any:
 def given_cell(made: Any) -> CellType:
     """A cell that holds the value that was given."""
     return CellType(made.value)
+
+
+def container_class(definition: Any) -> Any:
+    """The class inside a function whose workflow the definition is."""
+    if definition.owner is None:
+        raise UsageError(
+            f"the saved state needs the class of {definition.name!r}, which is no Container any "
+            "more. Keep the old version running, or migrate the instance."
+        )
+    return definition.owner
 
 
 # --- cells and functions ---------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -24,11 +24,14 @@ from raysume.actors.kernel.explaining import explain
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.questions import answer, container_in
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.compiler import definitions_scope, frames_of, loads
 from raysume.configuration import settings
+from raysume.containers import Container
+from raysume.dependencies import dependencies_replaced
 from raysume.errors import UsageError
 from raysume.explanations import WaitExplained
 from raysume.methods import Method
@@ -72,12 +75,19 @@ class ShellPool:
         self.order: list[str] = []
         """Instance ids, oldest first."""
         self.completed = 0
+        self.stand_ins: dict[Any, Callable[[], Any]] = {}
+        """factory of a dependency -> what is called instead."""
         self._definitions = {workflow.definition.name: workflow.definition}
         self.kernel, self._journal = self._boot()
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Saved state is loaded with this shell's definitions inside the block."""
-        return definitions_scope(self._definitions)
+        """Saved state is loaded with this shell's definitions and stand-ins inside the block."""
+        if not self.stand_ins:
+            return definitions_scope(self._definitions)
+        both = ExitStack()
+        both.enter_context(definitions_scope(self._definitions))
+        both.enter_context(dependencies_replaced(self.stand_ins))
+        return both
 
     def _boot(self) -> tuple[Kernel, PoolJournal]:
         refs = [
@@ -187,7 +197,23 @@ class ShellPool:
             return {}
         with self.scope():
             root: Branch = instance.live or loads(instance.state)
-            return _locals_of(root)
+            found = _locals_of(root)
+            if root.container is not None:
+                found["self"] = root.container
+            return found
+
+    def container_of(self, instance_id: str) -> Container | None:
+        """The object of the workflow's class: its own while the instance is live, else a copy."""
+        instance = self.instance(instance_id)
+        if instance.live is not None:
+            return instance.live.container
+        with self.scope():
+            return container_in(instance.state)
+
+    def answer(self, instance_id: str, name: str, arguments: bytes) -> bytes:
+        """The answer of a query, as JSON."""
+        with self.scope():
+            return answer(self.workflow, self.instance(instance_id).state, name, arguments)
 
 
 def found_in(calls: Sequence[DeliveredCall], look: LookBackOrder) -> LookedBack:

@@ -36,6 +36,7 @@ from raysume.errors import NotFound, UsageError
 from raysume.explanations import Explanation, explanation
 from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
+from raysume.queries import Query
 from raysume.records import CallRecord, OutgoingCall
 from raysume.testing.pools import ShellPool, found_in, method_of
 from raysume.testing.views import Counts, Run
@@ -43,6 +44,7 @@ from raysume.workflows import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _CATALOGUE = 1
 _log = structlog.get_logger("raysume.testing")
@@ -75,6 +77,7 @@ class TestShell:
                 raise UsageError(
                     f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
                 )
+            workflow.check_owner()
             if workflow.name in self._pools:
                 raise UsageError.by_rule(
                     "duplicate-workflow",
@@ -207,6 +210,22 @@ class TestShell:
 
         self._stubs[function] = stand_in
 
+    def override(
+        self,
+        factory: Callable[..., T],
+        *,
+        returns: T | None = None,
+        make: Callable[[], T] | None = None,
+    ) -> None:
+        """`Depends(factory)` gives `returns`, or what `make` makes, instead of calling it.
+
+        It holds for what is made from now on. To reach workflows that have only such
+        parameters, say it before the shell is entered: they begin as it opens.
+        """
+        stand_in: Callable[[], Any] = make if make is not None else lambda: returns
+        for pool in self._pools.values():
+            pool.stand_ins[factory] = stand_in
+
     # --- what a test looks at ------------------------------------------------------
 
     @overload
@@ -242,6 +261,18 @@ class TestShell:
             waits=sum(pool.waits_created for pool in self._pools.values()),
             completed=sum(pool.completed for pool in self._pools.values()),
         )
+
+    def query(self, run: Run[Any], query: Query[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """What a `@query` method answers from the instance's saved state.
+
+        Raises:
+            UsageError: the workflow's class has no such query, the arguments do not fit, or it
+                raised.
+        """
+        pool = run._pool  # pyright: ignore[reportPrivateUsage]
+        arguments = query.encode_arguments(args, kwargs)
+        found: R = query.output_adapter.validate_json(pool.answer(run.id, query.name, arguments))
+        return found
 
     # --- inside --------------------------------------------------------------------
 

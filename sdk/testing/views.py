@@ -100,5 +100,10 @@ class Run(Generic[R]):
         """The live variables of its frames; those of inner frames win."""
         return self._pool.locals_of(self.id)
 
+    @property
+    def container(self) -> Any:
+        """The object of the workflow's class, with its fields as saved last; None without one."""
+        return self._pool.container_of(self.id)
+
     def __repr__(self) -> str:
         return f"<Run {self.workflow} {self.id} {self.status}>"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raysume import Retry, external_call, push_call, subflow, wait, workflow
+from raysume import Container, Retry, external_call, push_call, subflow, wait, workflow
 from raysume.compiler import Definition
 from raysume.deployments import collect, deployment
 from raysume.durable import turn_scope
@@ -82,7 +82,7 @@ async def fulfil(order: Order, copies: int = 1, *, copy: bool = False) -> Order:
     return order
 
 
-class Desk:
+class Desk(Container):
     @workflow
     async def run(self) -> None:
         await wait(submit).match_any()
@@ -192,12 +192,11 @@ def test_what_is_not_an_async_function_is_refused() -> None:
 
 
 def test_variadic_parameters_have_no_names_to_start_with() -> None:
-    @workflow
-    async def variadic(*orders: Order) -> None:
-        await wait(submit).timeout(timedelta(1)).match_any()
-
     with pytest.raises(UsageError, match=r"\*orders"):
-        _ = variadic.has_parameters
+
+        @workflow
+        async def variadic(*orders: Order) -> None:
+            await wait(submit).timeout(timedelta(1)).match_any()
 
 
 def module_with(**values: Any) -> ModuleType:
