@@ -20,7 +20,7 @@ from typing import (
     overload,
 )
 
-from raysume.durable import Durable
+from raysume.durable import Durable, current_turn
 from raysume.errors import UsageError
 from raysume.methods import BoundMethod, ExternalMethod, Method, PushedMethod, method_of
 
@@ -270,7 +270,9 @@ def sleep_until(moment: datetime) -> Sleep:
         ValueError: `moment` has no time zone, or has passed.
     """
     until = aware(moment, "sleep_until")
-    if until <= datetime.now(UTC):
+    turn: Any = current_turn.get()
+    is_first = turn is not None and getattr(turn, "is_first", False)  # its end starts instances
+    if until <= datetime.now(UTC) and not is_first:
         raise ValueError(
             f"sleep_until needs a moment to come; {until.isoformat()} has passed. Compare it with "
             "datetime.now(UTC) first, and go on without sleeping."

@@ -25,6 +25,7 @@ from raysume import parameters
 from raysume.dependencies import Dependency
 from raysume.errors import UsageError
 from raysume.ids import VersionId, WorkflowName
+from raysume.schedules import Timetable
 from raysume.steps import Retry
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Workflow(Generic[P, R_co]):
     """A cron expression: starts on a schedule."""
     tz: str | None
     """The schedule's time zone."""
+    timetable: Timetable | None
+    """When it starts by itself."""
     retry: Retry | None
     """How failed instances are retried."""
     owner: type[Container] | None
@@ -86,6 +89,9 @@ class Workflow(Generic[P, R_co]):
         check_matches(function)
         self.active, self.version_label, self.id_function = active, version, id
         self.every, self.tz, self.retry = every, tz, retry
+        self.timetable = None if every is None else Timetable(every, tz, what=f"{self!r}")
+        if self.timetable is not None:
+            self.timetable.check_parameters(self._parameters, what=f"{self!r}")
         self.owner = None
         self._local_names: Mapping[str, Any] = local_names or {}
         functools.update_wrapper(cast(Any, self), function)

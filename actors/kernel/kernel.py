@@ -47,6 +47,7 @@ from raysume.actors.kernel.records import (
     Stimulus,
     TimerDue,
 )
+from raysume.actors.kernel.schedules import KEEPER, Schedule
 from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
@@ -116,6 +117,7 @@ class Kernel:
         self.ended: dict[str, Status] = {}
         """Finished instances that left memory -> how they ended: no id is used twice."""
         self.timers = Timers(self.instances)
+        self.schedule = Schedule(self)
         self._orders = 0
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
@@ -128,6 +130,8 @@ class Kernel:
         if header is not None:
             self.intake.recover(header.watermarks)
             self.newest = max(self.newest, header.newest)
+            if shard.number == KEEPER:
+                self.schedule.next_us = header.next_start_us
 
     def restore(self, record: InstanceRecord, *, shard: int) -> None:
         """The instance is in memory as saved; its unfinished work goes on with `resume`."""
@@ -215,7 +219,8 @@ class Kernel:
     @property
     def next_due_us(self) -> int | None:
         """When the next timer is due; None when there is none."""
-        return self.timers.next_due_us
+        due = (self.timers.next_due_us, self.schedule.due_us)
+        return min((one for one in due if one is not None), default=None)
 
     def forget(self, instance_id: str) -> None:
         """A finished instance whose end is checkpointed leaves memory."""
@@ -269,6 +274,7 @@ class Kernel:
 
     def _finish(self) -> Commit:
         self._settle()
+        self.schedule.begin()
         for instance in self._touched.values():
             turning.record(self, instance, None)
         self._touched = {}
@@ -278,7 +284,8 @@ class Kernel:
 
     def header_of(self, number: int) -> ShardHeader:
         """The header of a shard as of the events applied so far."""
-        return self.shards[number].header(dict(self.watermarks), self.newest)
+        next_start_us = self.schedule.next_us if number == KEEPER else None
+        return self.shards[number].header(dict(self.watermarks), self.newest, next_start_us)
 
     def _settle(self) -> None:
         """Inboxes and look-backs that became possible have gone on, until nothing more happens."""
@@ -349,9 +356,13 @@ class Kernel:
         self.stimulate(instance, Cancel(event.reason))
 
     def _ring(self, upto_us: int) -> None:
-        while (rung := self.timers.ring(upto_us)) is not None:
-            instance, timer_id = rung
-            self.stimulate(instance, TimerDue(timer_id))
+        while True:
+            if not self.schedule.ring(upto_us):
+                rung = self.timers.ring(upto_us)
+                if rung is None:
+                    return
+                instance, timer_id = rung
+                self.stimulate(instance, TimerDue(timer_id))
             self._settle()
 
     def _step_ended(self, event: StepEnded) -> None:

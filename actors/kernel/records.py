@@ -29,6 +29,8 @@ class Begin(msgspec.Struct, array_like=True, frozen=True, tag="begin"):
     """Which wait of the first wait's tree receives the call, in order of registration."""
     input: bytes | None = None
     """JSON arguments of an explicit start."""
+    due_us: int | None = None
+    """When it was due, of a start by schedule: a first sleep has ended then."""
 
 
 class CallMet(msgspec.Struct, array_like=True, frozen=True, tag="call"):
@@ -217,6 +219,8 @@ class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
     """Outgoing calls below this sequence number are known to be accepted."""
     newest: Place
     """The place of the newest call applied."""
+    next_start_us: int | None = None
+    """Of shard 0: when the workflow next starts by its schedule (see `schedules`)."""
 
 
 class JournalBody(msgspec.Struct, array_like=True, frozen=True):

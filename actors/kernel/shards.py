@@ -37,7 +37,9 @@ class Shard:
             self.unsent.pop(sequence, None)
         self.sent = max(self.sent, upto)
 
-    def header(self, watermarks: dict[int, int], newest: Place) -> ShardHeader:
+    def header(
+        self, watermarks: dict[int, int], newest: Place, next_start_us: int | None = None
+    ) -> ShardHeader:
         """The counters as they are saved."""
         return ShardHeader(
             format=RECORD_FORMAT,
@@ -46,4 +48,5 @@ class Shard:
             next_sequence=self.next_sequence,
             sent=self.sent,
             newest=newest,
+            next_start_us=next_start_us,
         )

@@ -13,7 +13,7 @@ from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.errors import InvariantViolated, UsageError
 from raysume.instances import RunningInstance
-from raysume.waits import Wait
+from raysume.waits import Sleep, Wait
 from raysume.workflows import Workflow
 
 STANDING_ID = "@standing"
@@ -26,6 +26,8 @@ class Standing:
     def __init__(self, workflow: Workflow[Any, Any]) -> None:
         self._workflow = workflow
         self.id = STANDING_ID
+        self.sleep: Sleep | None = None
+        """The sleep that the workflow begins with: a start is due when it ends."""
         self.waits: list[WaitRecord] = []
         """The waits of the first wait's tree, in order of registration."""
         self.values: list[Wait[Any]] = []
@@ -39,11 +41,15 @@ class Standing:
         raise InvariantViolated(f"{wait_id} is not a standing wait of {self._workflow.name}")
 
     def learning(self, turn: InstanceTurn) -> Generator[Any, Any, None]:
-        """The workflow has run up to its first durable await, and `waits` is known.
+        """The workflow has run up to its first durable await; `waits`, or `sleep`, is known.
+
+        One that starts by a timetable has none.
 
         Raises:
             UsageError: it has no first wait, or begins with a step.
         """
+        if self._workflow.timetable is not None:
+            return
         beginning, _ = self._workflow.begin({})
         branch = Branch(beginning)
         turn.is_first = True
@@ -68,10 +74,14 @@ class Standing:
                 f"workflow {name!r} begins with a step, which would run at every deployment. "
                 "Begin with a wait, or give it parameters and use client.start.",
             )
+        if isinstance(branch.leaf, SleepLeaf):
+            self.sleep = branch.leaf.value
+            return
         if any(isinstance(leaf, SleepLeaf) for leaf in leaves):
             raise UsageError(
-                f"workflow {name!r} begins with a sleep. Begin with a wait, or give it parameters "
-                "and use client.start."
+                f"workflow {name!r} begins with a sleep among other things. Begin with a sleep "
+                "alone to start again and again, with a wait, or give it parameters and use "
+                "client.start."
             )
         self.values = [leaf.value for leaf in leaves if isinstance(leaf, WaitLeaf)]
         bound = {opened.leaf.id: opened for opened in turn.waits}

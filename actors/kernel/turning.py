@@ -7,8 +7,17 @@ import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import driving, exclusives, hooks, looking_back, program, routing
-from raysume.actors.kernel.branches import Branch, StepLeaf, WaitLeaf, leaves_of, path_to
+from raysume.actors.kernel import (
+    driving,
+    exclusives,
+    first_calls,
+    hooks,
+    looking_back,
+    program,
+    routing,
+    schedules,
+)
+from raysume.actors.kernel.branches import Branch, StepLeaf, path_to
 from raysume.actors.kernel.commits import StepOrder, TurnEnded, TurnTask
 from raysume.actors.kernel.mailboxes import key_met, key_of
 from raysume.actors.kernel.moments import moment
@@ -191,36 +200,17 @@ def _begin(
     beginning, container = workflow.begin(arguments)
     branch = instance.live = Branch(beginning)
     branch.container = container
-    turn.is_first = begin.call is not None
+    slept = begin.due_us is not None and kernel.standing.sleep is not None
+    turn.is_first = begin.call is not None or slept
     yield from program.start(turn, branch)
     turn.is_first = False
     outcome = branch.outcome
+    if slept:
+        yield from schedules.pass_first_sleep(turn, branch)
     if begin.call is None or (outcome is not None and outcome.kind != "result"):
         return
-    waits = [leaf for leaf in leaves_of(branch) if isinstance(leaf, WaitLeaf)]
-    standing = kernel.standing.waits
-    if len(waits) != len(standing) or any(
-        leaf.value.method.urn != stood.method for leaf, stood in zip(waits, standing, strict=True)
-    ):
-        raise FirstWaitChanged.by_rule(
-            "first-wait-changed",
-            f"the first wait of workflow {workflow.name!r} had another shape in this instance "
-            "than at deployment. Keep the first wait independent of time, data and chance.",
-        )
-    call = Call.of(begin.call.call, kernel.methods(begin.call.call.method))
-    met = waits[begin.ordinal]
-    opened = next(opened for opened in turn.waits if opened.leaf is met)
-    wait = turn.wait_record(opened)
-    key = key_met(wait, begin.call, kernel.methods)
-    place = (begin.call.pos, begin.call.offset)
-    instance.mailbox.receive(wait, key_of(wait) if key is None else key, place)
-    yield from program.meet(turn, branch, met.id, call)
-
-
-class FirstWaitChanged(UsageError):
-    """An instance's first wait differs from the one learnt at deployment."""
-
-    code = "first-wait-changed"
+    item, ordinal = begin.call, begin.ordinal
+    yield from first_calls.meet_first(kernel, instance, turn, branch, item, ordinal)
 
 
 # --- afterwards --------------------------------------------------------------------
@@ -293,6 +283,7 @@ def _conclude(kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: 
         return
     try:
         _take_over(kernel, instance, turn, root)
+        kernel.schedule.begun(turn.first_sleep)
     except Exception as error:
         _fail(kernel, instance, stimulus, error)
         return

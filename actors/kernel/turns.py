@@ -29,6 +29,7 @@ from raysume.errors import RaysumeError
 from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
+from raysume.waits import Sleep
 
 
 class CallbackFailed(RaysumeError):
@@ -62,6 +63,8 @@ class InstanceTurn:
     """What `Depends` made for the instance, by id."""
     state: bytes | None = None
     """What is to be saved, when that is known already."""
+    first_sleep: Sleep | None = None
+    """What an instance that a first sleep started has begun with."""
     task: asyncio.Task[Any] | None = None
     count: int = 0
     subflows: list[tuple[str, CoroutineType[Any, Any, Any]]] = field(default_factory=list)

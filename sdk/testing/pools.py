@@ -110,18 +110,26 @@ class ShellPool:
         return kernel, journal
 
     async def learn(self, now_us: int) -> None:
-        """The standing first wait is known and in the index."""
-        if self.workflow.has_parameters:
-            return
-        turn = learning_turn(self.workflow, self.version, now_us)
+        """The standing first wait is known and in the index, and the first start by schedule."""
         with self.scope():
-            await driving.run_as_task(turn, self.kernel.standing.learning(turn))
-        self.kernel.standing.stand(self.kernel.index)
+            if not self.workflow.has_parameters:
+                turn = learning_turn(self.workflow, self.version, now_us)
+                await driving.run_as_task(turn, self.kernel.standing.learning(turn))
+                self.kernel.standing.stand(self.kernel.index)
+            self.save(self.kernel.resume(now_us))
 
-    def restart(self, calls: Sequence[DeliveredCall], now_us: int) -> Commit:
-        """A new kernel goes on from what is saved, as after a crash."""
+    def restart(
+        self, calls: Sequence[DeliveredCall], now_us: int, *, checkpoint: bool = True
+    ) -> Commit:
+        """A new kernel goes on from what is saved, as after a crash.
+
+        Args:
+            calls: everything that was pushed.
+            checkpoint: write one first; otherwise the journal behind the last one is read.
+        """
         standing = self.kernel.standing
-        self.store.commit(self._journal.prepare(Commit(), checkpoint=True))
+        if checkpoint:
+            self.store.commit(self._journal.prepare(Commit(), checkpoint=True))
         self.kernel, self._journal = self._boot()
         self.kernel.standing = standing
         standing.stand(self.kernel.index)

@@ -24,7 +24,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     # _pytest: the compiler compares a test module's source after pytest's own rewriting.
     "sdk": (
         set(),
-        {"_pytest", "cloudpickle", "httpx", "msgspec", "pydantic", "pydantic_core", "structlog"},
+        {
+            *("_pytest", "cloudpickle", "cronsim", "httpx", "msgspec", "pydantic"),
+            *("pydantic_core", "structlog"),
+        },
     ),
     "storage": (
         {"sdk"},
