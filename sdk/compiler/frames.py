@@ -143,13 +143,14 @@ def _live_views(coroutine: Coroutine) -> Iterator[FrameView]:
 def subflows_of(coroutine: Coroutine) -> list[Coroutine]:
     """The coroutines of the subflows in which a suspended workflow is, outermost first."""
     found: list[Coroutine] = []
-    current: Any = coroutine
-    while True:
-        names = current.cr_frame.f_locals
-        current = names.get(AWAITED)
-        if type(current) is not CoroutineType or current.cr_frame is None:
-            return found
-        found.append(cast("Coroutine", current))
+    frame = coroutine.cr_frame
+    while frame is not None:
+        inside: Any = frame.f_locals.get(AWAITED)
+        if type(inside) is not CoroutineType:
+            break
+        found.append(cast("Coroutine", inside))
+        frame = inside.cr_frame
+    return found
 
 
 def _view(

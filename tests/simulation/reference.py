@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-Key = tuple[str | int, ...]
-"""The method of a wait, and what its match asks for."""
-
+Key = tuple[str | int, ...]  # the method of a wait, and what its match asks for
 WINDOW = timedelta(hours=24)
 
 
@@ -39,17 +37,12 @@ class Case:
     open: list[Key] = field(default_factory=list[Key])
     patience: timedelta = timedelta.max
 
-    def waits(self) -> list[Key]:
-        """The keys of a round's waits, in order."""
-        return []
-
-    def begin_round(self, now: datetime) -> None:
+    def begin_round(self, waits: list[Key], now: datetime) -> None:
         """The case waits for everything that may end a round, or has had all its rounds."""
-        self.open, self.due = [], None
         if len(self.results) >= self.rounds:
-            self.status = "completed"
-            return
-        self.open, self.due, self.since = self.waits(), now + self.patience, now - WINDOW
+            self.stop("completed")
+        else:
+            self.open, self.due, self.since = waits, now + self.patience, now - WINDOW
 
     def stop(self, status: str) -> None:
         """It waits for nothing any more."""
@@ -63,9 +56,10 @@ class Order(Case):
     number: int = 0
     patience: timedelta = timedelta(hours=5)
 
-    def waits(self) -> list[Key]:
-        """An answer, or both signatures."""
-        return [("answer", self.number), ("sign", self.number, 0), ("sign", self.number, 1)]
+    def go_on(self, now: datetime) -> None:
+        """It waits for an answer, or for both signatures."""
+        number = self.number
+        self.begin_round([("answer", number), ("sign", number, 0), ("sign", number, 1)], now)
 
     def meet(self, key: Key, sent: Sent, now: datetime) -> None:
         """An answer ends the round, or the whole case; signatures do when there are two."""
@@ -74,12 +68,12 @@ class Order(Case):
             self.stop("failed")
         elif key[0] == "answer" or ("answer", self.number) == self.open[-1]:
             self.results.append(sent.text if key[0] == "answer" else "signed")
-            self.begin_round(now)
+            self.go_on(now)
 
     def ring(self, now: datetime) -> None:
         """The round was missed."""
         self.results.append("late")
-        self.begin_round(now)
+        self.go_on(now)
 
 
 @dataclass
@@ -88,14 +82,14 @@ class Tally(Case):
 
     patience: timedelta = timedelta(hours=30)
 
-    def waits(self) -> list[Key]:
-        """Any tick."""
-        return [("tick",)]
+    def go_on(self, now: datetime) -> None:
+        """It waits for any tick."""
+        self.begin_round([("tick",)], now)
 
     def meet(self, key: Key, sent: Sent, now: datetime) -> None:  # noqa: ARG002 - one key only
         """One more."""
         self.results.append(sent.text)
-        self.begin_round(now)
+        self.go_on(now)
 
     def ring(self, now: datetime) -> None:  # noqa: ARG002 - it ends
         """The limit is not caught."""
@@ -123,14 +117,14 @@ class Model:
             paid = "refused" if int(key[1]) % 3 == 2 else "paid"
             order = Order(len(self.calls), rounds + 1, [paid], number=int(key[1]))
             self.orders.append(order)
-            order.begin_round(self.now)
+            order.go_on(self.now)
         self._receive()
 
     def start(self, name: str, rounds: int) -> None:
         """A tally is started; a name that is taken starts nothing."""
         if name not in self.tallies:
             tally = self.tallies[name] = Tally(len(self.calls), rounds, [])
-            tally.begin_round(self.now)
+            tally.go_on(self.now)
 
     def advance(self, delay: timedelta) -> None:
         """Everything that is due on the way has rung, in order."""
