@@ -223,6 +223,7 @@ async def test_batches_wait_for_the_disk_and_the_backlog_says_so(hosted: Open) -
     async with hosted(counting) as pool:
         pool.store.gate.clear()
         ahead: list[int] = []
+        backlog = 0
         for n in range(40):
             backlog = pool.tell(pool.accept((begun, {"key": str(n), "n": 1})))
             for _ in range(5):
