@@ -88,6 +88,8 @@ class Effects:
                 running.cancel()
         for order in commit.steps:
             key = (order.instance, order.step)
+            if key in self._running:
+                continue  # a retry found it still under way
             self._running[key] = self._spawn(self._run_step(order))
         for task in commit.tasks:
             self._spawn(self._run_turn(task))

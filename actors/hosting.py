@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from raysume import ids, limits
+from raysume.actors.answering import Answers
 from raysume.actors.effects import Effects, Publish
 from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
@@ -90,8 +91,7 @@ class PoolHost:
         self._events: deque[Event] = deque()
         self._backlog = 0
         self._uncommitted: list[Commit] = []
-        self._answers: dict[int, asyncio.Future[StartAnswer]] = {}
-        self._token = 0
+        self.answers = Answers(self.report)
         self._results: dict[str, list[asyncio.Future[None]]] = {}
         self._work = asyncio.Event()
         self._committable = asyncio.Event()
@@ -211,11 +211,10 @@ class PoolHost:
                     status=row.status,
                     created=False,
                 )
-        self._token += 1
-        future: asyncio.Future[StartAnswer] = asyncio.get_running_loop().create_future()
-        self._answers[self._token] = future
-        self.report(Started(request=request, token=self._token))
-        return await future
+        answer: StartAnswer = await self.answers.ask(
+            lambda token: Started(request=request, token=token)
+        )
+        return answer
 
     async def in_store(self, ask: Callable[[Store], Any]) -> Any:
         """What `ask` finds in the store, read in a thread."""
@@ -294,13 +293,7 @@ class PoolHost:
     def _release(self, commit: Commit) -> None:
         self.turns += sum(len(turns) for turns in commit.turns.values())
         self.effects.release(commit)
-        for token, answer in commit.answers:
-            future = self._answers.pop(token, None)
-            if future is not None and not future.done():
-                if isinstance(answer, Exception):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+        self.answers.give((*commit.answers, *commit.replies))
         for instance_id in (*commit.finished, *finished_ids(commit)):
             for waiting in self._results.pop(instance_id, ()):
                 if not waiting.done():

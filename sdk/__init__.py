@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from raysume.steps import step as step
     from raysume.steps import step_key as step_key
     from raysume.subflows import subflow as subflow
+    from raysume.undoing import undo as undo
     from raysume.waits import Wait as Wait
     from raysume.waits import sleep as sleep
     from raysume.waits import sleep_until as sleep_until
@@ -72,6 +73,7 @@ _HOMES = {
     "queries": ("query",),
     "steps": ("Retry", "step", "step_key"),
     "subflows": ("subflow",),
+    "undoing": ("undo",),
     "waits": ("Wait", "sleep", "sleep_until", "wait"),
     "workflows": ("Workflow", "workflow"),
 }

@@ -104,6 +104,12 @@ class SealBroken(UsageError):
     code = "seal-broken"
 
 
+class NotRetriable(UsageError):
+    """An instance cannot be retried as it stands; `details` has its `status`."""
+
+    code = "not-retriable"
+
+
 # --- retry later -----------------------------------------------------------------
 
 

@@ -81,6 +81,9 @@ whatever is older counts as taken."""
 RECENT_CALLS_MAX: Final = 100_000
 """Calls that a pool keeps in memory for look-back, about 1 kB each; older ones come from the log."""
 
+COMPENSATION_ATTEMPTS: Final = 5
+"""Attempts of a compensation whose step has no retry of its own: an undone half is worse than late."""
+
 STEP_THREADS: Final = 32
 """Threads of a pool actor for synchronous steps: they mostly wait for the network."""
 

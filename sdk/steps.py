@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Protocol, T
 
 from raysume.durable import Durable
 from raysume.errors import UsageError
+from raysume.undoing import compensation_arguments
 from raysume.waits import positive
 
 P = ParamSpec("P")
@@ -185,7 +186,9 @@ def _step(
         retry: None means one attempt.
         timeout: of one attempt.
         ray: options of a Ray task, e.g. `{"num_gpus": 1}`; None runs it in the pool.
-        compensate: undoes it when the instance fails later or is cancelled.
+        compensate: undoes the completed step when the instance fails for good later or is
+            cancelled. It is called with the step's arguments, or none if it takes none; a
+            parameter named `result` gets what the step returned.
         name: for showing, and for naming it in a group's results.
 
     Raises:
@@ -205,6 +208,8 @@ def _step(
                 f"step({_label(fn)}, ...) cannot be called so: {error}. The function is "
                 f"{_label(fn)}{signature}."
             ) from None
+    if compensate is not None:
+        _check_compensation(compensate, args, kwargs)
     limit = None if timeout is None else positive(timeout, "timeout")
     made: Step[Any] = Step(fn, args, kwargs, retry, limit, ray, compensate, name)
     return made
@@ -238,6 +243,20 @@ def _check_function(fn: object) -> None:
             f"step(...) takes a function and its arguments, not {fn!r}: write step(fn, x), "
             "not step(fn(x))."
         )
+
+
+def _check_compensation(
+    compensate: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    _check_function(compensate)
+    try:
+        compensation_arguments(compensate, args, kwargs, None)
+    except TypeError as error:
+        raise InvalidArguments(
+            f"compensate={_label(compensate)} cannot be called with the arguments of its step: "
+            f"{error}. Give it the step's parameters (and `result`, if it needs what the step "
+            "returned), or none."
+        ) from None
 
 
 _signatures: weakref.WeakKeyDictionary[Any, inspect.Signature] = weakref.WeakKeyDictionary()

@@ -16,6 +16,7 @@ from raysume.durable import Durable
 from raysume.errors import InvariantViolated
 from raysume.groups import Group
 from raysume.steps import Step
+from raysume.undoing import Undo
 from raysume.waits import Sleep, Wait
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ class StepLeaf:
     value: Step[Any]
     attempt: int = 1
 
+    @property
+    def step(self) -> Step[Any]:
+        """What runs."""
+        return self.value
+
+
+@dataclass(slots=True, eq=False)
+class UndoLeaf:
+    """An `undo()` that is at one of its compensations."""
+
+    id: str
+    value: Undo
+    step: Step[Any]
+    """The compensation."""
+    of: str
+    """Id of the step that it undoes."""
+    attempt: int = 1
+
 
 @dataclass(slots=True, eq=False)
 class GroupLeaf:
@@ -70,7 +89,7 @@ class GroupLeaf:
     decided: Outcome | None = None
 
 
-Leaf = WaitLeaf | SleepLeaf | StepLeaf | GroupLeaf
+Leaf = WaitLeaf | SleepLeaf | StepLeaf | UndoLeaf | GroupLeaf
 
 
 class Branch:

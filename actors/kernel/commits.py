@@ -75,15 +75,26 @@ class CallsSent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelAsked:
-    """An instance is to be cancelled."""
+    """An instance is to be cancelled; a finished one stays as it is."""
 
     instance: str
     reason: str = ""
+    token: int = 0
 
 
-Event = (
-    Delivered | TimersDue | StepEnded | Started | TurnEnded | LookedBack | CallsSent | CancelAsked
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryAsked:
+    """A failed instance is to go on from its last saved point."""
+
+    instance: str
+    reason: str = ""
+    token: int = 0
+
+
+Command = CancelAsked | RetryAsked
+"""What somebody asks for one instance; answered in the commit, under `token`."""
+
+Event = Delivered | TimersDue | StepEnded | Started | TurnEnded | LookedBack | CallsSent | Command
 
 # --- effects ---------------------------------------------------------------------
 
@@ -157,6 +168,8 @@ class Commit:
     ranges: list[RangeOrder] = field(default_factory=list)
     look_backs: list[LookBackOrder] = field(default_factory=list)
     answers: list[tuple[int, StartAnswer | Exception]] = field(default_factory=list)
+    replies: list[tuple[int, Exception | None]] = field(default_factory=list)
+    """To commands, by token; None says that it was taken."""
     finished: list[str] = field(default_factory=list)
     """Instances that completed, failed or were cancelled."""
     results: list[tuple[str, Any]] = field(default_factory=list)
@@ -174,6 +187,7 @@ class Commit:
         self.tasks += later.tasks
         self.outgoing += later.outgoing
         self.answers += later.answers
+        self.replies += later.replies
         self.finished += later.finished
         self.results += later.results
         self.logs += later.logs

@@ -24,12 +24,15 @@ class Instance:
 
     __slots__ = (
         "busy",
+        "compensations",
         "complaints",
         "entries",
         "error",
         "exclusive",
+        "failures",
         "id",
         "inbox",
+        "kept",
         "last_words",
         "live",
         "mailbox",
@@ -45,6 +48,7 @@ class Instance:
         "tags",
         "timers",
         "turn",
+        "undoing",
         "updated_us",
         "waits",
     )
@@ -81,6 +85,10 @@ class Instance:
         self.error: ErrorRecord | None = None
         self.tags: dict[str, str] = {}
         self.origin: str | None = None
+        self.failures = 0
+        self.undoing: str | None = None
+        self.compensations: bytes | None = None
+        self.kept: bytes | None = None
 
     @property
     def is_active(self) -> bool:
@@ -113,6 +121,10 @@ class Instance:
             tags=dict(self.tags),
             origin=self.origin,
             exclusive=self.exclusive,
+            failures=self.failures,
+            undoing=self.undoing,
+            compensations=self.compensations,
+            kept=self.kept,
         )
 
     @classmethod
@@ -139,4 +151,6 @@ class Instance:
         self.tags = dict(record.tags)
         self.origin = record.origin
         self.exclusive = record.exclusive
+        self.failures, self.undoing = record.failures, record.undoing
+        self.compensations, self.kept = record.compensations, record.kept
         return self

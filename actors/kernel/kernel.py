@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, assert_never
 
 from raysume import ids, limits
-from raysume.actors.kernel import looking_back, routing, turning
+from raysume.actors.kernel import failing, following, looking_back, routing, turning
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
@@ -22,9 +22,9 @@ from raysume.actors.kernel.commits import (
     LogLine,
     LookedBack,
     RangeOrder,
+    RetryAsked,
     Started,
     StepEnded,
-    StepOrder,
     TimersDue,
     TurnEnded,
 )
@@ -39,7 +39,6 @@ from raysume.actors.kernel.records import (
     START_OF_LOG,
     Begin,
     CallMet,
-    Cancel,
     InstanceRecord,
     Outgoing,
     Place,
@@ -52,7 +51,7 @@ from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
 from raysume.actors.kernel.tenure import Tenure
-from raysume.actors.kernel.timers import Timers
+from raysume.actors.kernel.timers import RETRY_TIMER, Timers
 from raysume.errors import InvariantViolated
 from raysume.methods import Method
 from raysume.workflows import Workflow
@@ -139,6 +138,8 @@ class Kernel:
         self.instances[instance.id] = instance
         self.exclusives.restore(record)
         if not instance.is_active:
+            if RETRY_TIMER in instance.timers:
+                self.timers.set(instance, RETRY_TIMER, instance.timers[RETRY_TIMER])
             return
         for wait in instance.waits.values():
             self._orders = max(self._orders, wait.order)
@@ -157,11 +158,7 @@ class Kernel:
         for instance in list(self.instances.values()):
             if not instance.is_active:
                 continue
-            for step in instance.steps.values():
-                if step.due_us is None:
-                    self.commit.steps.append(
-                        StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
-                    )
+            failing.ask_steps(self, instance)
             for wait in list(instance.waits.values()):
                 if wait.looks_back and wait.id in instance.entries:
                     self.look_back.append((instance.id, wait.id))
@@ -204,8 +201,8 @@ class Kernel:
                     looking_back.end(self, event)
                 case CallsSent():
                     self.shards[event.shard].forget_sent(event.upto)
-                case CancelAsked():
-                    self._cancel(event)
+                case CancelAsked() | RetryAsked():
+                    failing.command(self, event)
                 case _:
                     assert_never(event)
             self._settle()
@@ -276,7 +273,7 @@ class Kernel:
         self._settle()
         self.schedule.begin()
         for instance in self._touched.values():
-            turning.record(self, instance, None)
+            following.record(self, instance, None)
         self._touched = {}
         for number in self.commit.turns:
             self.commit.headers[number] = self.header_of(number)
@@ -347,14 +344,6 @@ class Kernel:
         )
         self.commit.answers.append((event.token, answer))
 
-    def _cancel(self, event: CancelAsked) -> None:
-        instance = self.instances.get(event.instance)
-        if instance is None or instance.status in FINISHED:
-            return
-        if instance.status is Status.FAILED:
-            instance.inbox = []  # what failed is given up
-        self.stimulate(instance, Cancel(event.reason))
-
     def _ring(self, upto_us: int) -> None:
         while True:
             if not self.schedule.ring(upto_us):
@@ -362,12 +351,18 @@ class Kernel:
                 if rung is None:
                     return
                 instance, timer_id = rung
-                self.stimulate(instance, TimerDue(timer_id))
+                if timer_id == RETRY_TIMER:
+                    failing.retry(self, instance)
+                else:
+                    self.stimulate(instance, TimerDue(timer_id))
             self._settle()
 
     def _step_ended(self, event: StepEnded) -> None:
         instance = self.instances.get(event.instance)
-        if instance is None or not instance.is_active:
+        if instance is None:
+            return
+        if instance.status is Status.FAILED:
+            failing.keep_result(self, instance, event.done)
             return
         asked = instance.steps.get(event.done.step)
         if asked is not None and asked.attempt == event.done.attempt:

@@ -18,6 +18,7 @@ from raysume.actors.kernel.branches import (
     Outcome,
     SleepLeaf,
     StepLeaf,
+    UndoLeaf,
     WaitLeaf,
     path_to,
 )
@@ -31,6 +32,7 @@ from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError,
 from raysume.groups import Group
 from raysume.matching import bind
 from raysume.steps import Retry, Step
+from raysume.undoing import Undo
 from raysume.waits import Sleep, Wait
 
 Passing = Generator[Any, Any, None]
@@ -83,9 +85,9 @@ def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
             moved = yield from _settle(turn, branch)
             if moved:
                 yield from _settle_above(turn, path[:-1])
-        case StepLeaf():
+        case StepLeaf() | UndoLeaf():
             turn.timers_stopped.append(leaf.id)
-            turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.label, leaf.attempt, None)
+            turn.steps[leaf.id] = StepRecord(leaf.id, leaf.step.label, leaf.attempt, None)
         case None:
             raise InvariantViolated(f"timer {timer_id} belongs to a branch that is not suspended")
         case _:
@@ -98,25 +100,33 @@ def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
     if path is None:
         return
     leaf = path[-1].leaf
-    if not isinstance(leaf, StepLeaf) or leaf.attempt != done.attempt:
+    if not isinstance(leaf, StepLeaf | UndoLeaf) or leaf.attempt != done.attempt:
         return
+    step: Step[Any] = leaf.step
     if done.succeeded:
+        result = loads(done.payload)
         turn.end(leaf, "completed")
-        yield from _resolve(turn, path, Outcome("result", loads(done.payload)))
+        if isinstance(leaf, StepLeaf):
+            turn.completed_step(leaf.id, step, result)
+            yield from _resolve(turn, path, Outcome("result", result))
+        else:
+            turn.undone(leaf.of)
+            if not _undo_next(turn, path[-1], leaf.value):
+                yield from _resolve(turn, path, Outcome("result"))
         return
     error = loads(done.payload)
-    retry: Retry | None = leaf.value.retry
+    retry: Retry | None = step.retry
     if retry is not None and done.retriable and done.attempt < retry.max_attempts:
         leaf.attempt += 1
         due_us = None
         if not turn.hurries:
             due_us = turn.set_timer(leaf.id, retry.delay_after(done.attempt, random.random()))
-        turn.steps[leaf.id] = StepRecord(leaf.id, leaf.value.label, leaf.attempt, due_us)
+        turn.steps[leaf.id] = StepRecord(leaf.id, step.label, leaf.attempt, due_us)
         return
     failure = StepFailed(
-        f"step {leaf.value.label!r} failed at attempt {done.attempt}: {type(error).__name__}: "
+        f"step {step.label!r} failed at attempt {done.attempt}: {type(error).__name__}: "
         f"{error}. Catch StepFailed to handle it, or give the step a Retry.",
-        step=leaf.value.label,
+        step=step.label,
         attempts=done.attempt,
     )
     failure.__cause__ = error
@@ -263,6 +273,9 @@ def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:
         _open_step(turn, branch, value)
     elif _is_group(value):
         yield from _open_group(turn, branch, value)
+    elif isinstance(value, Undo):
+        if not _undo_next(turn, branch, value):
+            yield from _go_on(turn, branch, Outcome("result"))
     else:
         raise UsageError(
             f"a {value.durable_kind} cannot be awaited here yet. Use a wait, sleep, step, group "
@@ -286,6 +299,18 @@ def _open_step(turn: InstanceTurn, branch: Branch, value: Step[Any]) -> None:
     branch.leaf = StepLeaf(turn.next_id(), value)
     turn.open(branch.leaf, "step", name=value.label)
     turn.steps[branch.leaf.id] = StepRecord(branch.leaf.id, value.label, 1, None)
+
+
+def _undo_next(turn: InstanceTurn, branch: Branch, value: Undo) -> bool:
+    """Whether there is a compensation left, which the branch is at now."""
+    found = turn.next_compensation()
+    if found is None:
+        return False
+    leaf = branch.leaf = UndoLeaf(turn.next_id(), value, found.step, found.of)
+    found.leaf = leaf.id
+    turn.open(leaf, "step", name=found.step.label)
+    turn.steps[leaf.id] = StepRecord(leaf.id, found.step.label, 1, None)
+    return True
 
 
 def _open_wait(turn: InstanceTurn, branch: Branch, value: Wait[Any]) -> None:

@@ -170,6 +170,14 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     """Id of the call that started it."""
     exclusive: ExclusiveRecord | None = None
     """None before the first call by an exclusive wait."""
+    failures: int = 0
+    """How often it failed since it last went on."""
+    undoing: str | None = None
+    """What it is once its steps are undone: "failed" or "cancelled"; "undone" when they are."""
+    compensations: bytes | None = None
+    """The pickled compensations of completed steps that have not run; None: there are none."""
+    kept: bytes | None = None
+    """The last saved point while `state` is that of undoing after a failure."""
 
 
 class LeafOpened(msgspec.Struct, array_like=True, frozen=True):

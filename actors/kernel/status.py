@@ -28,6 +28,8 @@ class Event(StrEnum):
     SUSPENDED_AT_STEP = "suspended-at-step"
     RETURNED = "returned"
     RAISED = "raised"
+    RETRIED = "retried"
+    """Failed, and put back to work at its last saved point."""
     UNWOUND = "unwound"
     """Cancelled, and every `finally` has run."""
 
@@ -41,6 +43,7 @@ _AFTER = {
     Event.SUSPENDED_AT_STEP: Status.RUNNING,
     Event.RETURNED: Status.COMPLETED,
     Event.RAISED: Status.FAILED,
+    Event.RETRIED: Status.RUNNING,
     Event.UNWOUND: Status.CANCELLED,
 }
 
@@ -49,8 +52,10 @@ def next_status(status: Status, event: Event) -> Status:
     """The status after `event`.
 
     Raises:
-        InvariantViolated: the instance is finished already.
+        InvariantViolated: the instance is finished already, or is retried and has not failed.
     """
+    if event is Event.RETRIED and status is not Status.FAILED:
+        raise InvariantViolated(f"an instance that is {status} was retried")
     if status in FINISHED:
         raise InvariantViolated(f"an instance that is {status} got the event {event}")
     return _AFTER[event]

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from raysume.actors.kernel.instances import Instance
 
+RETRY_TIMER = "@retry"
+"""The timer of a failed instance that is retried by its workflow's policy."""
+
 
 class Timers:
     """A heap of timers; a stopped timer is forgotten when its time comes.
@@ -38,7 +41,8 @@ class Timers:
             due_us, instance_id, timer_id = self._heap[0]
             instance = self._instances.get(instance_id)
             is_set = instance is not None and instance.timers.get(timer_id) == due_us
-            if instance is not None and is_set and instance.is_active:
+            rings = instance is not None and (instance.is_active or timer_id == RETRY_TIMER)
+            if instance is not None and is_set and rings:
                 if not instance.looks_back:
                     return due_us
                 self._postponed[instance_id] = instance

@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from raysume.actors.kernel import (
     driving,
     exclusives,
+    failing,
     first_calls,
+    following,
     hooks,
     looking_back,
     program,
     routing,
     schedules,
 )
-from raysume.actors.kernel.branches import Branch, StepLeaf, path_to
-from raysume.actors.kernel.commits import StepOrder, TurnEnded, TurnTask
+from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
+from raysume.actors.kernel.commits import TurnEnded, TurnTask
+from raysume.actors.kernel.compensations import load_compensations, save_compensations, saved
 from raysume.actors.kernel.mailboxes import key_met, key_of
-from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import (
     Begin,
     CallMet,
     Cancel,
-    ErrorRecord,
     StepDone,
-    StepRecord,
     Stimulus,
     TimerDue,
-    TurnRecord,
-    WaitRecord,
 )
 from raysume.actors.kernel.status import Event, Status, next_status
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.call import Call
 from raysume.compiler import loads
 from raysume.errors import InvariantViolated, UsageError
-from raysume.instances import RunningInstance
 from raysume.workflows import Workflow
 
 if TYPE_CHECKING:
@@ -54,29 +50,14 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
     if not _counts(kernel, instance, stimulus):
         kernel.touch(instance)
         return
-    handle = RunningInstance(
-        id=instance.id,
-        workflow=kernel.workflow.name,
-        version=kernel.version,
-        started_at=moment(instance.started_us),
-    )
-    if instance.live is None:
-        instance.provided = {}
-    turn = InstanceTurn(
-        instance=handle,
-        number=instance.turn + 1,
-        now_us=kernel.now_us,
-        hurries=kernel.hurries,
-        window_us=kernel.window_us,
-        provided=instance.provided,
-    )
+    turn = following.new_turn(kernel, instance)
     steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)
     if kernel.runs_inline:
         try:
             task.pending = driving.run_inline(turn, steps)
         except _STOPS as error:
-            _came_to_nothing(kernel, instance, stimulus, error)
+            _came_to_nothing(kernel, instance, turn, stimulus, error)
             return
         if task.pending is driving.FINISHED:
             _conclude(kernel, instance, turn, stimulus)
@@ -96,7 +77,7 @@ def end_task(kernel: Kernel, ended: TurnEnded) -> None:
     stimulus = instance.inbox.pop(0)
     instance.busy = False
     if ended.error is not None:
-        _came_to_nothing(kernel, instance, stimulus, ended.error)
+        _came_to_nothing(kernel, instance, ended.task.turn, stimulus, ended.error)
     else:
         _conclude(kernel, instance, ended.task.turn, stimulus)
     if instance.inbox:
@@ -142,25 +123,6 @@ def can_go_on(instance: Instance) -> bool:
     )
 
 
-def record(
-    kernel: Kernel, instance: Instance, turn: InstanceTurn | None, calls: list[bytes] | None = None
-) -> None:
-    """The instance as it is now is in the commit, with the calls that the turn or `calls` has."""
-    instance.updated_us = max(instance.updated_us, kernel.now_us)
-    pushed = turn.outgoing if turn is not None else calls or []
-    outgoing = kernel.outgoing_of(instance.shard, pushed)
-    kernel.commit.turns.setdefault(instance.shard, []).append(
-        TurnRecord(
-            instance=instance.record(),
-            opened=turn.opened if turn is not None else [],
-            ended=turn.ended if turn is not None else [],
-            outgoing=outgoing,
-        )
-    )
-    if turn is not None:
-        kernel.recorded(instance)
-
-
 # --- the turn itself ---------------------------------------------------------------
 
 
@@ -176,6 +138,7 @@ def _root_of(instance: Instance) -> Branch:
 def _turn(
     kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: Stimulus
 ) -> Generator[Any, Any, None]:
+    load_compensations(instance, turn)
     match stimulus:
         case Begin():
             yield from _begin(kernel, instance, turn, stimulus)
@@ -217,7 +180,11 @@ def _begin(
 
 
 def _came_to_nothing(
-    kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseException
+    kernel: Kernel,
+    instance: Instance,
+    turn: InstanceTurn,
+    stimulus: Stimulus,
+    error: BaseException,
 ) -> None:
     """The turn is undone: a call whose callback raised is passed over, else the instance failed."""
     if (
@@ -225,53 +192,17 @@ def _came_to_nothing(
         or not isinstance(stimulus, CallMet)
         or instance.state is None
     ):
-        _fail(kernel, instance, stimulus, error)
+        failing.fail(kernel, instance, turn, stimulus, error)
         return
     instance.live = None
     kernel.log(instance.id, "error", "callback raised", error=error.message)
-    instance.status = _status_at_leaves(instance)
+    instance.status = following.status_at_leaves(instance)
     queued = {one.wait for one in instance.inbox if isinstance(one, CallMet)}
     for wait in instance.waits.values():
         if wait.id not in instance.entries and wait.id not in queued:
             instance.entries[wait.id] = kernel.index.add(instance, wait)
     looking_back.again(kernel, instance)
-    record(kernel, instance, None)
-
-
-def _fail(kernel: Kernel, instance: Instance, stimulus: Stimulus, error: BaseException) -> None:
-    """The instance is failed and keeps its last saved point and the stimulus that failed it."""
-    instance.live = None
-    cancel = next((one for one in instance.inbox if isinstance(one, Cancel)), None)
-    if cancel is not None:
-        routing.offer_again(kernel, instance.inbox)
-        instance.inbox = [cancel]
-        kernel.is_ready(instance)
-    elif not isinstance(stimulus, Cancel):
-        instance.inbox.insert(0, stimulus)
-    instance.status = next_status(instance.status, Event.RAISED)
-    instance.error = ErrorRecord(
-        type=type(error).__qualname__,
-        message=str(error),
-        traceback="".join(traceback.format_exception(error)),
-    )
-    _leave_index(kernel, instance)
-    kernel.log(instance.id, "error", "instance failed", error=f"{instance.error.type}: {error}")
-    kernel.commit.finished.append(instance.id)
-    record(kernel, instance, None, hooks.take_last_words(kernel, instance))
-
-
-def _status_at_leaves(instance: Instance) -> Status:
-    """The status of an instance that is suspended."""
-    at_step = instance.steps and not instance.waits and not instance.timers
-    return next_status(
-        instance.status, Event.SUSPENDED_AT_STEP if at_step else Event.SUSPENDED_AT_WAIT
-    )
-
-
-def _leave_index(kernel: Kernel, instance: Instance) -> None:
-    for entry in instance.entries.values():
-        kernel.index.remove(entry)
-    instance.entries = {}
+    following.record(kernel, instance, None)
 
 
 def _conclude(kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: Stimulus) -> None:
@@ -279,15 +210,16 @@ def _conclude(kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: 
     instance.turn = turn.number
     root = instance.live
     if root is not None and root.outcome is not None and root.outcome.kind == "error":
-        _fail(kernel, instance, stimulus, root.outcome.value)
+        failing.fail(kernel, instance, turn, stimulus, root.outcome.value)
         return
     try:
         _take_over(kernel, instance, turn, root)
         kernel.schedule.begun(turn.first_sleep)
     except Exception as error:
-        _fail(kernel, instance, stimulus, error)
+        failing.fail(kernel, instance, turn, stimulus, error)
         return
-    record(kernel, instance, turn)
+    instance.failures = 0
+    following.record(kernel, instance, turn)
 
 
 def _take_over(kernel: Kernel, instance: Instance, turn: InstanceTurn, root: Branch | None) -> None:
@@ -296,13 +228,24 @@ def _take_over(kernel: Kernel, instance: Instance, turn: InstanceTurn, root: Bra
     tags = {name: str(value) for name, value in turn.instance.tags.items()}
     outcome = root.outcome
     if outcome is None:
-        state = turn.state or hooks.saved(kernel, instance, root)
-        _follow(kernel, instance, turn)
+        if instance.undoing is None:
+            state = turn.state or hooks.saved(kernel, instance, root)
+        else:
+            state = saved(root, instance, kernel.workflow)
+        save_compensations(instance, turn, workflow=kernel.workflow)
+        following.follow(kernel, instance, turn)
         instance.state = state
-        instance.status = _status_at_leaves(instance)
+        instance.status = following.status_at_leaves(instance)
         looking_back.again(kernel, instance)
         if not kernel.keep_live:
             instance.live = None
+    elif instance.undoing is not None:
+        save_compensations(instance, turn, workflow=kernel.workflow)
+        failing.finish_undoing(kernel, instance, turn)
+    elif outcome.kind == "cancelled" and turn.compensations:
+        remains = hooks.saved(kernel, instance, root)
+        failing.undo_after_cancel(kernel, instance, turn)
+        instance.kept = remains
     else:
         remains = turn.state or hooks.saved(kernel, instance, root)
         _end(kernel, instance, turn, outcome.kind == "result", outcome.value)
@@ -316,8 +259,8 @@ def _end(
 ) -> None:
     if completed:
         instance.result = _encoded_result(kernel.workflow, value)
-    _follow(kernel, instance, turn)
-    _leave_index(kernel, instance)
+    following.follow(kernel, instance, turn)
+    following.leave_index(kernel, instance)
     instance.waits, instance.timers, instance.steps = {}, {}, {}
     queued, instance.inbox = instance.inbox, []
     routing.offer_again(kernel, queued)
@@ -339,45 +282,6 @@ def _encoded_result(workflow: Workflow[Any, Any], value: Any) -> bytes:
         ) from error
 
 
-def _follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
-    """Waits, timers and steps of the instance are as the turn left them."""
-    for ended in turn.ended:
-        instance.waits.pop(ended.id, None)
-        entry = instance.entries.pop(ended.id, None)
-        if entry is not None:
-            kernel.index.remove(entry)
-    for timer_id in turn.timers_stopped:
-        instance.timers.pop(timer_id, None)
-    for step_id in turn.steps_ended:
-        if instance.steps.pop(step_id, None) is not None:
-            kernel.commit.steps_cancelled.append((instance.id, step_id))
-    closed = {ended.id for ended in turn.ended}
-    for timer in turn.timers:
-        if timer.id not in closed:
-            kernel.timers.set(instance, timer.id, timer.due_us)
-    for step in turn.steps.values():
-        _ask_step(kernel, instance, step)
-    for opened in turn.waits:
-        if opened.leaf.id not in closed:
-            order = kernel.take_order()
-            _add_wait(kernel, instance, turn.wait_record(opened, order=order))
-
-
-def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
-    instance.steps[step.id] = step
-    if step.due_us is None:
-        kernel.commit.steps.append(
-            StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
-        )
-
-
-def _add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
-    if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
-        wait = looking_back.seen(wait)
-    instance.waits[wait.id] = wait
-    instance.entries[wait.id] = kernel.index.add(instance, wait)
-
-
 def step_of(kernel: Kernel, instance_id: str, step_id: str) -> Any:
     """The step as saved, with arguments of its own: whoever runs it cannot change the state."""
     instance = kernel.state_of(instance_id)
@@ -385,4 +289,4 @@ def step_of(kernel: Kernel, instance_id: str, step_id: str) -> Any:
         return None
     path = path_to(loads(instance.state), step_id)
     leaf = None if path is None else path[-1].leaf
-    return leaf.value if isinstance(leaf, StepLeaf) else None
+    return leaf.step if isinstance(leaf, StepLeaf | UndoLeaf) else None

@@ -7,6 +7,7 @@ succeeded and its record is durable.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import CoroutineType
@@ -15,7 +16,8 @@ from typing import Any
 import msgspec
 
 from raysume import limits
-from raysume.actors.kernel.branches import Leaf, StepLeaf, WaitLeaf
+from raysume.actors.kernel.branches import Leaf, StepLeaf, UndoLeaf, WaitLeaf
+from raysume.actors.kernel.compensations import Compensation, compensation_of
 from raysume.actors.kernel.moments import duration_us, microseconds
 from raysume.actors.kernel.records import (
     LeafEnded,
@@ -29,6 +31,7 @@ from raysume.errors import RaysumeError
 from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
+from raysume.steps import Step
 from raysume.waits import Sleep
 
 
@@ -77,6 +80,11 @@ class InstanceTurn:
     steps: dict[str, StepRecord] = field(default_factory=dict)
     steps_ended: list[str] = field(default_factory=list)
     outgoing: list[bytes] = field(default_factory=list)
+    compensations: list[Compensation] = field(default_factory=list[Compensation])
+    """How to undo the steps that completed and have a compensation, in the order completed."""
+    compensations_changed: bool = False
+    asked: Container[str] = ()
+    """The steps that were under way when the turn began."""
 
     @property
     def is_being_stopped(self) -> bool:
@@ -110,9 +118,33 @@ class InstanceTurn:
         """`leaf` has ended; its timer and its step with it."""
         self.ended.append(LeafEnded(leaf.id, status))
         self.timers_stopped.append(leaf.id)
-        if isinstance(leaf, StepLeaf):
+        if isinstance(leaf, StepLeaf | UndoLeaf):
             self.steps_ended.append(leaf.id)
             self.steps.pop(leaf.id, None)
+
+    def completed_step(self, id: str, step: Step[Any], result: Any) -> None:
+        """The step's compensation, if it has one, is to run when the instance fails or is cancelled.
+
+        A turn that is taken again after it failed finds the compensation there already.
+        """
+        known = any(one.of == id for one in self.compensations)
+        if step.compensate is not None and not known:
+            self.compensations.append(compensation_of(id, step, result))
+            self.compensations_changed = True
+
+    def next_compensation(self) -> Compensation | None:
+        """The latest compensation that no `undo()` is at."""
+        for found in reversed(self.compensations):
+            open_before = found.leaf in self.asked and found.leaf not in self.steps_ended
+            if found.leaf is None or not (open_before or found.leaf in self.steps):
+                self.compensations_changed = True
+                return found
+        return None
+
+    def undone(self, of: str) -> None:
+        """The compensation of this step is recorded: it never runs again."""
+        self.compensations[:] = [one for one in self.compensations if one.of != of]
+        self.compensations_changed = True
 
     def set_timer(self, leaf_id: str, due: datetime | timedelta) -> int:
         """A timer of the leaf is due at a moment, or after a duration; returns when (microseconds)."""

@@ -32,12 +32,19 @@ _type: Final[Any] = type  # not narrowed by type checkers
 _REVIVE: Final = revive.__name__
 
 
-def dumps(value: Any, *, origin: str | None = None, provided: Provided | None = None) -> bytes:
+def dumps(
+    value: Any,
+    *,
+    origin: str | None = None,
+    provided: Provided | None = None,
+    around: Definition | None = None,
+) -> bytes:
     """The value as bytes that `loads` turns into an equal one, sharing within it kept.
 
     Args:
         origin: what is saved, for messages.
         provided: the values made by `Depends`, saved as references; those of the turn by default.
+        around: a definition whose surroundings are saved by name, also where no frame of it is met.
 
     Raises:
         UnsavableState: part of it cannot be saved; says which variable, where, and the remedy.
@@ -45,6 +52,8 @@ def dumps(value: Any, *, origin: str | None = None, provided: Provided | None = 
     buffer = io.BytesIO()
     buffer.write(_HEADER)
     pickler = _pickler(buffer, provided)
+    if around is not None and around.function.__closure__:
+        pickler.look_around(around)
     try:
         pickler.dump(value)
     except Exception as error:
@@ -95,7 +104,7 @@ class _Pickler(pickle.Pickler):
         if kind is Frozen:
             for frame in obj.frames:
                 if frame.definition.function.__closure__:
-                    self._look_around(frame.definition)
+                    self.look_around(frame.definition)
                 if frame.cells and frame.definition.dependencies:
                     self._leave_out(frame)
             return obj.__reduce__()
@@ -104,10 +113,11 @@ class _Pickler(pickle.Pickler):
         if kind is FunctionType:
             root = functions.surrounded_root(obj)
             if root is not None:
-                self._look_around(root)
+                self.look_around(root)
         return reducer(obj)
 
-    def _look_around(self, definition: Any) -> None:
+    def look_around(self, definition: Any) -> None:
+        """Cells and functions that the definition sees from outside are saved by name."""
         known: dict[int, tuple[Any, Any]] = dict(self.around or {})
         for found, way in surroundings.around(definition):
             rebuild = revive.surrounding_cell if isinstance(found, CellType) else revive.surrounding

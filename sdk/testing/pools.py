@@ -28,6 +28,7 @@ from raysume.actors.kernel.questions import answer, container_in
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
+from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.compiler import definitions_scope, frames_of, loads
 from raysume.configuration import settings
 from raysume.containers import Container
@@ -191,6 +192,11 @@ class ShellPool:
     def started_at(self, instance_id: str) -> datetime:
         """When the instance started."""
         return moment(self.instance(instance_id).started_us)
+
+    def retry_at(self, instance_id: str) -> datetime | None:
+        """When the failed instance is retried by itself."""
+        due_us = self.instance(instance_id).timers.get(RETRY_TIMER)
+        return None if due_us is None else moment(due_us)
 
     def explain(self, item: DeliveredCall, instance_id: str | None) -> list[WaitExplained]:
         """How far the call came with the waits of the workflow, or of one instance."""

@@ -18,9 +18,11 @@ from raysume import ids, limits
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
+    Command,
     Commit,
     Delivered,
     Event,
+    RetryAsked,
     Started,
     StepEnded,
     StepOrder,
@@ -190,9 +192,19 @@ class TestShell:
         self._now_us = until
 
     async def cancel(self, run: Run[Any], reason: str = "") -> None:
-        """The instance is cancelled: its `finally` blocks have run, or wait in turn."""
-        self._apply(run._pool, [CancelAsked(instance=run.id, reason=reason)])  # pyright: ignore[reportPrivateUsage]
-        await self._settle()
+        """The instance is cancelled: its `finally` blocks have run, or wait in turn.
+
+        The compensations of its completed steps have run too; a finished instance stays as it is.
+        """
+        await self._ask(run, CancelAsked(instance=run.id, reason=reason))
+
+    async def retry(self, run: Run[Any], reason: str = "") -> None:
+        """The failed instance has gone on from its last saved point, with the same call again.
+
+        Raises:
+            NotRetriable: it has not failed, or its steps were undone.
+        """
+        await self._ask(run, RetryAsked(instance=run.id, reason=reason))
 
     def stub(
         self,
@@ -307,6 +319,15 @@ class TestShell:
 
     def _apply(self, pool: ShellPool, events: list[Event]) -> None:
         self._release(pool, pool.apply(events, self._now_us))
+
+    async def _ask(self, run: Run[Any], command: Command) -> None:
+        pool = run._pool  # pyright: ignore[reportPrivateUsage]
+        commit = pool.apply([command], self._now_us)
+        self._release(pool, commit)
+        await self._settle()
+        for _, answer in commit.replies:
+            if isinstance(answer, Exception):
+                raise answer
 
     def _release(self, pool: ShellPool, commit: Commit) -> None:
         self._effects.extend((pool, step) for step in commit.steps)

@@ -72,6 +72,16 @@ class Run(Generic[R]):
         return None if error is None else f"{error.type}: {error.message}"
 
     @property
+    def failures(self) -> int:
+        """How often it failed since it last went on."""
+        return self._pool.instance(self.id).failures
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When its workflow's own policy retries it, by the shell's clock; None: it does not."""
+        return self._pool.retry_at(self.id)
+
+    @property
     def errors(self) -> list[str]:
         """Everything logged as an error about the instance, oldest first."""
         return [

@@ -1,0 +1,110 @@
+"""An instance after a turn: its waits, timers and steps as the turn left them, and its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raysume.actors.kernel import looking_back
+from raysume.actors.kernel.commits import StepOrder
+from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.records import StepRecord, TurnRecord, WaitRecord
+from raysume.actors.kernel.status import Event, Status, next_status
+from raysume.actors.kernel.turns import InstanceTurn
+from raysume.instances import RunningInstance
+
+if TYPE_CHECKING:
+    from raysume.actors.kernel.instances import Instance
+    from raysume.actors.kernel.kernel import Kernel
+
+
+def new_turn(kernel: Kernel, instance: Instance) -> InstanceTurn:
+    """The next turn of the instance."""
+    handle = RunningInstance(
+        id=instance.id,
+        workflow=kernel.workflow.name,
+        version=kernel.version,
+        started_at=moment(instance.started_us),
+    )
+    if instance.live is None:
+        instance.provided = {}
+    return InstanceTurn(
+        instance=handle,
+        number=instance.turn + 1,
+        now_us=kernel.now_us,
+        hurries=kernel.hurries,
+        window_us=kernel.window_us,
+        provided=instance.provided,
+    )
+
+
+def record(
+    kernel: Kernel, instance: Instance, turn: InstanceTurn | None, calls: list[bytes] | None = None
+) -> None:
+    """The instance as it is now is in the commit, with the calls that the turn or `calls` has."""
+    instance.updated_us = max(instance.updated_us, kernel.now_us)
+    pushed = turn.outgoing if turn is not None else calls or []
+    outgoing = kernel.outgoing_of(instance.shard, pushed)
+    kernel.commit.turns.setdefault(instance.shard, []).append(
+        TurnRecord(
+            instance=instance.record(),
+            opened=turn.opened if turn is not None else [],
+            ended=turn.ended if turn is not None else [],
+            outgoing=outgoing,
+        )
+    )
+    if turn is not None:
+        kernel.recorded(instance)
+
+
+def status_at_leaves(instance: Instance) -> Status:
+    """The status of an instance that is suspended."""
+    at_step = instance.steps and not instance.waits and not instance.timers
+    return next_status(
+        instance.status, Event.SUSPENDED_AT_STEP if at_step else Event.SUSPENDED_AT_WAIT
+    )
+
+
+def leave_index(kernel: Kernel, instance: Instance) -> None:
+    """No call meets the instance's waits."""
+    for entry in instance.entries.values():
+        kernel.index.remove(entry)
+    instance.entries = {}
+
+
+def follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
+    """Waits, timers and steps of the instance are as the turn left them."""
+    for ended in turn.ended:
+        instance.waits.pop(ended.id, None)
+        entry = instance.entries.pop(ended.id, None)
+        if entry is not None:
+            kernel.index.remove(entry)
+    for timer_id in turn.timers_stopped:
+        instance.timers.pop(timer_id, None)
+    for step_id in turn.steps_ended:
+        if instance.steps.pop(step_id, None) is not None:
+            kernel.commit.steps_cancelled.append((instance.id, step_id))
+    closed = {ended.id for ended in turn.ended}
+    for timer in turn.timers:
+        if timer.id not in closed:
+            kernel.timers.set(instance, timer.id, timer.due_us)
+    for step in turn.steps.values():
+        _ask_step(kernel, instance, step)
+    for opened in turn.waits:
+        if opened.leaf.id not in closed:
+            order = kernel.take_order()
+            _add_wait(kernel, instance, turn.wait_record(opened, order=order))
+
+
+def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
+    instance.steps[step.id] = step
+    if step.due_us is None:
+        kernel.commit.steps.append(
+            StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
+        )
+
+
+def _add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
+    if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
+        wait = looking_back.seen(wait)
+    instance.waits[wait.id] = wait
+    instance.entries[wait.id] = kernel.index.add(instance, wait)
