@@ -146,9 +146,9 @@ def subflows_of(coroutine: Coroutine) -> list[Coroutine]:
     frame = coroutine.cr_frame
     while frame is not None:
         inside: Any = frame.f_locals.get(AWAITED)
-        if type(inside) is not CoroutineType:
+        if inside.__class__ is not CoroutineType:
             break
-        found.append(cast("Coroutine", inside))
+        found.append(inside)
         frame = inside.cr_frame
     return found
 
