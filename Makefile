@@ -60,7 +60,7 @@ types: $(INSTALLED)
 	@echo "== mypy --strict"
 	@$(RUN) mypy
 	@echo "== pyright strict"
-	@$(RUN) basedpyright --pythonpath $(BIN)/python
+	@$(RUN) basedpyright --project pyproject.toml --pythonpath $(BIN)/python
 
 # Integration tests start clusters of their own: one after the other, on all cores.
 PARALLEL := $(wildcard tests/unit tests/conformance tests/simulation)
