@@ -26,6 +26,9 @@ ACTIONS_MAX = 60_000
 Letter = tuple[int, SimPool, Delivery]
 """When it may arrive at the earliest, for whom, and what."""
 
+TOLD_AFTER_US = 60_000_000
+"""A pool that missed mail hears of it after that time at the latest."""
+
 START_US = 1_700_000_000_000_000
 
 
@@ -55,6 +58,8 @@ class World:
         self._open_partition()
         self._next_id = 0
         self._mail: list[Letter] = []
+        self._cut_off: dict[SimPool, int] = {}
+        """Pools that no new mail reaches, and until when."""
         self._batches = list(self.workload.batches)
         self._starting: dict[int, StartRequest] = {}
         self._token = 0
@@ -118,21 +123,25 @@ class World:
 
     def _let_time_pass(self) -> None:
         self.now_us += self.rng.randint(0, 100_000)
-        if self.rng.random() < 0.01 * self.trouble:
-            self.now_us += 30_000_000
+        if self.rng.random() < 0.02 * self.trouble:
+            self.now_us += 10_000_000
 
     def _goes_on(self) -> bool:
-        """Nothing happens by itself any more: late pools are told, then the clock goes on."""
+        """Nothing happens by itself any more: the clock goes on, and late pools are told."""
         self.trouble = 0.0
-        if self._is_anybody_behind():
+        due = [pool.kernel.next_due_us for pool in self.pools]
+        times = [due_us for due_us in due if due_us is not None]
+        times += [at_us for at_us, _, _ in self._mail]
+        nearest_us = min(times, default=None)
+        if self._is_anybody_behind() and (
+            nearest_us is None or nearest_us > self.now_us + TOLD_AFTER_US
+        ):
             for pool in self.pools:
                 pool.notice()
             return True
-        due = [pool.kernel.next_due_us for pool in self.pools]
-        times = [due_us for due_us in due if due_us is not None]
-        if times:
-            self.now_us = max(self.now_us, min(times))
-        return bool(times)
+        if nearest_us is not None:
+            self.now_us = max(self.now_us, nearest_us)
+        return nearest_us is not None
 
     # --- clients and the ingress -----------------------------------------------------
 
@@ -162,6 +171,9 @@ class World:
         while calls:
             self.append(Batch(calls=calls[:size]))
             del calls[:size]
+            if self.rng.random() < 0.2 * self.trouble:
+                for pool in self.rng.sample(self.pools, 3):
+                    self._cut_off[pool] = self.now_us + 30_000_000
 
     def _ask_start(self) -> None:
         pool = next(pool for pool in self.pools if pool.workflow.name == "simulation.fulfil")
@@ -213,9 +225,9 @@ class World:
                 for part in self.log.read(segment.partition, start=low, end=high)
                 for index, call in enumerate(part.calls)
             ]
-            at_us = self.now_us
-            if self.rng.random() < 0.1 * self.trouble:
-                at_us += self.rng.randint(0, 60_000_000)
+            at_us = max(self.now_us, self._cut_off.get(pool, 0))
+            if self.rng.random() < 0.15 * self.trouble:
+                at_us += self.rng.randint(0, 100_000_000)
             letter = (at_us, pool, Delivery(segment.partition, low, high, 1, calls))
             self._mail.append(letter)
 
