@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -29,16 +29,29 @@ from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, StepDone
-from raysume.actors.stepping import attempt_step
+from raysume.actors.stepping import attempt_step, failed_attempt
 from raysume.compiler import dumps
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
+from raysume.steps import Step
 from raysume.storage.ports import CallLog
 
 Publish = Callable[[str, int, list[OutgoingCall]], Awaitable[None]]
 """(publisher, sequence number of the first, calls): returns once they are accepted."""
 
 _log = structlog.get_logger("raysume.pool")
+
+
+class StepsElsewhere(Protocol):
+    """Runs steps with `ray={...}` outside the pool (`raysume.actors.ray_steps`)."""
+
+    async def run(self, step: Step[Any], *, key: str, step_id: str, attempt: int) -> StepDone:
+        """What came of the attempt; the same when asked again, until `forget`."""
+        ...
+
+    async def forget(self, ids: list[str]) -> None:
+        """Attempts, as "key/attempt", are over: their outcomes may go, their tasks end."""
+        ...
 
 
 class Effects:
@@ -52,6 +65,7 @@ class Effects:
         methods: Callable[[], frozenset[str]],
         publish: Publish,
         report: Callable[[Event], None],
+        elsewhere: StepsElsewhere | None = None,
     ) -> None:
         """
         Args:
@@ -60,12 +74,15 @@ class Effects:
             methods: the URNs whose calls the pool wants.
             publish: how outgoing calls are accepted.
             report: takes events, in the event loop's thread.
+            elsewhere: runs steps that have Ray options; None: they run here, as others do.
         """
         self._kernel = kernel
         self._call_log = call_log
         self._methods = methods
         self._publish = publish
         self._report = report
+        self._elsewhere = elsewhere
+        self._attempts_elsewhere: dict[tuple[str, str], list[str]] = {}
         self._steps = ThreadPoolExecutor(limits.STEP_THREADS, "raysume-step")
         self._reads = ThreadPoolExecutor(1, "raysume-read")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +103,9 @@ class Effects:
             running = self._running.get((instance, step))
             if running is not None:
                 running.cancel()
+            attempts = self._attempts_elsewhere.pop((instance, step), None)
+            if attempts is not None and self._elsewhere is not None:
+                self._spawn(self._elsewhere.forget(attempts))
         for order in commit.steps:
             key = (order.instance, order.step)
             if key in self._running:
@@ -147,18 +167,25 @@ class Effects:
                 return
             if step is None:
                 return
-            done = await attempt_step(
-                step,
-                step.function,
-                key=f"{self._kernel.workflow.name}/{order.instance}/{order.step}",
-                step_id=order.step,
-                attempt=order.attempt,
-                executor=self._steps,
-            )
+            done = await self._attempt(step, order)
         finally:
             if self._running.get(key) is asyncio.current_task():
                 del self._running[key]
         self._report(StepEnded(instance=order.instance, done=done))
+
+    async def _attempt(self, step: Step[Any], order: StepOrder) -> StepDone:
+        key = f"{self._kernel.workflow.name}/{order.instance}/{order.step}"
+        id, attempt = order.step, order.attempt
+        if step.ray is None or self._elsewhere is None:
+            return await attempt_step(
+                step, step.function, key=key, step_id=id, attempt=attempt, executor=self._steps
+            )
+        so_far = [f"{key}/{number}" for number in range(1, attempt + 1)]
+        self._attempts_elsewhere[order.instance, order.step] = so_far
+        try:
+            return await self._elsewhere.run(step, key=key, step_id=id, attempt=attempt)
+        except Exception as error:  # the step cannot travel, or its runner is gone for good
+            return failed_attempt(id, attempt, error, retriable=step.retry is not None)
 
     async def _run_turn(self, task: TurnTask) -> None:
         error: BaseException | None = None

@@ -20,7 +20,7 @@ import msgspec
 
 from raysume import ids, limits
 from raysume.actors.answering import Answers
-from raysume.actors.effects import Effects, Publish
+from raysume.actors.effects import Effects, Publish, StepsElsewhere
 from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.commits import Commit, Delivered, Event, Started, TimersDue
@@ -59,6 +59,7 @@ class PoolHost:
         give_up: Callable[[BaseException], None],
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
         mailbox_window: timedelta = limits.MAILBOX_WINDOW,
+        elsewhere: StepsElsewhere | None = None,
     ) -> None:
         """
         Args:
@@ -82,6 +83,7 @@ class PoolHost:
             methods=lambda: self.methods,
             publish=publish,
             report=self.report,
+            elsewhere=elsewhere,
         )
         self.journal: PoolJournal
         self.applied_calls = 0

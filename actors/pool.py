@@ -23,6 +23,7 @@ from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
 from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
+from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.untyped import ray
@@ -46,6 +47,7 @@ class Pool:
         sys.path[:] = [path for path in sys.path if path not in driver_paths]
         if self._engine.service is not None:
             os.environ["RAYSUME_SERVICE"] = self._engine.service
+        self._driver_paths = driver_paths
         self._fenced = asyncio.Event()
         self._host: PoolHost | None = None
         self._readings: Readings | None = None
@@ -83,6 +85,7 @@ class Pool:
             give_up=self._give_up,
             checkpoint_interval_s=self._engine.checkpoint_interval_s,
             mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
+            elsewhere=RaySteps(self._engine, self._spec.target, self._driver_paths),
         )
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)

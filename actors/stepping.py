@@ -47,8 +47,15 @@ async def attempt_step(
             raise
         retry = step.retry
         retriable = retry is not None and not isinstance(error, retry.give_up_on)
-        return StepDone(step_id, attempt, False, _portable(error), retriable)
+        return failed_attempt(step_id, attempt, error, retriable=retriable)
     return StepDone(step_id, attempt, True, payload)
+
+
+def failed_attempt(
+    step_id: str, attempt: int, error: BaseException, *, retriable: bool
+) -> StepDone:
+    """The record of an attempt that ended with an error."""
+    return StepDone(step_id, attempt, False, _portable(error), retriable)
 
 
 async def _call(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from raysume import (
     Retry,
+    StepFailed,
     WaitTimeout,
     external_call,
     instance,
@@ -35,6 +36,7 @@ closed = external_call("engine.closed", input=Item, output=bool)
 begun = external_call("engine.begun", input=Item, output=bool)
 ticked = external_call("engine.ticked", input=Item, output=bool)
 work_asked = external_call("engine.work_asked", input=Item, output=bool)
+far_work_asked = external_call("engine.far_work_asked", input=Item, output=bool)
 talk_begun = external_call("engine.talk_begun", input=Item, output=bool)
 said = external_call("engine.said", input=Item, output=bool)
 nap_asked = external_call("engine.nap_asked", input=Item, output=bool)
@@ -111,6 +113,19 @@ async def labour() -> str:
         retry = Retry(max_attempts=5, initial=timedelta(milliseconds=10))
         return f"{key}: {await step(failing_twice, key, retry=retry)} attempts"
     return f"{key}: {await step(laborious, key)}"
+
+
+@workflow
+async def labour_elsewhere() -> str:
+    """A step that is a Ray task, with the options that the call asks for."""
+    call = await wait(far_work_asked).match_any()
+    key, options = call.input.key, {"num_cpus": 0}
+    if call.input.n:
+        options = {"no_such_option": call.input.n}
+    try:
+        return f"{key}: {await step(laborious, key, ray=options)}"
+    except StepFailed as error:
+        return f"{key}: {error.__cause__}"
 
 
 @workflow

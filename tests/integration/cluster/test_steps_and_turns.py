@@ -57,6 +57,25 @@ def test_a_step_whose_process_was_killed_runs_again_under_the_same_key(
     assert first == second
 
 
+def test_a_step_on_ray_outlives_the_process_that_asked_for_it(
+    engine: Engine, client: Client, pipe: Pipes, signals: Path
+) -> None:
+    runs, goes_on = pipe("far-runs"), pipe("far-goes-on")
+    run = begin(client, "labour_elsewhere", "engine.far_work_asked", "far")
+    assert runs.heard() == "reached"
+    engine.kill("labour_elsewhere@")
+    goes_on.tell("done elsewhere")
+    assert run.result(timeout=60) == "far: done elsewhere"
+    assert len(lines(signals, "far-attempts")) == 1
+
+
+def test_a_step_whose_ray_options_are_refused_fails_with_what_ray_says(client: Client) -> None:
+    run = begin(client, "labour_elsewhere", "engine.far_work_asked", "refused", n=1)
+    result = run.result(timeout=60)
+    assert "Ray refused the options of step 'laborious'" in result
+    assert "no_such_option" in result
+
+
 def test_calls_queue_while_a_turn_awaits_something_ordinary(client: Client, pipe: Pipes) -> None:
     runs, goes_on = pipe("queue-turn-runs"), pipe("queue-turn-goes-on")
     run = begin(client, "talk", "engine.talk_begun", "queue", n=5)

@@ -1,0 +1,214 @@
+"""Steps with `ray={...}`: Ray tasks under a detached runner, which outlives the pool that asked.
+
+A pool asks the runner for the outcome of an attempt, by the attempt's key. The runner starts
+one Ray task for the key, writes what came of it to the store, and then answers. A pool that
+died meanwhile asks again after its recovery: it gets the outcome that is there, or waits for
+the task that still runs. When the runner dies, the task runs again, with the same step_key().
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from raysume import limits
+from raysume.actors.kernel.records import StepDone
+from raysume.actors.loading import Target, load
+from raysume.actors.process_logs import log_to_stderr
+from raysume.actors.specs import NAMESPACE, EngineSpec
+from raysume.actors.stepping import attempt_step, failed_attempt
+from raysume.actors.untyped import RayError, ray
+from raysume.compiler import definitions_scope, dumps, loads
+from raysume.errors import RaysumeError, StepFailed, Unavailable, UsageError
+from raysume.steps import Step
+from raysume.storage.opening import open_store
+
+RUNNER_NAME = "raysume-runner"
+"""The name of the runner's actor."""
+
+_DOCUMENTS = "step-outcome"
+_log = structlog.get_logger("raysume.runner")
+
+
+class RemoteAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a step, as it travels to the runner and to the Ray task."""
+
+    key: str
+    """What `step_key()` gives: the same for every attempt."""
+    step_id: str
+    attempt: int
+    label: str
+    step: bytes
+    """The step as saved."""
+    options: bytes
+    """The options of the Ray task, pickled."""
+    retriable: bool
+    """Whether the step has a Retry."""
+    target: Target
+
+    @property
+    def id(self) -> str:
+        """Names the attempt's outcome."""
+        return f"{self.key}/{self.attempt}"
+
+
+def run_attempt(data: bytes, driver_paths: list[str]) -> bytes:
+    """The attempt has ended in this process, a worker of Ray's; what came of it, encoded."""
+    attempt = msgspec.msgpack.decode(data, type=RemoteAttempt)
+    sys.path[:] = [path for path in sys.path if path not in driver_paths]
+    deployment = load(attempt.target)
+    definitions = [workflow.definition for workflow in deployment.workflows.values()]
+    with definitions_scope({definition.name: definition for definition in definitions}):
+        step: Step[Any] = loads(attempt.step)
+        done = asyncio.run(
+            attempt_step(
+                step,
+                step.function,
+                key=attempt.key,
+                step_id=attempt.step_id,
+                attempt=attempt.attempt,
+            )
+        )
+    return msgspec.msgpack.encode(done)
+
+
+class Runner:
+    """Runs attempts as Ray tasks and records their outcomes. All methods are called over Ray."""
+
+    def __init__(self, engine: bytes, driver_paths: list[str]) -> None:
+        log_to_stderr()
+        spec = msgspec.msgpack.decode(engine, type=EngineSpec)
+        self._store = open_store(spec.database_url, spec.folder)
+        self._driver_paths = driver_paths
+        self._running: dict[str, tuple[Any, asyncio.Task[bytes]]] = {}
+
+    async def run(self, data: bytes) -> bytes:
+        """The attempt's outcome is in the store, and is returned.
+
+        Durability: asked again with the same attempt, also after a crash of whoever asked, it
+        gives the recorded outcome, or that of the task that still runs.
+        """
+        attempt = msgspec.msgpack.decode(data, type=RemoteAttempt)
+        running = self._running.get(attempt.id)
+        if running is None:
+            found = await self._in_thread(self._store.get_document, _DOCUMENTS, attempt.id)
+            if found is not None:
+                return bytes(found)
+            running = self._running.get(attempt.id) or self._begin(attempt, data)
+        return await asyncio.shield(running[1])
+
+    def _begin(self, attempt: RemoteAttempt, data: bytes) -> tuple[Any, asyncio.Task[bytes]]:
+        problem: Exception | None = None
+        reference: Any = None
+        try:
+            task = ray.remote(run_attempt).options(**loads(attempt.options))
+            reference = task.remote(data, self._driver_paths)
+        except Exception as error:  # the options are the user's: whatever Ray says of them
+            problem = UsageError(
+                f"Ray refused the options of step {attempt.label!r}: {error}. Correct ray={{...}}."
+            )
+        outcome = self._outcome(attempt, reference, problem)
+        running = (reference, asyncio.get_running_loop().create_task(outcome))
+        self._running[attempt.id] = running
+        return running
+
+    async def _outcome(
+        self, attempt: RemoteAttempt, reference: Any, problem: Exception | None
+    ) -> bytes:
+        try:
+            if problem is not None:
+                outcome = _failed(attempt, problem, retriable=False)
+            else:
+                try:
+                    outcome = bytes(await reference)
+                except (RayError, RaysumeError) as error:
+                    told = StepFailed(f"the Ray task ended without an outcome: {error}")
+                    outcome = _failed(attempt, told, retriable=attempt.retriable)
+            await self._record(attempt.id, outcome)
+            return outcome
+        finally:
+            del self._running[attempt.id]
+
+    async def _record(self, id: str, outcome: bytes) -> None:
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        while True:
+            try:
+                await self._in_thread(self._store.put_document, _DOCUMENTS, id, outcome)
+                return
+            except Unavailable as error:
+                _log.warning("outcome_not_recorded", attempt=id, error=str(error))
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
+
+    async def forget(self, ids: list[str]) -> None:
+        """The outcomes are recorded by whoever asked; tasks that still run are cancelled."""
+        for id in ids:
+            running = self._running.get(id)
+            if running is not None and running[0] is not None:
+                ray.cancel(running[0])
+                await asyncio.wait([running[1]])
+            await self._in_thread(self._store.delete_document, _DOCUMENTS, id)
+
+    async def _in_thread(self, do: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(None, do, *arguments)
+
+    def __repr__(self) -> str:
+        # Ray asks once, as the actor is made: nothing that changes belongs here.
+        return "runner of steps"
+
+
+def _failed(attempt: RemoteAttempt, error: Exception, *, retriable: bool) -> bytes:
+    done = failed_attempt(attempt.step_id, attempt.attempt, error, retriable=retriable)
+    return msgspec.msgpack.encode(done)
+
+
+class RaySteps:
+    """What a pool asks for attempts of steps that have `ray={...}`."""
+
+    def __init__(self, engine: EngineSpec, target: Target, driver_paths: list[str]) -> None:
+        self._engine, self._target, self._driver_paths = engine, target, driver_paths
+        self._runner: Any = None
+
+    async def run(self, step: Step[Any], *, key: str, step_id: str, attempt: int) -> StepDone:
+        """What came of the attempt; it is recorded, and stays so until `forget`."""
+        asked = RemoteAttempt(
+            key=key,
+            step_id=step_id,
+            attempt=attempt,
+            label=step.label,
+            step=dumps(step),
+            options=dumps(dict(step.ray or {})),
+            retriable=step.retry is not None,
+            target=self._target,
+        )
+        outcome = await self._actor().run.remote(msgspec.msgpack.encode(asked))
+        return msgspec.msgpack.decode(outcome, type=StepDone)
+
+    async def forget(self, ids: list[str]) -> None:
+        """The attempts are over for the pool: their outcomes are deleted, their tasks cancelled."""
+        await self._actor().forget.remote(ids)
+
+    def _actor(self) -> Any:
+        if self._runner is None:
+            actor: Any = ray.remote(Runner)
+            options = actor.options(
+                name=RUNNER_NAME,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                num_cpus=0.01,
+                max_restarts=-1,
+                max_task_retries=-1,
+                max_concurrency=1_000,
+                runtime_env={
+                    "env_vars": {"RAYSUME_DATA_DIR": str(Path(self._engine.data_dir).resolve())}
+                },
+            )
+            self._runner = options.remote(msgspec.msgpack.encode(self._engine), self._driver_paths)
+        return self._runner
