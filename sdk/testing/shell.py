@@ -6,13 +6,13 @@ store, and by default every step of a test ends with a restart from what was sav
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
-import structlog
 
 from raysume import ids, limits
 from raysume.actors.kernel.commits import (
@@ -49,7 +49,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _CATALOGUE = 1
-_log = structlog.get_logger("raysume.testing")
+_log = logging.getLogger("raysume.testing")
 
 
 class TestShell:
@@ -103,7 +103,7 @@ class TestShell:
             await pool.learn(self._now_us)
         except UsageError as error:
             self.refused.append(error.message)
-            _log.error("workflow_refused", workflow=pool.workflow.name, error=error.message)
+            _log.error("workflow %r is refused: %s", pool.workflow.name, error.message)
             return error
         return None
 
@@ -263,7 +263,9 @@ class TestShell:
         if item is None:
             raise NotFound(f"no call {call!r} was pushed to this shell. Give what push returned.")
         pools = list(self._pools.values()) if run is None else [run._pool]  # pyright: ignore[reportPrivateUsage]
-        found = [one for pool in pools for one in pool.explain(item, run and run.id)]
+        found = [
+            one for pool in pools for one in pool.explain(item, None if run is None else run.id)
+        ]
         return explanation(call, item.call.method, found, limit=limits.EXPLAIN_SHOWN_MAX)
 
     def counts(self) -> Counts:
