@@ -62,8 +62,9 @@ class Container(BaseModel):
         for name, other in inherited:
             own = other.under(f"{declared_name(cls)}.{name}")
             setattr(cls, name, own)
-        workflows = [value for value in vars(cls).values() if isinstance(value, Workflow)]
-        for one in cast("list[Workflow[..., Any]]", workflows):
+        defined: list[Any] = list(vars(cls).values())
+        workflows: list[Workflow[..., Any]] = [one for one in defined if isinstance(one, Workflow)]
+        for one in workflows:
             if one.takes_receiver:
                 one.belongs_to(cls)
         if workflows:
@@ -72,7 +73,8 @@ class Container(BaseModel):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
 
 def queries_of(kind: type[Container]) -> dict[str, Query[..., Any]]:

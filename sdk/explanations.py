@@ -92,7 +92,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it met any of the waits looked at."""
         return any(wait.met for wait in self.waits)
 
-    def __iter__(self) -> Iterator[WaitExplained]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[WaitExplained]:
         return iter(self.waits)
 
     def __str__(self) -> str:

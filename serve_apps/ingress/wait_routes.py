@@ -113,7 +113,7 @@ async def list_waits(
     """What instances wait for now, and the standing first waits."""
     only_parameters(request, "workflow", "method", "instance", "after", "limit")
     ingress = ingress_of(request)
-    place = decode_cursor(after, Place)
+    place = decode_cursor(after, tuple[str, str, str])
     query: dict[str, Any] = {
         "method": method,
         "instance": instance,

@@ -289,7 +289,7 @@ async def test_a_class_that_inherits_a_workflow_has_one_of_its_own(deploy: Deplo
         name: str = "derived"
 
         @subflow
-        async def answer(self) -> str:
+        async def answer(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
             return "own " + await super().answer()
 
     assert (Base.run.name, Derived.run.name) == ("Base.run", "Derived.run")
