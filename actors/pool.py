@@ -15,6 +15,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors import explaining, handover
+from raysume.actors.commanding import CommandKind, command
 from raysume.actors.hosting import PoolHost, now_us
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
@@ -170,6 +171,12 @@ class Pool:
         await self._hosting()
         assert self._readings is not None
         return await self._readings.describe(id)
+
+    async def command(self, id: str, kind: CommandKind, reason: str) -> dict[str, Any] | None:
+        """See `Engine.command`."""
+        host = await self._hosting()
+        assert self._readings is not None
+        return await command(host, self._readings, kind, id, reason)
 
     async def state(self, id: str) -> dict[str, Any] | None:
         """See `Engine.state`."""

@@ -13,6 +13,7 @@ from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, Wa
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
+from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.compiler import frames_of, loads
 from raysume.storage.ports import InstanceQuery
 
@@ -43,12 +44,17 @@ class Readings:
     async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
         """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""
         record = await self.record(id)
-        if record is not None and record.status not in _ENDED and wait_s > 0:
+        if record is not None and not _has_ended(record) and wait_s > 0:
             await self._host.ended(id, min(wait_s, limits.RESULT_WAIT_S_MAX))
             record = await self.record(id)
         if record is None:
             return None
-        return {"status": record.status, "result": record.result, "error": _error(record)}
+        return {
+            "status": record.status,
+            "result": record.result,
+            "error": _error(record),
+            "retry_at": _retry_at(record),
+        }
 
     async def instances(self, query: dict[str, Any]) -> list[dict[str, Any]]:
         """A page of instances, newest first (see `Engine.instances`)."""
@@ -81,6 +87,9 @@ class Readings:
             "started_at": moment(record.started_us).isoformat(),
             "updated_at": moment(record.updated_us).isoformat(),
             "error": _error(record),
+            "failures": record.failures,
+            "retry_at": _retry_at(record),
+            "undoing": record.undoing,
             "result": None if record.result is None else msgspec.Raw(record.result),
             "waits": [
                 {"id": wait.id, "name": wait.name, "method": wait.method} for wait in record.waits
@@ -100,6 +109,19 @@ class Readings:
         )
         mine = [row for row in rows if row.version == host.version]
         return host.journal.read_row(mine[0]) if mine else None
+
+
+def _has_ended(record: InstanceRecord) -> bool:
+    """Whether nothing happens with it any more unless somebody asks for it."""
+    return record.status in _ENDED and _retry_at(record) is None
+
+
+def _retry_at(record: InstanceRecord) -> str | None:
+    """When the failed instance is retried by its workflow's own policy."""
+    for timer in record.timers:
+        if timer.id == RETRY_TIMER:
+            return moment(timer.due_us).isoformat()
+    return None
 
 
 def _error(record: InstanceRecord) -> dict[str, Any] | None:

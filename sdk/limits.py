@@ -81,6 +81,9 @@ whatever is older counts as taken."""
 RECENT_CALLS_MAX: Final = 100_000
 """Calls that a pool keeps in memory for look-back, about 1 kB each; older ones come from the log."""
 
+REASON_CHARS_MAX: Final = 1_000
+"""Characters of the reason given for cancelling or retrying an instance: it goes into its log."""
+
 COMPENSATION_ATTEMPTS: Final = 5
 """Attempts of a compensation whose step has no retry of its own: an undone half is worse than late."""
 

@@ -87,6 +87,22 @@ class AsyncRun(Generic[R]):
         document = await self._client.run(operations.state(self._target, self._client.patience))
         return questions.read_state(document)
 
+    async def cancel(self, reason: str = "") -> InstanceFacts:
+        """It is cancelled, or unwinds: `finally` blocks and compensations run. A finished one stays."""
+        return await self._command("cancel", reason)
+
+    async def retry(self, reason: str = "") -> InstanceFacts:
+        """The failed instance goes on from its last saved point, with the same call again.
+
+        Raises:
+            UsageError: it has not failed, or its steps were undone.
+        """
+        return await self._command("retry", reason)
+
+    async def _command(self, kind: str, reason: str) -> InstanceFacts:
+        asked = operations.command(self._target, kind, reason, self._client.patience)
+        return await self._client.run(asked)
+
     @property
     def _target(self) -> Target:
         return Target(id=self.id, workflow=self.workflow or None)

@@ -83,6 +83,22 @@ class Run(Generic[R]):
         document = self._client.run(operations.state(self._target, self._client.patience))
         return questions.read_state(document)
 
+    def cancel(self, reason: str = "") -> InstanceFacts:
+        """It is cancelled, or unwinds: `finally` blocks and compensations run. A finished one stays."""
+        return self._command("cancel", reason)
+
+    def retry(self, reason: str = "") -> InstanceFacts:
+        """The failed instance goes on from its last saved point, with the same call again.
+
+        Raises:
+            UsageError: it has not failed, or its steps were undone.
+        """
+        return self._command("retry", reason)
+
+    def _command(self, kind: str, reason: str) -> InstanceFacts:
+        asked = operations.command(self._target, kind, reason, self._client.patience)
+        return self._client.run(asked)
+
     @property
     def _target(self) -> Target:
         return Target(id=self.id, workflow=self.workflow or None)

@@ -44,6 +44,10 @@ class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     updated_at: str | None = None
     error: Any = None
+    failures: int = 0
+    """How often it failed since it last went on."""
+    retry_at: str | None = None
+    """When its workflow's own policy retries it."""
     waits: list[Any] = []
     tags: dict[str, Any] = {}
 
@@ -74,6 +78,8 @@ class _Result(msgspec.Struct, frozen=True):
     result: msgspec.Raw = msgspec.Raw(b"null")
     error: Any = None
     traceback: str | None = None
+    retry_at: str | None = None
+    """Set when it failed and is retried by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +161,24 @@ def describe(target: Target, patience: Patience) -> Operation[InstanceFacts]:
     return _read(_accepted(answer, conflict=UsageError), InstanceFacts)
 
 
+def command(target: Target, kind: str, reason: str, patience: Patience) -> Operation[InstanceFacts]:
+    """The instance was told to `cancel` or `retry`, durably; what it is afterwards.
+
+    Raises:
+        UsageError: it cannot be done with the instance as it stands.
+    """
+    request = Request(
+        verb="POST",
+        path=target.path(f":{kind}"),
+        query=target.query,
+        body=msgspec.json.encode({"reason": reason}),
+        headers=_JSON,
+        repeatable=kind == "cancel",
+    )
+    answer = yield from exchange(request, patience)
+    return _read(_accepted(answer, conflict=UsageError), InstanceFacts)
+
+
 def state(target: Target, patience: Patience) -> Operation[dict[str, Any]]:
     """The instance's frames, as JSON."""
     request = Request(verb="GET", path=target.path("/state"), query=target.query)
@@ -188,7 +212,7 @@ def result(target: Target, patience: Patience) -> Operation[bytes]:
         status = found.status
         if status == "completed":
             return bytes(found.result)
-        if status in _FINISHED:
+        if status in _FINISHED and found.retry_at is None:
             raise _failed(target, found)
         if left is not None and left <= wait_s:
             raise ResultTimeout(

@@ -1,4 +1,4 @@
-"""`raysume instance`: look at instances."""
+"""`raysume instance`: look at instances, cancel and retry them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from raysume.serve_apps.cli.arguments import Pair
+from raysume.serve_apps.cli.changing import Change, change_options
 from raysume.serve_apps.cli.listing import listing_options, print_listing
 from raysume.serve_apps.cli.rendering import print_rows, print_thing
 from raysume.serve_apps.cli.session import Branch, Session
@@ -21,7 +22,7 @@ _WORKFLOW = click.option(
 
 @click.group(cls=Branch)
 def instance() -> None:
-    """Look at instances."""
+    """Look at instances; cancel and retry them."""
 
 
 @instance.command("list")
@@ -84,3 +85,42 @@ def state(context: click.Context, id: str, workflow: str | None) -> None:
         frames = [asdict(frame) for frame in client.instance(id, workflow).state().frames]
     columns = ["definition", "file", "line", "wait", "locals"]
     print_rows(frames, columns, session.form, empty="It has no frames: it has ended.")
+
+
+@instance.command()
+@click.argument("id")
+@_WORKFLOW
+@change_options
+@click.pass_context
+def cancel(
+    context: click.Context, id: str, workflow: str | None, yes: bool, dry_run: bool, reason: str
+) -> None:
+    """Cancel an instance: its `finally` blocks run, and its completed steps are undone."""
+    _change(context, "cancel", id, workflow, Change(yes=yes, dry_run=dry_run, reason=reason))
+
+
+@instance.command()
+@click.argument("id")
+@_WORKFLOW
+@change_options
+@click.pass_context
+def retry(
+    context: click.Context, id: str, workflow: str | None, yes: bool, dry_run: bool, reason: str
+) -> None:
+    """Retry a failed instance from its last saved point, with the same call again."""
+    _change(context, "retry", id, workflow, Change(yes=yes, dry_run=dry_run, reason=reason))
+
+
+def _change(
+    context: click.Context, kind: str, id: str, workflow: str | None, change: Change
+) -> None:
+    import msgspec
+
+    session = context.ensure_object(Session)
+    with session.client() as client:
+        run = client.instance(id, workflow)
+        what = f"{kind} instance {run.id} of {run.workflow}@{run.version}, {run.facts.status}"
+        if not change.confirmed(what):
+            return
+        facts = run.cancel(change.reason) if kind == "cancel" else run.retry(change.reason)
+    print_thing(msgspec.to_builtins(facts), session.form)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from raysume.serve_apps.ingress import (
     call_routes,
     catalogue_routes,
+    command_routes,
     documentation,
     instance_routes,
     schemas,
@@ -60,7 +61,14 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         openapi_url=None,
     )
     app.state.ingress = ingress
-    for routes in (wait_routes, call_routes, instance_routes, catalogue_routes, documentation):
+    for routes in (
+        wait_routes,
+        call_routes,
+        command_routes,
+        instance_routes,
+        catalogue_routes,
+        documentation,
+    ):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refuse_http)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)

@@ -95,6 +95,12 @@ class RayEngine:
         return found
 
     @_translated
+    async def command(self, pool: str, id: str, kind: str, reason: str) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).command.remote(id, kind, reason)
+        return found
+
+    @_translated
     async def state(self, pool: str, id: str) -> dict[str, Any] | None:
         """See `Engine`."""
         found: dict[str, Any] | None = await self._actor(pool).state.remote(id)

@@ -80,7 +80,18 @@ class Engine(Protocol):
     def describe(self, pool: str, id: str) -> Awaitable[dict[str, Any] | None]:
         """The pool's instance with this id, or None.
 
-        Keys: id, workflow, version, status, started_at (ISO), updated_at, error, waits, tags.
+        Keys: id, workflow, version, status, started_at (ISO), updated_at, error, waits, tags;
+        failures (since it last went on), retry_at (ISO, of its own retry) and undoing.
+        """
+        ...
+
+    def command(
+        self, pool: str, id: str, kind: str, reason: str
+    ) -> Awaitable[dict[str, Any] | None]:
+        """The instance was told to `cancel` or `retry`, durably; as `describe` gives it, or None.
+
+        Raises:
+            NotRetriable: it has not failed, or its steps were undone.
         """
         ...
 

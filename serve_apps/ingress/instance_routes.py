@@ -171,6 +171,8 @@ async def instance_result(
         case "completed":
             result = msgspec.Raw(ended.get("result") or b"null")
             return json_response({"status": status, "result": result})
+        case "failed" if ended.get("retry_at") is not None:
+            return json_response({"status": status, "retry_at": ended["retry_at"]}, status=202)
         case "failed" | "cancelled":
             return json_response({"status": status, "error": ended.get("error")})
         case _:

@@ -13,6 +13,7 @@ from raysume.errors import (
     DuplicateCall,
     InvalidCall,
     NotFound,
+    NotRetriable,
     Overloaded,
     RaysumeError,
     Unauthorized,
@@ -33,6 +34,7 @@ TITLES: dict[str, str] = {
     "method-not-allowed": "This path has no such verb",
     "not-external": "This token may not push the method",
     "not-found": "There is no such thing",
+    "not-retriable": "The instance cannot be retried as it stands",
     "overloaded": "More than the engine can take now",
     "started-by-calls": "The workflow is started by calls, not by clients",
     "too-large": "The request is too large",
@@ -148,6 +150,8 @@ def problem_of(error: RaysumeError) -> Problem | None:
             return Problem(409, "duplicate-call", error.message)
         case NotFound():
             return Problem(404, "not-found", error.message)
+        case NotRetriable():
+            return Problem(409, "not-retriable", error.message)
         case InvalidCall():
             return Problem(422, "invalid-call", error.message)
         case Unauthorized():

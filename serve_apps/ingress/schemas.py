@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from raysume.limits import CALL_ID_CHARS_MAX, INSTANCE_ID_CHARS_MAX
+from raysume.limits import CALL_ID_CHARS_MAX, INSTANCE_ID_CHARS_MAX, REASON_CHARS_MAX
 
 Status = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
@@ -57,6 +57,12 @@ class StartBody(_Body):
     )
 
 
+class CommandBody(_Body):
+    """Why an instance is changed."""
+
+    reason: str = Field(default="", max_length=REASON_CHARS_MAX, description="For its log.")
+
+
 class InstanceStarted(BaseModel):
     """The instance exists, durably."""
 
@@ -76,6 +82,14 @@ class Instance(BaseModel):
     started_at: AwareDatetime
     updated_at: AwareDatetime
     error: dict[str, Any] | None = None
+    failures: int = Field(default=0, description="How often it failed since it last went on.")
+    retry_at: AwareDatetime | None = Field(
+        default=None, description="When its workflow's own policy retries it."
+    )
+    undoing: str | None = Field(
+        default=None,
+        description="What it is once its steps are undone: failed or cancelled; undone when they are.",
+    )
     waits: list[dict[str, Any]] = []
     tags: dict[str, Any] = {}
 
@@ -99,6 +113,9 @@ class InstanceResult(BaseModel):
     status: Status
     result: Any = None
     error: dict[str, Any] | None = None
+    retry_at: AwareDatetime | None = Field(
+        default=None, description="With 202: it failed, and is retried by itself then."
+    )
 
 
 class Call(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
-from raysume.errors import Unavailable
+from raysume.errors import NotRetriable, Unavailable
 from raysume.explanations import WaitExplained
 from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
 from raysume.storage.ports import CallLog
@@ -125,6 +125,7 @@ class FakeEngine:
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.requests: list[StartRequest] = []
+        self.commands: list[tuple[str, str, str]] = []
         self.open_waits: dict[str, list[dict[str, Any]]] = {}
         self.away: set[str] = set()
         self.broken: Exception | None = None
@@ -195,6 +196,17 @@ class FakeEngine:
     async def describe(self, pool: str, id: str) -> dict[str, Any] | None:
         self._check(pool)
         return self.rows.get((pool, id))
+
+    async def command(self, pool: str, id: str, kind: str, reason: str) -> dict[str, Any] | None:
+        self._check(pool)
+        row = self.rows.get((pool, id))
+        if row is None:
+            return None
+        self.commands.append((id, kind, reason))
+        if kind == "retry" and row["status"] != "failed":
+            raise NotRetriable(f"instance {id!r} is {row['status']}")
+        row["status"] = "cancelled" if kind == "cancel" else "waiting"
+        return row
 
     async def state(self, pool: str, id: str) -> dict[str, Any] | None:
         self._check(pool)
