@@ -5,12 +5,13 @@ from __future__ import annotations
 import copyreg
 import io
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from raysume.compiler.states import FrameState, Frozen
 from raysume.errors import UnsavableState
+from raysume.steps import Step
 
 _DEPTH_MAX: Final = 50
 """Steps from a variable to the part of it that cannot be saved; deeper parts are named as a whole."""
@@ -134,7 +135,12 @@ def _children(where: _Where) -> Iterator[_Where]:
             for state in value.frames:
                 yield from _variables(state)
             place = _place(value.frames[-1])
-            yield replace(place, value=value.leaf, variable="what it waits for")
+            step = isinstance(value.leaf, Step)
+            yield replace(
+                place, value=value.leaf, variable=repr(value.leaf) if step else "what it waits for"
+            )
+        case Step():
+            yield from _arguments(where, value.args, value.kwargs)
         case dict():
             for key, inner in list(items.items()):
                 yield replace(where, value=key, path=f"{where.path} key {key!r}"[:200])
@@ -152,6 +158,14 @@ def _children(where: _Where) -> Iterator[_Where]:
                 yield replace(where, value=cell, path=f"{where.path} captured {name!r}")
         case _:
             yield from _reduced_parts(where)
+
+
+def _arguments(where: _Where, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[_Where]:
+    for number, argument in enumerate(args, 1):
+        yield replace(where, value=argument, path=f"{where.path} argument {number}")
+    for name, argument in kwargs.items():
+        yield replace(where, value=argument, path=f"{where.path} argument {name!r}")
+    yield from _reduced_parts(where)
 
 
 def _variables(state: FrameState) -> Iterator[_Where]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 from tests.conformance.workflows.methods import m1, m2
 
@@ -80,3 +85,123 @@ async def test_a_stub_stands_in_for_a_step(deploy: Deploy) -> None:
         shell.stub(charge, returns="stubbed")
         run = await shell.start(order, 3)
         assert run.result == "stubbed"
+
+
+async def test_an_attempt_that_takes_too_long_fails_and_is_tried_again(deploy: Deploy) -> None:
+    attempts: list[str] = []
+
+    async def slow_once(order: int) -> int:
+        attempts.append(step_key())
+        if len(attempts) == 1:
+            await asyncio.Event().wait()
+        return order
+
+    @workflow
+    async def limited() -> int:
+        call = await wait(m1).match_any()
+        return await step(
+            slow_once,
+            call.input.id,
+            timeout=timedelta(milliseconds=5),
+            retry=Retry(max_attempts=2),
+        )
+
+    async with deploy(limited) as shell:
+        await shell.push(m1, id=7)
+        [run] = shell.instances(limited)
+        assert run.result == 7
+    assert len(attempts) == 2
+    assert len(set(attempts)) == 1
+
+
+async def test_a_timeout_without_retry_is_the_cause_of_the_failure(deploy: Deploy) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    @workflow
+    async def timed_out() -> str:
+        await wait(m1).match_any()
+        try:
+            await step(never, timeout=timedelta(milliseconds=5))
+        except StepFailed as error:
+            return type(error.__cause__).__name__
+        return "in time"
+
+    async with deploy(timed_out) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(timed_out)
+        assert run.result == "TimeoutError"
+
+
+async def test_a_step_for_ray_runs_in_place_in_a_shell(deploy: Deploy) -> None:
+    @workflow
+    async def on_ray() -> int:
+        await wait(m1).match_any()
+        return await step(os.getpid, ray={"num_gpus": 4})
+
+    async with deploy(on_ray) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(on_ray)
+        assert run.result == os.getpid()
+
+
+async def test_arguments_are_the_values_at_the_step_whatever_the_step_does_to_them(
+    deploy: Deploy,
+) -> None:
+    def greedy(items: list[int]) -> int:
+        items.clear()
+        return 1
+
+    @workflow
+    async def keeps_its_own() -> list[int]:
+        await wait(m1).match_any()
+        items = [1, 2, 3]
+        await step(greedy, items)
+        return items
+
+    async with deploy(keeps_its_own) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(keeps_its_own)
+        assert run.result == [1, 2, 3]
+
+
+async def test_a_result_that_cannot_be_saved_fails_the_step_with_its_name(deploy: Deploy) -> None:
+    def locked() -> object:
+        return {"lock": threading.Lock()}
+
+    @workflow
+    async def unsavable_result() -> str:
+        await wait(m1).match_any()
+        try:
+            await step(locked)
+        except StepFailed as error:
+            return str(error.__cause__)
+        return "saved"
+
+    async with deploy(unsavable_result) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(unsavable_result)
+        assert run.result is not None
+        assert "the result of step" in run.result
+        assert "locked" in run.result
+        assert "lock" in run.result
+        assert "[unsavable-state]" in run.result
+
+
+async def test_an_argument_that_cannot_be_saved_is_named_with_its_line(deploy: Deploy) -> None:
+    def takes(_lock: object) -> None:
+        raise AssertionError("it must not run")
+
+    @workflow
+    async def unsavable_argument() -> None:
+        await wait(m1).match_any()
+        await step(takes, threading.Lock())
+
+    async with deploy(unsavable_argument) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(unsavable_argument)
+        assert run.status == "failed"
+        assert run.error is not None
+        assert re.search(r"test_steps\.py:\d+", run.error)
+        assert "argument 1" in run.error
+        assert "lock" in run.error
