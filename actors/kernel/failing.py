@@ -17,7 +17,12 @@ import msgspec
 from raysume.actors.kernel import following, hooks, program, routing
 from raysume.actors.kernel.branches import Branch, StepLeaf, path_to
 from raysume.actors.kernel.commits import CancelAsked, Command, RetryAsked, StepOrder
-from raysume.actors.kernel.compensations import load_compensations, save_compensations, saved
+from raysume.actors.kernel.compensations import (
+    Compensation,
+    load_compensations,
+    save_compensations,
+    saved,
+)
 from raysume.actors.kernel.moments import duration_us, moment
 from raysume.actors.kernel.records import CallMet, Cancel, ErrorRecord, StepDone, Stimulus
 from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
@@ -229,7 +234,9 @@ def _open_undo(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
 def _give_up_undoing(kernel: Kernel, instance: Instance) -> None:
     if instance.undoing not in ("failed", "cancelled"):
         return
-    left = loads(instance.compensations) if instance.compensations is not None else []
+    left: list[Compensation] = (
+        loads(instance.compensations) if instance.compensations is not None else []
+    )
     kernel.log(
         instance.id,
         "warning",
