@@ -41,6 +41,8 @@ R_co = TypeVar("R_co", covariant=True)
 class Workflow(Generic[P, R_co]):
     """An `async def` that is durable: deployed, its instances wait for as long as it takes."""
 
+    __raysume_durable__ = True
+
     name: WorkflowName
     """Unique in a deployment."""
     definition: Definition
@@ -93,6 +95,7 @@ class Workflow(Generic[P, R_co]):
         if self.timetable is not None:
             self.timetable.check_parameters(self._parameters, what=f"{self!r}")
         self.owner = None
+        self.definition.workflow = self
         self._local_names: Mapping[str, Any] = local_names or {}
         functools.update_wrapper(cast(Any, self), function)
         self._resolve_early()
@@ -277,16 +280,14 @@ class Workflow(Generic[P, R_co]):
         return VersionId(hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:6])
 
     def __call__(self, /, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R_co]:
-        """Child workflows are not there yet.
+        """The workflow as a child: awaited in another workflow, it starts an instance of its own.
 
         Raises:
-            UsageError: always.
+            UsageError: the arguments are not its parameters, or not of their types.
         """
-        raise UsageError(
-            f"workflow {self.name!r} was called: workflows are started by client.start(...) or "
-            "by their first wait, and cannot be awaited by another workflow yet. For a part of "
-            "a workflow, decorate it with @subflow."
-        )
+        from raysume.children import ChildCall
+
+        return ChildCall(self.definition, self.encode_arguments(*_args, **_kwargs))
 
     @overload
     def __get__(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal
 
+from raysume.children import ChildCall
 from raysume.compiler import Frozen, freeze, subflows_of, thaw
 from raysume.durable import Durable
 from raysume.errors import InvariantViolated
@@ -76,6 +77,14 @@ class UndoLeaf:
 
 
 @dataclass(slots=True, eq=False)
+class ChildLeaf:
+    """A child workflow whose end is not known yet."""
+
+    id: str
+    value: ChildCall
+
+
+@dataclass(slots=True, eq=False)
 class GroupLeaf:
     """A group that is not decided, or whose losers are still unwinding."""
 
@@ -89,7 +98,7 @@ class GroupLeaf:
     decided: Outcome | None = None
 
 
-Leaf = WaitLeaf | SleepLeaf | StepLeaf | UndoLeaf | GroupLeaf
+Leaf = WaitLeaf | SleepLeaf | StepLeaf | UndoLeaf | ChildLeaf | GroupLeaf
 
 
 class Branch:

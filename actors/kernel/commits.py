@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
-from raysume.actors.kernel.records import Outgoing, Place, ShardHeader, StepDone, TurnRecord
+from raysume.actors.kernel.records import (
+    ChildDone,
+    ChildRecord,
+    Outgoing,
+    Place,
+    ShardHeader,
+    StepDone,
+    TurnRecord,
+)
 from raysume.actors.kernel.turns import InstanceTurn
 
 # --- events ----------------------------------------------------------------------
@@ -37,6 +45,14 @@ class StepEnded:
 
     instance: str
     done: StepDone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildEnded:
+    """A child workflow of an instance ended, or one that was cancelled is known to be over."""
+
+    instance: str
+    done: ChildDone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +110,17 @@ class RetryAsked:
 Command = CancelAsked | RetryAsked
 """What somebody asks for one instance; answered in the commit, under `token`."""
 
-Event = Delivered | TimersDue | StepEnded | Started | TurnEnded | LookedBack | CallsSent | Command
+Event = (
+    Delivered
+    | TimersDue
+    | StepEnded
+    | ChildEnded
+    | Started
+    | TurnEnded
+    | LookedBack
+    | CallsSent
+    | Command
+)
 
 # --- effects ---------------------------------------------------------------------
 
@@ -118,6 +144,14 @@ class StepOrder:
     instance: str
     step: str
     attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildOrder:
+    """A child is to exist, or to be cancelled; its end is to be reported with `ChildEnded`."""
+
+    instance: str
+    child: ChildRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +196,7 @@ class Commit:
     applied_calls: int = 0
     steps: list[StepOrder] = field(default_factory=list)
     steps_cancelled: list[tuple[str, str]] = field(default_factory=list)
+    children: list[ChildOrder] = field(default_factory=list)
     tasks: list[TurnTask] = field(default_factory=list)
     outgoing: list[tuple[int, Outgoing]] = field(default_factory=list)
     """(shard number, call) in the order published."""
@@ -184,6 +219,7 @@ class Commit:
         self.applied_calls += later.applied_calls
         self.steps += later.steps
         self.steps_cancelled += later.steps_cancelled
+        self.children += later.children
         self.tasks += later.tasks
         self.outgoing += later.outgoing
         self.answers += later.answers

@@ -41,6 +41,8 @@ class StartRequest(msgspec.Struct, frozen=True):
     """JSON object: the arguments by parameter name."""
     at_us: int
     """When the request came: microseconds since the epoch, UTC."""
+    origin: str | None = None
+    """Of a child workflow: the await that started it."""
 
 
 class StartAnswer(msgspec.Struct, frozen=True):

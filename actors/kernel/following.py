@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysume.actors.kernel import looking_back
+from raysume.actors.kernel import children, looking_back
 from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import StepRecord, TurnRecord, WaitRecord
@@ -87,6 +87,8 @@ def follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
     for timer in turn.timers:
         if timer.id not in closed:
             kernel.timers.set(instance, timer.id, timer.due_us)
+    if turn.children or instance.children:
+        children.follow(kernel, instance, turn)
     for step in turn.steps.values():
         _ask_step(kernel, instance, step)
     for opened in turn.waits:

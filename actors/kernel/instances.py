@@ -6,6 +6,7 @@ from raysume.actors.kernel.branches import Branch
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.mailboxes import Mailbox
 from raysume.actors.kernel.records import (
+    ChildRecord,
     ErrorRecord,
     ExclusiveRecord,
     InstanceRecord,
@@ -24,6 +25,7 @@ class Instance:
 
     __slots__ = (
         "busy",
+        "children",
         "compensations",
         "complaints",
         "entries",
@@ -70,6 +72,8 @@ class Instance:
         """The waits that are in the index now."""
         self.timers: dict[str, int] = {}
         self.steps: dict[str, StepRecord] = {}
+        self.children: dict[str, ChildRecord] = {}
+        """By leaf: child workflows whose end is not known yet."""
         self.inbox: list[Stimulus] = []
         self.busy = False
         """Whether a turn is under way on the event loop."""
@@ -121,6 +125,7 @@ class Instance:
             tags=dict(self.tags),
             origin=self.origin,
             exclusive=self.exclusive,
+            children=list(self.children.values()),
             failures=self.failures,
             undoing=self.undoing,
             compensations=self.compensations,
@@ -151,6 +156,7 @@ class Instance:
         self.tags = dict(record.tags)
         self.origin = record.origin
         self.exclusive = record.exclusive
+        self.children = {child.leaf: child for child in record.children}
         self.failures, self.undoing = record.failures, record.undoing
         self.compensations, self.kept = record.compensations, record.kept
         return self

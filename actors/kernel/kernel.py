@@ -12,10 +12,19 @@ from datetime import timedelta
 from typing import Any, assert_never
 
 from raysume import ids, limits
-from raysume.actors.kernel import failing, following, looking_back, routing, turning
+from raysume.actors.kernel import (
+    children,
+    failing,
+    following,
+    looking_back,
+    routing,
+    starts,
+    turning,
+)
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
+    ChildEnded,
     Commit,
     Delivered,
     Event,
@@ -28,7 +37,7 @@ from raysume.actors.kernel.commits import (
     TimersDue,
     TurnEnded,
 )
-from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.exclusives import Exclusives
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
@@ -37,7 +46,6 @@ from raysume.actors.kernel.mailboxes import RecentCalls
 from raysume.actors.kernel.moments import duration_us
 from raysume.actors.kernel.records import (
     START_OF_LOG,
-    Begin,
     CallMet,
     InstanceRecord,
     Outgoing,
@@ -156,6 +164,7 @@ class Kernel:
         for shard in self.shards.values():
             self.commit.outgoing.extend((shard.number, unsent) for unsent in shard.unsent.values())
         for instance in list(self.instances.values()):
+            children.ask_again(self, instance)
             if not instance.is_active:
                 continue
             failing.ask_steps(self, instance)
@@ -194,7 +203,9 @@ class Kernel:
                 case StepEnded():
                     self._step_ended(event)
                 case Started():
-                    self._start(event)
+                    starts.start(self, event)
+                case ChildEnded():
+                    children.ended(self, event)
                 case TurnEnded():
                     turning.end_task(self, event)
                 case LookedBack():
@@ -222,7 +233,7 @@ class Kernel:
     def forget(self, instance_id: str) -> None:
         """A finished instance whose end is checkpointed leaves memory."""
         instance = self.instances.get(instance_id)
-        if instance is not None and instance.status in FINISHED:
+        if instance is not None and instance.status in FINISHED and not instance.children:
             del self.instances[instance_id]
             self.ended[instance_id] = instance.status
 
@@ -323,26 +334,6 @@ class Kernel:
         )
         self.instances[instance_id] = instance
         return instance
-
-    def _start(self, event: Started) -> None:
-        request = event.request
-        instance = self.instances.get(request.id)
-        status = self.ended.get(request.id)
-        created = instance is None and status is None
-        if instance is None and status is None:
-            instance = self.new_instance(request.id, request.at_us, self.newest)
-            self.stimulate(instance, Begin(input=request.input))
-        if instance is not None:
-            status = instance.status
-        assert status is not None
-        answer = StartAnswer(
-            id=request.id,
-            workflow=self.workflow.name,
-            version=self.version,
-            status=status.value,
-            created=created,
-        )
-        self.commit.answers.append((event.token, answer))
 
     def _ring(self, upto_us: int) -> None:
         while True:

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard, assert_never
 
 from raysume.actors.kernel.branches import (
     Branch,
+    ChildLeaf,
     GroupLeaf,
     Outcome,
     SleepLeaf,
@@ -26,6 +27,7 @@ from raysume.actors.kernel.deciding import decide
 from raysume.actors.kernel.records import LeafEnded, StepDone, StepRecord
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn, OpenedWait
 from raysume.call import Call
+from raysume.children import ChildCall
 from raysume.compiler import SubflowCall, loads
 from raysume.durable import Durable
 from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError, WaitTimeout
@@ -63,7 +65,7 @@ def meet(turn: InstanceTurn, root: Branch, wait_id: str, call: Call[Any, Any]) -
     if leaf.value.on_match is not None:
         _call_back(leaf.value.on_match, (call,), "after_match", leaf)
     turn.end(leaf, "completed")
-    yield from _resolve(turn, path, Outcome("result", call))
+    yield from resolve(turn, path, Outcome("result", call))
 
 
 def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
@@ -75,10 +77,10 @@ def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
     match leaf:
         case SleepLeaf():
             turn.end(leaf, "completed")
-            yield from _resolve(turn, path, Outcome("result"))
+            yield from resolve(turn, path, Outcome("result"))
         case WaitLeaf():
             turn.end(leaf, "timed-out")
-            yield from _resolve(turn, path, Outcome("error", _timeout_of(leaf)))
+            yield from resolve(turn, path, Outcome("error", _timeout_of(leaf)))
         case GroupLeaf():
             if leaf.decided is None:
                 leaf.decided = Outcome("error", _timeout_of(leaf))
@@ -88,8 +90,8 @@ def ring(turn: InstanceTurn, root: Branch, timer_id: str) -> Passing:
         case StepLeaf() | UndoLeaf():
             turn.timers_stopped.append(leaf.id)
             turn.steps[leaf.id] = StepRecord(leaf.id, leaf.step.label, leaf.attempt, None)
-        case None:
-            raise InvariantViolated(f"timer {timer_id} belongs to a branch that is not suspended")
+        case ChildLeaf() | None:
+            raise InvariantViolated(f"timer {timer_id} belongs to nothing that has timers")
         case _:
             assert_never(leaf)
 
@@ -108,11 +110,11 @@ def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
         turn.end(leaf, "completed")
         if isinstance(leaf, StepLeaf):
             turn.completed_step(leaf.id, step, result)
-            yield from _resolve(turn, path, Outcome("result", result))
+            yield from resolve(turn, path, Outcome("result", result))
         else:
             turn.undone(leaf.of)
             if not _undo_next(turn, path[-1], leaf.value):
-                yield from _resolve(turn, path, Outcome("result"))
+                yield from resolve(turn, path, Outcome("result"))
         return
     error = loads(done.payload)
     retry: Retry | None = step.retry
@@ -131,7 +133,7 @@ def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
     )
     failure.__cause__ = error
     turn.end(leaf, "failed")
-    yield from _resolve(turn, path, Outcome("error", failure))
+    yield from resolve(turn, path, Outcome("error", failure))
 
 
 def cancel(turn: InstanceTurn, branch: Branch) -> Passing:
@@ -271,16 +273,15 @@ def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:
         turn.set_timer(branch.leaf.id, due)
     elif _is_step(value):
         _open_step(turn, branch, value)
+    elif isinstance(value, ChildCall):
+        branch.leaf = turn.open_child(value)
     elif _is_group(value):
         yield from _open_group(turn, branch, value)
     elif isinstance(value, Undo):
         if not _undo_next(turn, branch, value):
             yield from _go_on(turn, branch, Outcome("result"))
     else:
-        raise UsageError(
-            f"a {value.durable_kind} cannot be awaited here yet. Use a wait, sleep, step, group "
-            "or subflow."
-        )
+        raise UsageError(f"a {value.durable_kind} cannot be awaited here: use a wait or group.")
 
 
 def _is_wait(value: Durable) -> TypeGuard[Wait[Any]]:
@@ -344,7 +345,8 @@ def _open_group(turn: InstanceTurn, branch: Branch, value: Group[Any]) -> Passin
     yield from _settle(turn, branch)
 
 
-def _resolve(turn: InstanceTurn, path: list[Branch], outcome: Outcome) -> Passing:
+def resolve(turn: InstanceTurn, path: list[Branch], outcome: Outcome) -> Passing:
+    """The leaf at the end of the path has ended: its code and the groups above go on."""
     yield from _go_on(turn, path[-1], outcome)
     yield from _settle_above(turn, path[:-1])
 

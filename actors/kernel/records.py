@@ -66,7 +66,19 @@ class Cancel(msgspec.Struct, array_like=True, frozen=True, tag="cancel"):
     reason: str = ""
 
 
-Stimulus = Begin | CallMet | TimerDue | StepDone | Cancel
+class ChildDone(msgspec.Struct, array_like=True, frozen=True, tag="child"):
+    """A child workflow ended: completed, cancelled or failed."""
+
+    leaf: str
+    id: str
+    """Of the child's instance."""
+    status: str
+    result: bytes | None = None
+    """JSON of the returned value."""
+    error: str | None = None
+
+
+Stimulus = Begin | CallMet | TimerDue | StepDone | Cancel | ChildDone
 """What can make an instance take a turn."""
 
 
@@ -109,6 +121,20 @@ class StepRecord(msgspec.Struct, array_like=True, frozen=True):
     """1 for the first."""
     due_us: int | None
     """When the next attempt may start; None: at once."""
+
+
+class ChildRecord(msgspec.Struct, array_like=True, frozen=True):
+    """A child workflow whose end is not known yet."""
+
+    leaf: str
+    workflow: str
+    version: str
+    id: str
+    """Of the child's instance."""
+    input: bytes
+    """JSON of the arguments, by name."""
+    cancelled: bool = False
+    """It is not awaited any more, and is to be cancelled."""
 
 
 class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -170,6 +196,7 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     """Id of the call that started it."""
     exclusive: ExclusiveRecord | None = None
     """None before the first call by an exclusive wait."""
+    children: list[ChildRecord] = []
     failures: int = 0
     """How often it failed since it last went on."""
     undoing: str | None = None

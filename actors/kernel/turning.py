@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from raysume.actors.kernel import (
+    children,
     driving,
     exclusives,
     failing,
@@ -26,6 +27,7 @@ from raysume.actors.kernel.records import (
     Begin,
     CallMet,
     Cancel,
+    ChildDone,
     StepDone,
     Stimulus,
     TimerDue,
@@ -108,6 +110,9 @@ def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:
         if asked is None or asked.attempt != stimulus.attempt:
             looking_back.again(kernel, instance)
             return False
+    if isinstance(stimulus, ChildDone):
+        child = instance.children.get(stimulus.leaf)
+        return child is not None and not child.cancelled
     return True
 
 
@@ -149,6 +154,8 @@ def _turn(
             yield from program.ring(turn, _root_of(instance), stimulus.timer)
         case StepDone():
             yield from program.finish_step(turn, _root_of(instance), stimulus)
+        case ChildDone():
+            yield from children.finish(turn, _root_of(instance), stimulus)
         case Cancel():
             if instance.state is None:  # it failed before its first saved point
                 instance.live = Branch(None)

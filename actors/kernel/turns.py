@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from raysume import limits
-from raysume.actors.kernel.branches import Leaf, StepLeaf, UndoLeaf, WaitLeaf
+from raysume.actors.kernel.branches import ChildLeaf, Leaf, StepLeaf, UndoLeaf, WaitLeaf
 from raysume.actors.kernel.compensations import Compensation, compensation_of
 from raysume.actors.kernel.moments import duration_us, microseconds
 from raysume.actors.kernel.records import (
@@ -26,6 +26,7 @@ from raysume.actors.kernel.records import (
     TimerRecord,
     WaitRecord,
 )
+from raysume.children import ChildCall
 from raysume.compiler import Provided
 from raysume.errors import RaysumeError
 from raysume.instances import RunningInstance
@@ -77,6 +78,8 @@ class InstanceTurn:
     waits: list[OpenedWait] = field(default_factory=list)
     timers: list[TimerRecord] = field(default_factory=list)
     timers_stopped: list[str] = field(default_factory=list)
+    children: list[ChildLeaf] = field(default_factory=list[ChildLeaf])
+    """Child workflows that the turn came to."""
     steps: dict[str, StepRecord] = field(default_factory=dict)
     steps_ended: list[str] = field(default_factory=list)
     outgoing: list[bytes] = field(default_factory=list)
@@ -113,6 +116,13 @@ class InstanceTurn:
     def open(self, leaf: Leaf, kind: str, *, name: str | None, method: str | None = None) -> None:
         """The code is suspended at `leaf`."""
         self.opened.append(LeafOpened(leaf.id, kind, name, method))
+
+    def open_child(self, value: ChildCall) -> ChildLeaf:
+        """The code is suspended at a child workflow."""
+        leaf = ChildLeaf(self.next_id(), value)
+        self.open(leaf, "workflow", name=value.workflow.name)
+        self.children.append(leaf)
+        return leaf
 
     def end(self, leaf: Leaf, status: str) -> None:
         """`leaf` has ended; its timer and its step with it."""

@@ -62,6 +62,8 @@ class Definition:
     """By parameter: the defaults that `Depends` makes."""
 
     __raysume_durable__: ClassVar[bool] = True
+    workflow: Any = None
+    """The Workflow that this is the code of."""
 
     def __init__(
         self, function: FunctionType, compiled: Compiled, *, name: str, kind: Kind

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,7 @@ from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
-from raysume.compiler import definitions_scope, frames_of, loads
+from raysume.compiler import Definition, definitions_scope, frames_of, loads
 from raysume.configuration import settings
 from raysume.containers import Container
 from raysume.dependencies import dependencies_replaced
@@ -80,6 +80,10 @@ class ShellPool:
         """factory of a dependency -> what is called instead."""
         self._definitions = {workflow.definition.name: workflow.definition}
         self.kernel, self._journal = self._boot()
+
+    def share(self, definitions: Mapping[str, Definition]) -> None:
+        """Saved state may name any workflow of the shell."""
+        self._definitions = {**definitions, **self._definitions}
 
     def scope(self) -> AbstractContextManager[Any]:
         """Saved state is loaded with this shell's definitions and stand-ins inside the block."""

@@ -18,6 +18,7 @@ from raysume import ids, limits
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
+    ChildOrder,
     Command,
     Commit,
     Delivered,
@@ -40,6 +41,7 @@ from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.queries import Query
 from raysume.records import CallRecord, OutgoingCall
+from raysume.testing.families import Families
 from raysume.testing.pools import ShellPool, found_in, method_of
 from raysume.testing.views import Counts, Run
 from raysume.workflows import Workflow
@@ -68,7 +70,8 @@ class TestShell:
         self._pools: dict[str, ShellPool] = {}
         self._now_us = microseconds(datetime.now(UTC))
         self._calls: list[DeliveredCall] = []
-        self._effects: list[tuple[ShellPool, StepOrder | TurnTask]] = []
+        self._effects: list[tuple[ShellPool, StepOrder | TurnTask | ChildOrder]] = []
+        self._families = Families(self._pools)
         self._published: set[tuple[str, int, int]] = set()
         self._stubs: dict[Any, Callable[..., Any]] = {}
         self._exit = ExitStack()
@@ -88,6 +91,8 @@ class TestShell:
                     "Give one @workflow(name=...).",
                 )
             self._pools[workflow.name] = ShellPool(workflow, reload=reload)
+        for pool in self._pools.values():
+            pool.share({one.definition.name: one.definition for one in workflows})
 
     async def __aenter__(self) -> Self:
         token = current_sink.set(self._take)
@@ -334,6 +339,7 @@ class TestShell:
     def _release(self, pool: ShellPool, commit: Commit) -> None:
         self._effects.extend((pool, step) for step in commit.steps)
         self._effects.extend((pool, task) for task in commit.tasks)
+        self._effects.extend((pool, child) for child in commit.children)
         for order in commit.ranges:
             missed = self._calls[order.start : order.end]
             self._deliver(pool, Delivery(0, order.start, order.end, _CATALOGUE, missed))
@@ -359,8 +365,15 @@ class TestShell:
             await self._run_effects()
 
     async def _run_effects(self) -> None:
-        while self._effects:
+        while self._effects or (told := self._families.ends()):
+            if not self._effects:
+                for parent, event in told:
+                    self._apply(parent, [event])
+                continue
             pool, effect = self._effects.pop(0)
+            if isinstance(effect, ChildOrder):
+                self._apply(*self._families.asked(pool, effect, self._now_us))
+                continue
             if isinstance(effect, TurnTask):
                 error = await pool.run_task(effect)
                 self._apply(pool, [TurnEnded(task=effect, error=error)])

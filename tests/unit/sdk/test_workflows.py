@@ -151,9 +151,12 @@ def test_the_version_is_of_the_file() -> None:
     assert re.fullmatch("[0-9a-f]{6}", approval.version_id())
 
 
-def test_a_workflow_is_not_called() -> None:
-    with pytest.raises(UsageError, match=r"client\.start.*@subflow"):
-        fulfil(Order(id=1))
+def test_a_workflow_is_called_to_be_awaited_by_another_with_arguments_that_fit() -> None:
+    call: Any = fulfil(Order(id=1))
+    assert (call.durable_kind, call.workflow) == ("workflow", fulfil)
+    wrong: Any = fulfil
+    with pytest.raises(UsageError, match="cannot be started so"):
+        wrong()
 
 
 def test_a_subflow_is_called_and_gives_what_to_await() -> None:
