@@ -11,9 +11,12 @@ import msgspec
 import structlog
 
 from raysume import limits
+from raysume.actors import families
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.commits import (
     CallsSent,
+    ChildEnded,
+    ChildOrder,
     Commit,
     Delivered,
     Event,
@@ -29,7 +32,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, StepDone
-from raysume.actors.stepping import attempt_step, failed_attempt
+from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
 from raysume.compiler import dumps
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
@@ -38,6 +41,9 @@ from raysume.storage.ports import CallLog
 
 Publish = Callable[[str, int, list[OutgoingCall]], Awaitable[None]]
 """(publisher, sequence number of the first, calls): returns once they are accepted."""
+
+FollowChild = Callable[[ChildOrder], Awaitable[ChildEnded]]
+"""Returns once the child has ended."""
 
 _log = structlog.get_logger("raysume.pool")
 
@@ -83,12 +89,14 @@ class Effects:
         self._report = report
         self._elsewhere = elsewhere
         self._attempts_elsewhere: dict[tuple[str, str], list[str]] = {}
-        self._steps = ThreadPoolExecutor(limits.STEP_THREADS, "raysume-step")
+        self._steps = StepThreads(limits.STEP_THREADS)
         self._reads = ThreadPoolExecutor(1, "raysume-read")
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._outgoing: dict[int, list[Outgoing]] = {}
         self._sending: set[int] = set()
+        self.follow_child: FollowChild = families.follow
+        """How the ends of child workflows are learnt."""
 
     def read_now(self, commit: Commit) -> None:
         """Reads of the log that the commit asked for are under way: they wait for nothing."""
@@ -111,6 +119,8 @@ class Effects:
             if key in self._running:
                 continue  # a retry found it still under way
             self._running[key] = self._spawn(self._run_step(order))
+        for child in commit.children:
+            self._spawn(self._follow_child(child))
         for task in commit.tasks:
             self._spawn(self._run_turn(task))
         for shard, outgoing in commit.outgoing:
@@ -125,7 +135,7 @@ class Effects:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._steps.shutdown(wait=False, cancel_futures=True)
+        self._steps.stop()
         self._reads.shutdown(wait=False, cancel_futures=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -178,7 +188,7 @@ class Effects:
         id, attempt = order.step, order.attempt
         if step.ray is None or self._elsewhere is None:
             return await attempt_step(
-                step, step.function, key=key, step_id=id, attempt=attempt, executor=self._steps
+                step, step.function, key=key, step_id=id, attempt=attempt, threads=self._steps
             )
         so_far = [f"{key}/{number}" for number in range(1, attempt + 1)]
         self._attempts_elsewhere[order.instance, order.step] = so_far
@@ -196,6 +206,9 @@ class Effects:
                 raise
             error = raised
         self._report(TurnEnded(task=task, error=error))
+
+    async def _follow_child(self, order: ChildOrder) -> None:
+        self._report(await self.follow_child(order))
 
     # --- the call log ----------------------------------------------------------------
 

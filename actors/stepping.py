@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ async def attempt_step(
     key: str,
     step_id: str,
     attempt: int,
-    executor: Executor | None = None,
+    threads: StepThreads | None = None,
 ) -> StepDone:
     """One attempt has ended; what came of it is ready to be recorded.
 
@@ -34,13 +35,15 @@ async def attempt_step(
         key: what `step_key()` gives inside: the same for every attempt.
         step_id: the step's id within its instance.
         attempt: 1 for the first.
-        executor: where synchronous functions run; None: here.
+        threads: where synchronous functions run; None: here. The time limit begins when there
+            is a thread for it.
     """
     try:
+        begun = await _begin(step, function, key, threads)
         async with asyncio.timeout(
             None if step.time_limit is None else step.time_limit.total_seconds()
         ):
-            result = await _call(step, function, key, executor)
+            result = await begun()
         payload = dumps(result, origin=f"the result of step {step.label!r}")
     except (Exception, asyncio.CancelledError, SystemExit) as error:
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
@@ -58,22 +61,49 @@ def failed_attempt(
     return StepDone(step_id, attempt, False, _portable(error), retriable)
 
 
-async def _call(
-    step: Step[Any], function: Callable[..., Any], key: str, executor: Executor | None
-) -> Any:
+class StepThreads:
+    """Threads for synchronous steps, given in the order in which they are asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._executor = ThreadPoolExecutor(count, "raysume-step")
+        self._free = asyncio.Semaphore(count)
+
+    async def run(self, call: Callable[[], Any]) -> asyncio.Future[Any]:
+        """The call runs in a thread; awaited, the future gives its result."""
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        running = self._executor.submit(call)
+
+        def free(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._free.release)
+
+        running.add_done_callback(free)  # not before its end, which nothing can hasten
+        return asyncio.wrap_future(running)
+
+    def stop(self) -> None:
+        """No more calls begin; those that run are left to end by themselves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+async def _begin(
+    step: Step[Any], function: Callable[..., Any], key: str, threads: StepThreads | None
+) -> Callable[[], Awaitable[Any]]:
+    """What to await for the function's result; in a thread it runs already."""
     context = copy_context()
     context.run(current_step.set, key)
     context.run(current_turn.set, None)
-    call = partial(function, *step.args, **step.kwargs)
-    if inspect.iscoroutinefunction(function) or executor is None:
-        result = context.run(call)
-    else:
-        loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(executor, context.run, call)
-    if inspect.isawaitable(result):
-        task = asyncio.get_running_loop().create_task(_awaited(result), context=context)
-        result = await task
-    return result
+    call = partial(context.run, partial(function, *step.args, **step.kwargs))
+    in_thread = threads is not None and not inspect.iscoroutinefunction(function)
+    running = await threads.run(call) if threads is not None and in_thread else None
+
+    async def finish() -> Any:
+        result = call() if running is None else await running
+        if inspect.isawaitable(result):
+            result = await asyncio.get_running_loop().create_task(_awaited(result), context=context)
+        return result
+
+    return finish
 
 
 async def _awaited(result: Any) -> Any:
