@@ -191,6 +191,7 @@ class PoolJournal:
             started_at=moment(record.started_us),
             updated_at=moment(record.updated_us),
             body=log.codec.instance_row(record),
+            tags=record.tags,
         )
 
     def read_row(self, row: InstanceRow) -> InstanceRecord:

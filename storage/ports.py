@@ -8,7 +8,7 @@ callers run them in a thread of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -67,6 +67,8 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     updated_at: datetime
     body: bytes
     """Opaque (header, waits and sealed state)."""
+    tags: Mapping[str, str] = {}
+    """By name, to list by. Rows that are read may leave them out: the body has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,7 @@ class Checkpoint:
     """Opaque: watermarks, counters, the digest of all instance rows."""
     rows: Sequence[InstanceRow]
     """Only the instances changed since the last checkpoint, sorted by number. Of a row that
-    exists, `status`, `updated_at` and `body` are replaced; the rest never changes."""
+    exists, `status`, `updated_at`, `body` and `tags` are replaced; the rest never changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class InstanceQuery:
     """Started at or after."""
     until: datetime | None = None
     """Started before."""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Only instances that have all of these tags, with these values."""
     after: tuple[datetime, str] | None = None
     """(started_at, id) of the last row of the page before."""
     limit: int = 100

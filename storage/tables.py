@@ -104,6 +104,17 @@ class InstanceTable(StateTable, table=True):
     body: bytes = _bytes()
 
 
+class InstanceTagTable(StateTable, table=True):
+    """A tag of a checkpointed instance: listings by tag begin here."""
+
+    __tablename__: ClassVar[Any] = "instance_tag"
+    __table_args__: ClassVar[Any] = (Index(None, "instance"), _WITHOUT_ROWID)
+    name: str = _text(primary_key=True)
+    value: str = _text(primary_key=True)
+    instance: int = _big(primary_key=True)
+    """The key of its row."""
+
+
 class DocumentTable(StateTable, table=True):
     """Small documents of the deployment."""
 

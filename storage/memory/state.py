@@ -196,7 +196,11 @@ class MemoryStore:
                 self._places[row.id, row.workflow, row.version] = (row.shard, row.number)
             else:
                 shard.instances[row.number] = msgspec.structs.replace(
-                    old, status=row.status, updated_at=row.updated_at, body=row.body
+                    old,
+                    status=row.status,
+                    updated_at=row.updated_at,
+                    body=row.body,
+                    tags=row.tags,
                 )
         shard.checkpoint = (checkpoint.seq, checkpoint.header)
         shard.journal = {seq: row for seq, row in shard.journal.items() if seq > checkpoint.seq}
@@ -211,6 +215,7 @@ def _belongs(row: InstanceRow, query: InstanceQuery) -> bool:
         (query.workflow is None or row.workflow == query.workflow)
         and (query.version is None or row.version == query.version)
         and (query.status is None or row.status == query.status)
+        and query.tags.items() <= row.tags.items()
         and (query.since is None or row.started_at >= query.since)
         and (query.until is None or row.started_at < query.until)
         and (query.after is None or (row.started_at, row.id) < query.after)

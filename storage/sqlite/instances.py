@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final
 
 from raysume.limits import INSTANCES_PER_SHARD_MAX, READ_ROWS_MAX
@@ -21,6 +22,24 @@ ON CONFLICT (key) DO UPDATE SET
 _SELECT: Final = (
     "SELECT key, id, workflow, version, status, started_at, updated_at, body FROM instance"
 )
+
+
+_UNTAG: Final = "DELETE FROM instance_tag WHERE instance = ?"
+_TAG: Final = "INSERT INTO instance_tag (name, value, instance) VALUES (?, ?, ?)"
+_HAS_TAGS: Final = "SELECT EXISTS (SELECT 1 FROM instance_tag)"
+
+
+def write_tags(connection: sqlite3.Connection, rows: Sequence[InstanceRow]) -> None:
+    """The tags of the rows are those that the rows have. Costs nothing while nobody tags."""
+    tagged = [
+        (name, value, key_of(row.shard, row.number))
+        for row in rows
+        for name, value in row.tags.items()
+    ]
+    if not tagged and not connection.execute(_HAS_TAGS).fetchone()[0]:
+        return
+    connection.executemany(_UNTAG, [(key_of(row.shard, row.number),) for row in rows])
+    connection.executemany(_TAG, tagged)
 
 
 def key_of(shard: int, number: int) -> int:
@@ -104,6 +123,9 @@ def _conditions(query: InstanceQuery) -> tuple[list[str], list[Any]]:
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
+    for name, tag in query.tags.items():
+        conditions.append("key IN (SELECT instance FROM instance_tag WHERE name = ? AND value = ?)")
+        values += [name, tag]
     if query.since is not None:
         conditions.append("started_at >= ?")
         values.append(to_us(query.since))

@@ -29,6 +29,7 @@ from raysume.storage.sqlite.instances import (
     key_of,
     list_rows,
     rows_of,
+    write_tags,
 )
 
 _TAKEOVERS_MAX: Final = 10
@@ -279,4 +280,5 @@ def _write_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) ->
         raise InvariantViolated(
             f"an instance of shard {checkpoint.shard} exists twice in its version: {error}"
         ) from error
+    write_tags(connection, checkpoint.rows)
     connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))

@@ -37,6 +37,7 @@ def filled(store: Store) -> Store:
                 started_at=START + timedelta(minutes=number // 3),
                 updated_at=START + timedelta(hours=1),
                 body=f"{workflow} {number}".encode(),
+                tags={"parity": str(number % 2), "number": str(number)} if number < 7 else {},
             )
             for number in range(1, 11)
         ]
@@ -85,6 +86,11 @@ def test_instances_are_listed_newest_first_then_by_id_descending(filled: Store) 
         ({"until": START + timedelta(minutes=1)}, 6),
         ({"since": START + timedelta(minutes=1), "until": START + timedelta(minutes=2)}, 9),
         ({"workflow": "nobody"}, 0),
+        ({"tags": {"parity": "1"}}, 9),
+        ({"tags": {"parity": "1", "number": "3"}}, 3),
+        ({"tags": {"parity": "1", "number": "3"}, "version": "f2"}, 1),
+        ({"tags": {"parity": "0", "number": "3"}}, 0),
+        ({"tags": {"other": "1"}}, 0),
     ],
 )
 def test_a_listing_shows_what_its_filters_admit(
@@ -101,6 +107,7 @@ def test_a_listing_shows_what_its_filters_admit(
         {"workflow": "flight"},
         {"status": "waiting"},
         {"since": START + timedelta(minutes=1), "until": START + timedelta(minutes=3)},
+        {"tags": {"parity": "1"}},
     ],
 )
 def test_pages_together_show_every_instance_once(
@@ -109,6 +116,38 @@ def test_pages_together_show_every_instance_once(
     whole = filled.list_instances(InstanceQuery(**filters))
     assert pages(filled, limit, filters) == whole
     assert len({(row.shard, row.number) for row in whole}) == len(whole)
+
+
+def test_an_instance_is_listed_by_the_tags_it_was_saved_with_last(store: Store) -> None:
+    [shard] = store.acquire([ShardRef(workflow="w", version="v", number=0)], owner="1:0:test")
+
+    def save(tags: dict[str, str]) -> None:
+        row = InstanceRow(
+            shard=shard.key,
+            number=1,
+            id="i",
+            workflow="w",
+            version="v",
+            status="waiting",
+            started_at=START,
+            updated_at=START,
+            body=b"",
+            tags=tags,
+        )
+        checkpoint = Checkpoint(shard=shard.key, seq=0, header=b"", rows=[row])
+        store.commit(StoreCommit(epochs={shard.key: shard.epoch}, checkpoints=[checkpoint]))
+
+    def listed(**tags: str) -> bool:
+        return bool(store.list_instances(InstanceQuery(tags=tags)))
+
+    save({"stage": "first", "kept": "yes"})
+    assert listed(stage="first", kept="yes")
+    save({"stage": "second", "kept": "yes"})
+    assert not listed(stage="first")
+    assert listed(stage="second", kept="yes")
+    save({})
+    assert not listed(kept="yes")
+    assert listed()
 
 
 def test_a_document_is_replaced_and_deleted(store: Store) -> None:
