@@ -184,6 +184,12 @@ class Pool:
         assert self._readings is not None
         return await self._readings.state(id)
 
+    async def query(self, id: str, name: str, arguments: bytes, is_text: bool) -> bytes | None:
+        """See `Engine.query`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.query(id, name, arguments, is_text)
+
     async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
         """See `Engine.result`."""
         await self._hosting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from raysume import limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, WaitLeaf, leaves_of
 from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.questions import answer
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.compiler import frames_of, loads
+from raysume.containers import shown
 from raysume.storage.ports import InstanceQuery
 
 _ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value, Status.FAILED.value})
@@ -37,9 +40,35 @@ class Readings:
         if record is None:
             return None
         frames: list[dict[str, Any]] = []
+        fields: dict[str, Any] | None = None
         if record.state is not None:
-            frames = _frames(loads(record.state), {wait.id: wait.method for wait in record.waits})
-        return {"id": id, "status": record.status, "turn": record.turn, "frames": frames}
+            root: Branch = loads(record.state)
+            frames = _frames(root, {wait.id: wait.method for wait in record.waits})
+            fields = None if root.container is None else shown(root.container)
+        return {
+            "id": id,
+            "status": record.status,
+            "turn": record.turn,
+            "frames": frames,
+            "container": fields,
+        }
+
+    async def query(self, id: str, name: str, arguments: bytes, is_text: bool) -> bytes | None:
+        """The answer of a query as JSON, or None when the pool has no such instance.
+
+        Args:
+            arguments: JSON by parameter name; with `is_text`, all values are texts.
+
+        Raises:
+            NotFound: there is no such query.
+            UsageError: the arguments are not the query's, or it raised.
+        """
+        record = await self.record(id)
+        if record is None:
+            return None
+        given = msgspec.json.decode(arguments, type=dict[str, str]) if is_text else arguments
+        workflow = self._host.workflow
+        return await asyncio.to_thread(answer, workflow, record.state, name, given)
 
     async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
         """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""
@@ -71,6 +100,7 @@ class Readings:
             status=query.get("status"),
             since=_moment(query.get("since")),
             until=_moment(query.get("until")),
+            tags=query.get("tags") or {},
             after=None if after is None else (datetime.fromisoformat(after[0]), after[1]),
             limit=min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.PAGE_ROWS_MAX),
         )

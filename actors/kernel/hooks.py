@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel.branches import Branch
+from raysume.actors.kernel.branches import Branch, Outcome
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
-from raysume.compiler import dumps
+from raysume.compiler import dumps, loads
 from raysume.durable import Durable
 from raysume.errors import UsageError
 
@@ -48,8 +48,10 @@ def with_hooks(kernel: Kernel, instance: Instance, turn: InstanceTurn, steps: Pa
     except Exception as error:  # it cannot be saved: the kernel fails the instance for it
         yield from _failed(instance, turn, error)
         return
-    if outcome is not None and outcome.kind == "result":
-        yield from _call(instance, _hook(root, "on_completed"), ())
+    hook = _hook(root, "on_completed")
+    if hook is not None and outcome is not None and outcome.kind == "result":
+        root.outcome = Outcome("result", _apart(outcome.value))
+        yield from _call(instance, hook, ())
         turn.state = None  # the hook may have changed the fields
 
 
@@ -87,6 +89,14 @@ def take_last_words(kernel: Kernel, instance: Instance) -> list[bytes]:
         kernel.log(instance.id, "error", "hook raised", error=said)
     pushed, instance.last_words, instance.complaints = instance.last_words, [], []
     return pushed
+
+
+def _apart(value: Any) -> Any:
+    """A copy of the result, which may be a field of the container: the hook changes fields only."""
+    try:
+        return loads(dumps(value))
+    except UsageError:
+        return value
 
 
 def _hook(root: Branch | None, name: str) -> Any:

@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raysume.client.async_client import AsyncClient, AsyncListing, AsyncRun
-    from raysume.client.client import Client, Listing, Run
+    from raysume.client.async_client import AsyncClient
+    from raysume.client.async_runs import AsyncListing, AsyncRun
+    from raysume.client.client import Client
     from raysume.client.operations import InstanceFacts
     from raysume.client.questions import Frame, InstanceState, WaitFacts, WorkflowFacts
+    from raysume.client.runs import Listing, Run
 
 __all__ = [
     "AsyncClient",
@@ -30,11 +32,11 @@ __all__ = [
 
 _PLACES = {
     "AsyncClient": "async_client",
-    "AsyncListing": "async_client",
-    "AsyncRun": "async_client",
+    "AsyncListing": "async_runs",
+    "AsyncRun": "async_runs",
     "Client": "client",
-    "Listing": "client",
-    "Run": "client",
+    "Listing": "runs",
+    "Run": "runs",
     "InstanceFacts": "operations",
     "Frame": "questions",
     "InstanceState": "questions",

@@ -7,8 +7,6 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Mapping,
@@ -16,16 +14,17 @@ from collections.abc import (
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from raysume.call import Call
 from raysume.client import operations, questions
+from raysume.client.async_runs import AsyncListing, AsyncRun
 from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
 from raysume.client.endpoint import find_endpoint
-from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader, WaitFacts, WorkflowFacts
+from raysume.client.operations import Page, Target
+from raysume.client.questions import WaitFacts, WorkflowFacts
 from raysume.client.retries import Operation, Patience
 from raysume.client.sending import AsyncSender
 from raysume.client.streams import Stream, Streams
@@ -33,108 +32,15 @@ from raysume.explanations import Explanation
 from raysume.ids import uuid7
 from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
 from raysume.methods import BoundMethod, Method
+from raysume.queries import Query
 from raysume.workflows import Workflow
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 
 _CALLS_A_BREATH = 50
 """Calls taken from an ordinary iterable before the loop may do something else."""
-
-
-class AsyncRun(Generic[R]):
-    """One instance of a workflow, as a client sees it."""
-
-    def __init__(self, client: AsyncClient, facts: InstanceFacts, read: Reader) -> None:
-        self._client, self._facts, self._read = client, facts, read
-
-    @property
-    def id(self) -> str:
-        """The instance's id."""
-        return self._facts.id
-
-    @property
-    def workflow(self) -> str:
-        """The name of its workflow."""
-        return self._facts.workflow
-
-    @property
-    def version(self) -> str:
-        """The version of the workflow that runs it."""
-        return self._facts.version
-
-    @property
-    def facts(self) -> InstanceFacts:
-        """What the engine said of it when this object was made."""
-        return self._facts
-
-    async def result(self, timeout: float | timedelta | None = 30) -> R:
-        """What the workflow returned; see `Run.result`."""
-        patience = Patience(limit_s=questions.seconds(timeout))
-        value: R = self._read(await self._client.run(operations.result(self._target, patience)))
-        return value
-
-    async def describe(self) -> InstanceFacts:
-        """What the engine knows of it now: status, waits, error, tags."""
-        return await self._client.run(operations.describe(self._target, self._client.patience))
-
-    async def status(self) -> str:
-        """`running`, `waiting`, `completed`, `failed` or `cancelled`, now."""
-        return (await self.describe()).status
-
-    async def state(self) -> InstanceState:
-        """Where it stands: frames with file, line, wait and local variables."""
-        document = await self._client.run(operations.state(self._target, self._client.patience))
-        return questions.read_state(document)
-
-    async def cancel(self, reason: str = "") -> InstanceFacts:
-        """It is cancelled, or unwinds: `finally` blocks and compensations run. A finished one stays."""
-        return await self._command("cancel", reason)
-
-    async def retry(self, reason: str = "") -> InstanceFacts:
-        """The failed instance goes on from its last saved point, with the same call again.
-
-        Raises:
-            UsageError: it has not failed, or its steps were undone.
-        """
-        return await self._command("retry", reason)
-
-    async def _command(self, kind: str, reason: str) -> InstanceFacts:
-        asked = operations.command(self._target, kind, reason, self._client.patience)
-        return await self._client.run(asked)
-
-    @property
-    def _target(self) -> Target:
-        return Target(id=self.id, workflow=self.workflow or None)
-
-    def __repr__(self) -> str:
-        return f"<AsyncRun {self.id!r} of {self.workflow}@{self.version}>"
-
-
-class AsyncListing(AsyncIterator[T]):
-    """All rows of a listing; pages are fetched as they are needed."""
-
-    def __init__(
-        self, pages: Callable[[str | None], Awaitable[Page]], read: Callable[..., T | None]
-    ) -> None:
-        self._pages, self._read = pages, read
-        self._items: list[dict[str, Any]] = []
-        self._more = True
-        self.cursor: str | None = None
-        """Give it as `after=` to go on behind the pages fetched so far; None at the end."""
-
-    async def __anext__(self) -> T:
-        while True:
-            while self._items:
-                row = self._read(self._items.pop())
-                if row is not None:
-                    return row
-            if not self._more:
-                raise StopAsyncIteration
-            page = await self._pages(self.cursor)
-            self._items = page.items[::-1]
-            self.cursor = page.next
-            self._more = page.next is not None
 
 
 class AsyncClient:
@@ -248,14 +154,32 @@ class AsyncClient:
         """All instances that meet every condition given, the newest first: for `async for`."""
         name, read = questions.workflow_name(workflow), questions.reader_of(workflow)
 
-        def row(item: dict[str, Any]) -> AsyncRun[Any] | None:
-            if tag and not questions.has_tags(item, tag):
-                return None
+        def row(item: dict[str, Any]) -> AsyncRun[Any]:
             return AsyncRun(self, questions.read_facts(item), read)
 
         return self._listing(
-            "/v1/instances", row, after, since=since, until=until, workflow=name, status=status
+            "/v1/instances",
+            row,
+            after,
+            since=since,
+            until=until,
+            workflow=name,
+            status=status,
+            tag=tag,
         )
+
+    @overload
+    async def query(
+        self, run: AsyncRun[Any] | str, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def query(self, run: AsyncRun[Any] | str, query: str, /, **kwargs: Any) -> Any: ...
+    async def query(self, run: Any, query: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """What a `@query` method answers from the instance's saved state. See `Client.query`."""
+        ask = questions.plan_query(query, args, kwargs)
+        target = run.target if isinstance(run, AsyncRun) else Target(id=run)
+        operation = operations.query(target, ask.name, ask.input_json, self.patience)
+        return ask.read(await self.run(operation))
 
     def calls(
         self,

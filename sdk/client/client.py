@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
@@ -15,120 +15,22 @@ from raysume.call import Call
 from raysume.client import operations, questions
 from raysume.client.encoding import AnyMethod, Batcher, CallBatch, CallLike, encode_call
 from raysume.client.endpoint import find_endpoint
-from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader, WaitFacts, WorkflowFacts
+from raysume.client.operations import Page, Target
+from raysume.client.questions import WaitFacts, WorkflowFacts
 from raysume.client.retries import Operation, Patience
+from raysume.client.runs import Listing, Run
 from raysume.client.sending import SyncSender
 from raysume.client.streams import Stream, Streams
 from raysume.explanations import Explanation
 from raysume.ids import uuid7
 from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
 from raysume.methods import BoundMethod, Method
+from raysume.queries import Query
 from raysume.workflows import Workflow
 
+P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Run(Generic[R]):
-    """One instance of a workflow, as a client sees it."""
-
-    def __init__(self, client: Client, facts: InstanceFacts, read: Reader) -> None:
-        self._client, self._facts, self._read = client, facts, read
-
-    @property
-    def id(self) -> str:
-        """The instance's id."""
-        return self._facts.id
-
-    @property
-    def workflow(self) -> str:
-        """The name of its workflow."""
-        return self._facts.workflow
-
-    @property
-    def version(self) -> str:
-        """The version of the workflow that runs it."""
-        return self._facts.version
-
-    @property
-    def facts(self) -> InstanceFacts:
-        """What the engine said of it when this object was made."""
-        return self._facts
-
-    def result(self, timeout: float | timedelta | None = 30) -> R:
-        """What the workflow returned, of its declared type when the workflow is known here.
-
-        Args:
-            timeout: seconds; None waits for ever.
-
-        Raises:
-            InstanceFailed: the instance is failed or cancelled.
-            ResultTimeout: it is not finished yet; it goes on, ask again.
-        """
-        patience = Patience(limit_s=questions.seconds(timeout))
-        value: R = self._read(self._client.run(operations.result(self._target, patience)))
-        return value
-
-    def describe(self) -> InstanceFacts:
-        """What the engine knows of it now: status, waits, error, tags."""
-        return self._client.run(operations.describe(self._target, self._client.patience))
-
-    def status(self) -> str:
-        """`running`, `waiting`, `completed`, `failed` or `cancelled`, now."""
-        return self.describe().status
-
-    def state(self) -> InstanceState:
-        """Where it stands: frames with file, line, wait and local variables."""
-        document = self._client.run(operations.state(self._target, self._client.patience))
-        return questions.read_state(document)
-
-    def cancel(self, reason: str = "") -> InstanceFacts:
-        """It is cancelled, or unwinds: `finally` blocks and compensations run. A finished one stays."""
-        return self._command("cancel", reason)
-
-    def retry(self, reason: str = "") -> InstanceFacts:
-        """The failed instance goes on from its last saved point, with the same call again.
-
-        Raises:
-            UsageError: it has not failed, or its steps were undone.
-        """
-        return self._command("retry", reason)
-
-    def _command(self, kind: str, reason: str) -> InstanceFacts:
-        asked = operations.command(self._target, kind, reason, self._client.patience)
-        return self._client.run(asked)
-
-    @property
-    def _target(self) -> Target:
-        return Target(id=self.id, workflow=self.workflow or None)
-
-    def __repr__(self) -> str:
-        return f"<Run {self.id!r} of {self.workflow}@{self.version}>"
-
-
-class Listing(Iterator[T]):
-    """All rows of a listing; pages are fetched as they are needed."""
-
-    def __init__(self, pages: Callable[[str | None], Page], read: Callable[..., T | None]) -> None:
-        self._pages, self._read = pages, read
-        self._items: list[dict[str, Any]] = []
-        self._more = True
-        self.cursor: str | None = None
-        """Give it as `after=` to go on behind the pages fetched so far; None at the end."""
-
-    def __next__(self) -> T:
-        while True:
-            while self._items:
-                row = self._read(self._items.pop())
-                if row is not None:
-                    return row
-            if not self._more:
-                raise StopIteration
-            page = self._pages(self.cursor)
-            self._items = page.items[::-1]
-            self.cursor = page.next
-            self._more = page.next is not None
 
 
 class Client:
@@ -273,14 +175,42 @@ class Client:
         """
         name, read = questions.workflow_name(workflow), questions.reader_of(workflow)
 
-        def row(item: dict[str, Any]) -> Run[Any] | None:
-            if tag and not questions.has_tags(item, tag):
-                return None
+        def row(item: dict[str, Any]) -> Run[Any]:
             return Run(self, questions.read_facts(item), read)
 
         return self._listing(
-            "/v1/instances", row, after, since=since, until=until, workflow=name, status=status
+            "/v1/instances",
+            row,
+            after,
+            since=since,
+            until=until,
+            workflow=name,
+            status=status,
+            tag=tag,
         )
+
+    @overload
+    def query(
+        self, run: Run[Any] | str, query: Query[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    def query(self, run: Run[Any] | str, query: str, /, **kwargs: Any) -> Any: ...
+    def query(self, run: Any, query: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """What a `@query` method answers from the instance's saved state, whatever its status.
+
+        Args:
+            run: the instance, or its id.
+            query: the method, e.g. `Onboarding.progress`, or its name (arguments are then
+                given by keyword, and the answer is as JSON has it).
+
+        Raises:
+            NotFound: there is no such instance or query.
+            UsageError: the arguments do not fit, or the query raised.
+        """
+        ask = questions.plan_query(query, args, kwargs)
+        target = run.target if isinstance(run, Run) else Target(id=run)
+        operation = operations.query(target, ask.name, ask.input_json, self.patience)
+        return ask.read(self.run(operation))
 
     def calls(
         self,

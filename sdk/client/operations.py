@@ -6,7 +6,6 @@ Every operation is a generator (see raysume.client.retries) that does no I/O: `C
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -15,7 +14,14 @@ import msgspec
 
 from raysume.client.encoding import CallBatch
 from raysume.client.retries import Operation, Patience, exchange
-from raysume.client.wire import PUBLISHER_HEADER, SEQUENCE_HEADER, Answer, Request, refusal
+from raysume.client.wire import (
+    PUBLISHER_HEADER,
+    SEQUENCE_HEADER,
+    Answer,
+    QueryTerms,
+    Request,
+    refusal,
+)
 from raysume.errors import (
     DuplicateCall,
     InstanceFailed,
@@ -80,6 +86,10 @@ class _Result(msgspec.Struct, frozen=True):
     traceback: str | None = None
     retry_at: str | None = None
     """Set when it failed and is retried by itself."""
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    result: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +196,19 @@ def state(target: Target, patience: Patience) -> Operation[dict[str, Any]]:
     return _read(_accepted(answer, conflict=UsageError), dict[str, Any])
 
 
+def query(target: Target, name: str, input_json: bytes, patience: Patience) -> Operation[bytes]:
+    """What the instance answers from its saved state, as JSON."""
+    request = Request(
+        verb="POST",
+        path=target.path(f"/query/{quote(name, safe='')}"),
+        query=target.query,
+        body=msgspec.json.encode({"input": msgspec.Raw(input_json)}),
+        headers=_JSON,
+    )
+    answer = yield from exchange(request, patience)
+    return bytes(_read(_accepted(answer, conflict=UsageError), _Answer).result)
+
+
 def result(target: Target, patience: Patience) -> Operation[bytes]:
     """The instance is completed; gives its result as JSON.
 
@@ -234,7 +257,7 @@ def explain(
     return _read(_accepted(answer, conflict=UsageError), Explanation)
 
 
-def page(path: str, query: Mapping[str, str], patience: Patience) -> Operation[Page]:
+def page(path: str, query: QueryTerms, patience: Patience) -> Operation[Page]:
     """One page of a listing."""
     answer = yield from exchange(Request(verb="GET", path=path, query=query), patience)
     return _read(_accepted(answer, conflict=UsageError), Page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from raysume.errors import UsageError
 from raysume.ids import uuid7
 from raysume.limits import PAGE_ROWS_MAX
 from raysume.methods import BoundMethod, Method
+from raysume.queries import Query
 from raysume.records import CallRecord
 from raysume.workflows import Workflow
 
@@ -38,6 +39,15 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A question to an instance that is ready to be sent."""
+
+    name: str
+    input_json: bytes
+    read: Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """A workflow or subflow of an instance, where it stands."""
 
@@ -55,6 +65,8 @@ class InstanceState:
     """Where an instance stands: its frames, the outermost first."""
 
     frames: tuple[Frame, ...]
+    container: Mapping[str, Any] | None = None
+    """The fields of the workflow's class, if it is a Container's: JSON values."""
 
 
 class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +140,29 @@ def plan_start(
     )
 
 
+def plan_query(query: Query[..., Any] | str, args: tuple[Any, ...], kwargs: Any) -> Ask:
+    """The question's arguments, and how to read what is answered.
+
+    Raises:
+        UsageError: the arguments do not fit.
+    """
+    if isinstance(query, str):
+        if args:
+            raise UsageError(
+                f"query {query!r} was given by name, so its parameters are not known here: give "
+                "them by keyword, or give the method itself."
+            )
+        body = plain_json(dict(kwargs), what=f"the input of query {query!r}")
+        return Ask(name=query, input_json=body, read=plain_reader)
+    if not isinstance(query, Query):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"query() takes a @query method or its name, not {query!r}.")
+    return Ask(
+        name=query.name,
+        input_json=query.encode_arguments(args, kwargs),
+        read=query.output_adapter.validate_json,
+    )
+
+
 def plain_reader(data: bytes) -> Any:
     """The result as JSON has it."""
     return msgspec.json.decode(data)
@@ -149,14 +184,19 @@ def listing_query(
     until: datetime | None = None,
     after: str | None = None,
     limit: int = PAGE_ROWS_MAX,
+    tag: Mapping[str, Any] | None = None,
     **terms: str | None,
-) -> dict[str, str]:
+) -> dict[str, str | Sequence[str]]:
     """The query of a listing; what is None is left out.
 
     Raises:
         UsageError: a time has no zone.
     """
-    query = {name: value for name, value in terms.items() if value is not None}
+    query: dict[str, str | Sequence[str]] = {
+        name: value for name, value in terms.items() if value is not None
+    }
+    if tag:
+        query["tag"] = [f"{name}:{value}" for name, value in tag.items()]
     for name, moment in (("since", since), ("until", until)):
         if moment is None:
             continue
@@ -196,7 +236,8 @@ def read_state(document: Mapping[str, Any]) -> InstanceState:
                 locals=frame.get("locals") or {},
             )
             for frame in document.get("frames", ())
-        )
+        ),
+        container=document.get("container"),
     )
 
 
@@ -216,12 +257,6 @@ def read_call(item: Mapping[str, Any]) -> Call[Any, Any]:
             headers=item.get("headers") or None,
         )
     )
-
-
-def has_tags(item: Mapping[str, Any], tag: Mapping[str, Any]) -> bool:
-    """The instance carries all these tags."""
-    tags: dict[str, Any] = item.get("tags") or {}
-    return all(name in tags and tags[name] == value for name, value in tag.items())
 
 
 def read_facts(item: Mapping[str, Any]) -> InstanceFacts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -32,6 +32,10 @@ PUBLISHER_HEADER = "Raysume-Publisher"
 SEQUENCE_HEADER = "Raysume-Sequence"
 
 
+QueryTerms = Mapping[str, str | Sequence[str]]
+"""What stands behind the `?`: a name with several values is repeated."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One HTTP request, without the address and the token."""
@@ -39,7 +43,7 @@ class Request:
     verb: Literal["GET", "POST"]
     path: str
     """Below the address, already quoted, e.g. "/v1/calls"."""
-    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    query: QueryTerms = field(default_factory=dict[str, str | Sequence[str]])
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     wait_s: float = 0.0

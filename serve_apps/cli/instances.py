@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -42,19 +40,20 @@ def list_instances(
     limit: int,
 ) -> None:
     """List instances, the newest first."""
-
-    def tagged(row: Mapping[str, Any]) -> bool:
-        tags: dict[str, Any] = row.get("tags") or {}
-        return all(str(tags.get(name)) == value for name, value in tag)
-
     print_listing(
         context.ensure_object(Session),
         "/v1/instances",
-        {"workflow": workflow, "status": status, "since": since, "until": until, "after": after},
+        {
+            "workflow": workflow,
+            "status": status,
+            "tag": dict(tag),
+            "since": since,
+            "until": until,
+            "after": after,
+        },
         ["id", "workflow", "version", "status", "started_at", "updated_at"],
         empty="No instances.",
         limit=limit,
-        keep=tagged,
     )
 
 
@@ -82,7 +81,10 @@ def state(context: click.Context, id: str, workflow: str | None) -> None:
 
     session = context.ensure_object(Session)
     with session.client() as client:
-        frames = [asdict(frame) for frame in client.instance(id, workflow).state().frames]
+        found = client.instance(id, workflow).state()
+    frames = [asdict(frame) for frame in found.frames]
+    if found.container is not None and session.form == "table":
+        print_thing(dict(found.container), session.form)
     columns = ["definition", "file", "line", "wait", "locals"]
     print_rows(frames, columns, session.form, empty="It has no frames: it has ended.")
 

@@ -48,7 +48,7 @@ def start(
     import json
 
     from raysume.client import operations, questions
-    from raysume.client.client import Run
+    from raysume.client.runs import Run
 
     session = context.ensure_object(Session)
     with session.client() as client:

@@ -19,6 +19,7 @@ from raysume.serve_apps.ingress import (
     command_routes,
     documentation,
     instance_routes,
+    query_routes,
     schemas,
     wait_routes,
 )
@@ -65,6 +66,7 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         wait_routes,
         call_routes,
         command_routes,
+        query_routes,
         instance_routes,
         catalogue_routes,
         documentation,

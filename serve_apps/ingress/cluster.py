@@ -107,6 +107,14 @@ class RayEngine:
         return found
 
     @_translated
+    async def query(
+        self, pool: str, id: str, name: str, arguments: bytes, is_text: bool
+    ) -> bytes | None:
+        """See `Engine`."""
+        found: bytes | None = await self._actor(pool).query.remote(id, name, arguments, is_text)
+        return found
+
+    @_translated
     async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
         """See `Engine`."""
         found: dict[str, Any] | None = await self._actor(pool).result.remote(id, wait_s)

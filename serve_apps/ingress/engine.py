@@ -96,7 +96,20 @@ class Engine(Protocol):
         ...
 
     def state(self, pool: str, id: str) -> Awaitable[dict[str, Any] | None]:
-        """{"frames": [{definition, file, line, wait, locals}]} of the instance, or None."""
+        """{"frames": [{definition, file, line, wait, locals}], "container": fields or None}.
+
+        None when the pool has no such instance.
+        """
+        ...
+
+    def query(
+        self, pool: str, id: str, name: str, arguments: bytes, is_text: bool
+    ) -> Awaitable[bytes | None]:
+        """The answer of a query of the instance as JSON, or None when there is no instance.
+
+        Args:
+            arguments: JSON by parameter name; with `is_text`, all values are texts.
+        """
         ...
 
     def result(self, pool: str, id: str, wait_s: float) -> Awaitable[dict[str, Any] | None]:
@@ -123,8 +136,8 @@ class Engine(Protocol):
     def instances(self, pool: str, query: dict[str, Any]) -> Awaitable[list[dict[str, Any]]]:
         """A page of the pool's instances as `describe` gives them, newest first.
 
-        `query` has the keys workflow, status, since, until (ISO, all or None), after
-        ([started_at ISO, id] of the last row of the page before, or None) and limit.
+        `query` has the keys workflow, status, since, until (ISO, all or None), tags (by name),
+        after ([started_at ISO, id] of the last row of the page before, or None) and limit.
         Newest first means by started_at, then by id, both descending.
         """
         ...

@@ -94,21 +94,41 @@ async def list_instances(
     status: schemas.Status | None = None,
     since: Annotated[AwareDatetime | None, Query(description="Started at or after.")] = None,
     until: Annotated[AwareDatetime | None, Query(description="Started before.")] = None,
+    tag: Annotated[
+        list[str] | None, Query(description="name:value; repeated: all of them.")
+    ] = None,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = 100,
 ) -> Response:
     """Instances of all workflows, or of one."""
-    only_parameters(request, "workflow", "status", "since", "until", "after", "limit")
+    only_parameters(request, "workflow", "status", "since", "until", "tag", "after", "limit")
     rows, place = await instances.page(
         ingress_of(request),
         workflow=workflow,
         status=status,
         since=since,
         until=until,
+        tags=_tags(tag or []),
         after=decode_cursor(after, tuple[str, str]),
         limit=limit,
     )
     return json_response({"items": rows, "next": None if place is None else encode_cursor(place)})
+
+
+def _tags(given: list[str]) -> dict[str, str]:
+    """The tags asked for, by name.
+
+    Raises:
+        Problem: 422, one is not name:value, or a name is asked for with two values.
+    """
+    tags: dict[str, str] = {}
+    for one in given:
+        name, colon, value = one.partition(":")
+        if not colon or not name:
+            raise unusable("tag", f"{one[:100]!r} is not like name:value")
+        if tags.setdefault(name, value) != value:
+            raise unusable("tag", f"no instance has two values of {name[:100]!r}")
+    return tags
 
 
 @router.get(

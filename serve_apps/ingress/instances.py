@@ -99,6 +99,7 @@ async def page(
     status: str | None,
     since: datetime | None,
     until: datetime | None,
+    tags: dict[str, str],
     after: Place | None,
     limit: int,
 ) -> tuple[list[dict[str, Any]], Place | None]:
@@ -116,6 +117,7 @@ async def page(
         "status": status,
         "since": None if since is None else since.isoformat(),
         "until": None if until is None else until.isoformat(),
+        "tags": tags,
         "after": None if after is None else list(after),
         "limit": limit + 1,
     }

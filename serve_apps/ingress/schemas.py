@@ -105,6 +105,21 @@ class InstanceState(BaseModel):
     """Where an instance stands: its frames, outermost first."""
 
     frames: list[dict[str, Any]]
+    container: dict[str, Any] | None = Field(
+        default=None, description="The fields of the workflow's class, if it is a Container's."
+    )
+
+
+class QueryBody(_Body):
+    """The arguments of a query."""
+
+    input: dict[str, Any] = Field(default={}, description="The arguments by parameter name.")
+
+
+class Answer(BaseModel):
+    """What an instance answered."""
+
+    result: Any
 
 
 class InstanceResult(BaseModel):

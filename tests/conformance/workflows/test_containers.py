@@ -246,6 +246,25 @@ async def test_hooks_are_called_once_as_an_instance_ends(deploy: Deploy) -> None
         assert shell.counts() == Counts(calls=6, waits=3, completed=1)
 
 
+async def test_a_result_is_what_was_returned_whatever_a_hook_does_to_it(deploy: Deploy) -> None:
+    class Listing(Container):
+        items: list[int] = Field(default_factory=list)
+
+        @workflow
+        async def run(self) -> list[int]:
+            call = await wait(m1).match_any()
+            self.items.append(call.input.id)
+            return self.items
+
+        async def on_completed(self) -> None:
+            self.items.append(0)
+
+    async with deploy(Listing.run) as shell:
+        await shell.push(m1, id=5)
+        [run] = shell.instances(Listing.run)
+        assert (run.result, run.container.items) == ([5], [5, 0])
+
+
 async def test_what_a_hook_raises_is_logged_and_changes_nothing(deploy: Deploy) -> None:
     class Raising(Container):
         @workflow

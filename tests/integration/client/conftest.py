@@ -195,6 +195,9 @@ class Engine:
         for term in ("workflow", "status", "method", "service"):
             if term in query:
                 rows = [row for row in rows if row[term] == query[term]]
+        for tag in query.getlist("tag"):
+            name, _, value = tag.partition(":")
+            rows = [row for row in rows if str(row["tags"].get(name)) == value]
         start, size = int(query.get("after", 0)), min(int(query["limit"]), 3)
         more = str(start + size) if start + size < len(rows) else None
         return JSONResponse({"items": rows[start : start + size], "next": more})

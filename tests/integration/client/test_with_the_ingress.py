@@ -211,3 +211,48 @@ def test_the_command_line_pushes_lists_and_starts(ingress: Ingress) -> None:
     assert [each["name"] for each in run("workflow", "list")] == ["approval", "fulfil"]
     assert CliRunner().invoke(command, ["doctor"]).exit_code == 0
     assert ingress.url in CliRunner().invoke(command, ["doctor"]).stderr
+
+
+class Asked(raysume.Container):
+    """A class whose queries are asked for."""
+
+    @raysume.query
+    def progress(self, n: int, text: str = "x") -> tuple[str, dict[str, Any], bool]:
+        """Answered by the ingress's engine."""
+        raise NotImplementedError(n, text)
+
+    @raysume.query
+    def broken(self) -> int:
+        """Refused there."""
+        raise NotImplementedError
+
+
+async def test_instances_are_asked(ingress: Ingress) -> None:
+    ingress.engine.add("fulfil@v1/0", "i 1", "fulfil", "2026-01-01T00:00:00+00:00")
+    with Client() as client:
+        run = client.instance("i 1")
+        answer = client.query(run, Asked.progress, 3)
+        assert answer == ("progress", {"n": 3, "text": "x"}, False)
+        assert client.query("i 1", "progress", m=[1]) == ["progress", {"m": [1]}, False]
+        with pytest.raises(UsageError, match="ZeroDivisionError"):
+            client.query(run, Asked.broken)
+        with pytest.raises(NotFound, match="its queries are: progress"):
+            client.query(run, "unknown")
+        with pytest.raises(UsageError, match="invalid n"):
+            client.query(run, Asked.progress, "many")  # type: ignore[call-overload]
+        with pytest.raises(UsageError, match="given by name"):
+            client.query(run, "progress", 3)  # type: ignore[call-overload]
+    async with AsyncClient() as other:
+        same = await other.query(await other.instance("i 1"), Asked.progress, n=3, text="y")
+        assert same == ("progress", {"n": 3, "text": "y"}, False)
+
+
+def test_instances_are_listed_by_tags(ingress: Ingress) -> None:
+    for number, city in enumerate(("Paris", "Rome", "Paris")):
+        at = f"2026-01-01T00:00:0{number}+00:00"
+        tags = {"city": city, "number": str(number)}
+        ingress.engine.add("fulfil@v1/0", f"i{number}", "fulfil", at, tags=tags)
+    with Client() as client:
+        assert [run.id for run in client.instances(tag={"city": "Paris"})] == ["i2", "i0"]
+        assert [run.id for run in client.instances(tag={"city": "Paris", "number": 2})] == ["i2"]
+        assert list(client.instances(tag={"city": "Berlin"})) == []

@@ -10,15 +10,19 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from raysume import (
+    Container,
+    Depends,
     Retry,
     StepFailed,
     WaitTimeout,
     external_call,
     instance,
     push_call,
+    query,
     sleep,
     step,
     step_key,
+    subflow,
     wait,
     workflow,
 )
@@ -200,3 +204,54 @@ async def hearing() -> str:
     """Is started by calls that another workflow makes."""
     call = await wait(shout).match_any()
     return f"heard {call.output}"
+
+
+class Printer:
+    """Something that is made for every process that needs it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def printed(self, text: str) -> str:
+        """The text as it is printed."""
+        return f"*{text}*" if self.pid == os.getpid() else "made by another process"
+
+
+class Desk(Container):
+    """A workflow as a class: what it noted is its state."""
+
+    key: str = ""
+    noted: list[str] = []  # noqa: RUF012 - copied for every object, as pydantic does
+
+    @workflow
+    async def serve(self, printer: Printer = Depends(Printer)) -> list[str]:
+        """Notes what is said until an empty text comes."""
+        call = await wait(opened, name="asked").match(key="desk")
+        self.key = f"desk-{call.input.n}"
+        instance().tag(desk=self.key)
+        while text := await self.heard():
+            self.noted.append(printer.printed(text))
+        return self.noted
+
+    @subflow
+    async def heard(self) -> str:
+        """What is said next."""
+        call = await wait(said).match(key=self.key)
+        return "" if call.input.n == 0 else str(call.input.n)
+
+    async def on_completed(self) -> None:
+        """The last note."""
+        await asyncio.sleep(0)
+        self.noted.append("closed")
+
+    @query
+    def count(self, *, doubled: bool = False) -> int:
+        """How much is noted."""
+        return len(self.noted) * (2 if doubled else 1)
+
+
+@workflow
+async def outer(key: str) -> str:
+    """Awaits another workflow of the deployment."""
+    total = await add(key, [1, 2])
+    return f"{key} {total}"

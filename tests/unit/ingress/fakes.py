@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
-from raysume.errors import NotRetriable, Unavailable
+from raysume.errors import NotFound, NotRetriable, Unavailable, UsageError
 from raysume.explanations import WaitExplained
 from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
 from raysume.storage.ports import CallLog
@@ -214,6 +214,18 @@ class FakeEngine:
             return None
         return {"frames": [{"definition": "fulfil", "file": "f.py", "line": 3, "locals": {"x": 1}}]}
 
+    async def query(
+        self, pool: str, id: str, name: str, arguments: bytes, is_text: bool
+    ) -> bytes | None:
+        self._check(pool)
+        if (pool, id) not in self.rows:
+            return None
+        if name == "unknown":
+            raise NotFound("there is no query 'unknown'; its queries are: progress.")
+        if name == "broken":
+            raise UsageError("query 'broken' raised ZeroDivisionError.")
+        return as_json([name, json.loads(arguments), is_text])
+
     async def result(self, pool: str, id: str, wait_s: float) -> dict[str, Any] | None:
         self._check(pool)
         if (pool, id) not in self.rows:
@@ -262,6 +274,7 @@ class FakeEngine:
         rows.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
         if query["status"] is not None:
             rows = [row for row in rows if row["status"] == query["status"]]
+        rows = [row for row in rows if query["tags"].items() <= row["tags"].items()]
         if query["after"] is not None:
             rows = [row for row in rows if [row["started_at"], row["id"]] < query["after"]]
         return rows[: query["limit"]]
