@@ -184,8 +184,11 @@ def _step(
         fn: a plain function, sync or async. For a parameter named like one of the options
             use `functools.partial`.
         retry: None means one attempt.
-        timeout: of one attempt.
-        ray: options of a Ray task, e.g. `{"num_gpus": 1}`; None runs it in the pool.
+        timeout: of one attempt, from when it begins. A synchronous function that ran out of
+            time, or whose step was cancelled, goes on to its end in its thread: nothing can
+            stop a thread. What it returns then does not count.
+        ray: options of a Ray task, e.g. `{"num_gpus": 1}`, in which it runs, independent of the
+            pool; None runs it in the pool. In a TestShell it runs in place.
         compensate: undoes the completed step when the instance fails for good later or is
             cancelled. It is called with the step's arguments, or none if it takes none; a
             parameter named `result` gets what the step returned.

@@ -9,7 +9,7 @@ from tests.conformance.workflows.marks import Marks
 from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, m6, submit
 from tests.conformance.workflows.seen import logged_errors, statuses
 
-from raysume import GroupResult, all_of, any_of, group, subflow, wait, workflow
+from raysume import Container, GroupResult, all_of, any_of, group, subflow, wait, workflow
 from raysume.methods import Method
 from raysume.testing import Counts, TestShell
 from raysume.waits import Wait
@@ -311,3 +311,34 @@ async def test_what_still_waits_when_the_workflow_ends_is_cancelled(deploy: Depl
         assert shell.counts() == Counts(calls=3, waits=5, completed=1)
         assert logged_errors(shell) == []
     assert ended == {"sibling": 1, "workflow": 1}
+
+
+class Finishing(Container):
+    """A workflow that ends while a member of a group still waits."""
+
+    completed: int = 0
+
+    async def on_completed(self) -> None:
+        """Counts itself."""
+        self.completed += 1
+        FINISHED("on_completed")
+
+    @workflow
+    async def run(self) -> str:
+        """Ends with the first of two."""
+        await any_of(wait(m1).match_any(), wait(m2).match_any())
+        return "one"
+
+
+FINISHED = Marks()
+
+
+async def test_the_end_of_a_workflow_is_told_once(deploy: Deploy) -> None:
+    FINISHED.clear()
+    async with deploy(Finishing.run) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(Finishing.run)
+        assert (run.status, run.result) == ("completed", "one")
+        assert statuses(run) == {"completed": 2, "cancelled": 1}
+        assert logged_errors(shell) == []
+    assert FINISHED == {"on_completed": 1}
