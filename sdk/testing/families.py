@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from raysume.actors.kernel.children import origin_of
 from raysume.actors.kernel.commits import CancelAsked, ChildEnded, ChildOrder, Event, Started
 from raysume.actors.kernel.deliveries import StartRequest
+from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import ChildDone, ChildRecord
+from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.testing.pools import ShellPool
 
 _OVER = frozenset({"completed", "failed", "cancelled"})
@@ -60,7 +62,7 @@ class Families:
             found = self._pools[child.workflow].kernel.instances.get(child.id)
             if child.cancelled:
                 event = _ended(order, "cancelled")  # it knows, durably
-            elif found is None or found.status.value not in _OVER or found.undoing:
+            elif found is None or found.status.value not in _OVER or _goes_on(found):
                 continue
             else:
                 error = (
@@ -70,6 +72,11 @@ class Families:
             del self._awaited[key]
             told.append((parent, event))
         return told
+
+
+def _goes_on(child: Instance) -> bool:
+    """Whether a failed child is retried by itself, or its steps are still being undone."""
+    return RETRY_TIMER in child.timers or (child.undoing is not None and bool(child.steps))
 
 
 def _ended(
