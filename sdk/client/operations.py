@@ -174,6 +174,8 @@ def describe(target: Target, patience: Patience) -> Operation[InstanceFacts]:
 def command(target: Target, kind: str, reason: str, patience: Patience) -> Operation[InstanceFacts]:
     """The instance was told to `cancel` or `retry`, durably; what it is afterwards.
 
+    Sent again after a lost answer, it tries a failed instance once more at worst.
+
     Raises:
         UsageError: it cannot be done with the instance as it stands.
     """
@@ -183,7 +185,6 @@ def command(target: Target, kind: str, reason: str, patience: Patience) -> Opera
         query=target.query,
         body=msgspec.json.encode({"reason": reason}),
         headers=_JSON,
-        repeatable=kind == "cancel",
     )
     answer = yield from exchange(request, patience)
     return _read(_accepted(answer, conflict=UsageError), InstanceFacts)

@@ -44,6 +44,7 @@ far_work_asked = external_call("engine.far_work_asked", input=Item, output=bool)
 talk_begun = external_call("engine.talk_begun", input=Item, output=bool)
 said = external_call("engine.said", input=Item, output=bool)
 nap_asked = external_call("engine.nap_asked", input=Item, output=bool)
+print_asked = external_call("engine.print_asked", input=Item, output=bool)
 trouble = external_call("engine.trouble", input=Item, output=bool)
 
 SIGNALS = Path(os.environ.get("ENGINE_SIGNALS", "."))
@@ -117,6 +118,30 @@ async def labour() -> str:
         retry = Retry(max_attempts=5, initial=timedelta(milliseconds=10))
         return f"{key}: {await step(failing_twice, key, retry=retry)} attempts"
     return f"{key}: {await step(laborious, key)}"
+
+
+def order_paper(key: str) -> str:
+    """Notes that paper was ordered."""
+    note(f"{key}-paper", "ordered")
+    return key
+
+
+def send_back(key: str) -> None:
+    """Notes that the paper went back."""
+    note(f"{key}-paper", "sent back")
+
+
+@workflow
+async def printing() -> str:
+    """Fails while the test says that the printer is on fire."""
+    call = await wait(print_asked).match_any()
+    key = call.input.key
+    if call.input.n:
+        await step(order_paper, key, compensate=send_back)
+    await wait(closed).match(key=key)
+    if (SIGNALS / f"{key}-fire").exists():
+        raise RuntimeError("the printer is on fire")
+    return f"{key}: printed"
 
 
 @workflow
