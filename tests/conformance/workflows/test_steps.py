@@ -205,3 +205,39 @@ async def test_an_argument_that_cannot_be_saved_is_named_with_its_line(deploy: D
         assert re.search(r"test_steps\.py:\d+", run.error)
         assert "argument 1" in run.error
         assert "lock" in run.error
+
+
+async def test_the_pause_before_the_next_attempt_survives_a_restart() -> None:
+    attempts: list[str] = []
+
+    def flaky() -> int:
+        attempts.append(step_key())
+        if len(attempts) < 3:
+            raise ConnectionError("refused")
+        return len(attempts)
+
+    @workflow
+    async def patient() -> int:
+        await wait(m1).match_any()
+        pauses = Retry(
+            max_attempts=5,
+            initial=timedelta(minutes=10),
+            backoff=10,
+            maximum=timedelta(minutes=30),
+            jitter=False,
+        )
+        return await step(flaky, retry=pauses)
+
+    async with TestShell(patient, reload=False) as shell:
+        [pool] = shell._pools.values()  # pyright: ignore[reportPrivateUsage]
+        for minutes, expected in ((9, 1), (1, 2), (29, 2), (1, 3)):
+            pool.kernel.hurries = False  # as in a pool: each attempt has its pause before it
+            if not attempts:
+                await shell.push(m1)
+            pool.restart([], int(shell.now.timestamp() * 1_000_000))
+            pool.kernel.hurries = False
+            await shell.advance(timedelta(minutes=minutes))
+            assert len(attempts) == expected
+        [run] = shell.instances(patient)
+        assert run.result == 3
+    assert len(set(attempts)) == 1
