@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol, cast
 
+from raysume import limits
 from raysume.durable import current_turn
 from raysume.errors import UsageError
 
@@ -40,6 +41,11 @@ class Instance(Protocol):
     def tag(self, **attributes: Any) -> None:
         """The instance has these searchable attributes; equal names are replaced.
 
+        Values are kept as text: `client.instances(tag={"city": "Paris"})` finds them.
+
+        Raises:
+            UsageError: a value is too long, or there are too many.
+
         Durability: with the turn that set them.
         """
         ...
@@ -59,6 +65,19 @@ class RunningInstance:
 
     def tag(self, **attributes: Any) -> None:
         """The attributes are in `tags`."""
+        for name, value in attributes.items():
+            if len(str(value)) > limits.TAG_CHARS_MAX:
+                raise UsageError.by_rule(
+                    "tag-too-long",
+                    f"tag {name!r} has {len(str(value)):,} characters; {limits.TAG_CHARS_MAX} are "
+                    "allowed, because instances are searched by it. Keep long texts in variables.",
+                )
+        if len({*self.tags, *attributes}) > limits.TAGS_MAX:
+            raise UsageError.by_rule(
+                "too-many-tags",
+                f"an instance may set {limits.TAGS_MAX} tags. Tag what it is searched by, and "
+                "keep the rest in variables.",
+            )
         self.tags.update(attributes)
 
     @property

@@ -266,6 +266,12 @@ FIND_CALL_BEFORE_S: Final = 5.0
 FIND_CALL_AFTER_S: Final = 60.0
 """How far after the time in its id a call is looked for: ids are made as the call arrives."""
 
+TAGS_MAX: Final = 32
+"""Tags that an instance sets in a turn: each is a row of the store's index."""
+
+TAG_CHARS_MAX: Final = 256
+"""Characters of a tag's value: it is a key of the store's index."""
+
 # --- matching --------------------------------------------------------------------
 
 MATCH_KEYS_MAX: Final = 64

@@ -9,14 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raysume.testing.opening import Shells
     from raysume.testing.shell import TestShell
     from raysume.testing.views import Counts, Run, WaitView
 
-__all__ = ["Counts", "Run", "TestShell", "WaitView"]
+__all__ = ["Counts", "Run", "Shells", "TestShell", "WaitView"]
 
 _MODULES = {
     "Counts": "raysume.testing.views",
     "Run": "raysume.testing.views",
+    "Shells": "raysume.testing.opening",
     "TestShell": "raysume.testing.shell",
     "WaitView": "raysume.testing.views",
 }

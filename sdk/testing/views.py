@@ -82,6 +82,12 @@ class Run(Generic[R]):
         return self._pool.retry_at(self.id)
 
     @property
+    def traceback(self) -> str | None:
+        """Where it failed, as text; None when it did not."""
+        error = self._pool.instance(self.id).error
+        return None if error is None else error.traceback
+
+    @property
     def errors(self) -> list[str]:
         """Everything logged as an error about the instance, oldest first."""
         return [

@@ -12,12 +12,17 @@ from typing import reveal_type
 from pydantic import BaseModel
 
 from raysume import (
+    AsyncClient,
+    Client,
+    Container,
+    Depends,
     Retry,
     all_of,
     any_of,
     external_call,
     group,
     push_call,
+    query,
     sleep,
     step,
     subflow,
@@ -162,3 +167,48 @@ def not_async() -> None: ...
 async def runs() -> None:
     reveal_type(await fulfil(Order(id=1)))  #: int
     fulfil("x")  # E: argument
+
+
+class Mailer:
+    pass
+
+
+def get_mailer() -> Mailer:
+    return Mailer()
+
+
+@workflow
+async def wrongly(order: Order = Depends(get_mailer)) -> None:  # E: default
+    return None
+
+
+class Onboarding(Container):
+    count: int = 0
+
+    @workflow
+    async def run(self, order: Order, mail: Mailer = Depends(get_mailer)) -> str:
+        reveal_type(mail)  #: Mailer
+        reveal_type(await self.ask(1))  #: bool
+        self.count = "many"  # E: type
+        return ""
+
+    @subflow
+    async def ask(self, number: int) -> bool:
+        return True
+
+    @query
+    def progress(self, since: int = 0) -> list[str]:
+        return []
+
+
+def asks(client: Client) -> None:
+    run = client.start(Onboarding.run, Order(id=1))
+    reveal_type(run.result())  #: str
+    reveal_type(client.query(run, Onboarding.progress, 3))  #: list[str]
+    reveal_type(Onboarding().progress(since=3))  #: list[str]
+    client.query(run, Onboarding.progress, "x")  # E: argument
+    client.query(run, Onboarding.run)  # E: argument
+
+
+async def asks_later(client: AsyncClient) -> None:
+    reveal_type(await client.query("id", Onboarding.progress))  #: list[str]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raysume import instance
+from raysume import instance, limits
 from raysume.durable import turn_scope
 from raysume.errors import UsageError
 from raysume.instances import RunningInstance
@@ -39,6 +39,15 @@ def test_the_instance_is_that_of_the_turn() -> None:
         instance().tag(customer=8, urgent=True)
         assert instance().log is instance().log
     assert current.tags == {"customer": 8, "urgent": True}
+
+
+def test_tags_are_short_and_few() -> None:
+    with turn_scope(Turn(running())):
+        instance().tag(text="x" * limits.TAG_CHARS_MAX)
+        with pytest.raises(UsageError, match=r"tag 'text' has 257 characters.*\[tag-too-long\]"):
+            instance().tag(text="x" * 257)
+        with pytest.raises(UsageError, match=r"\[too-many-tags\]"):
+            instance().tag(**{f"t{number}": number for number in range(limits.TAGS_MAX)})
 
 
 def test_outside_a_workflow_there_is_none() -> None:
