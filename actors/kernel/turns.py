@@ -145,10 +145,12 @@ class InstanceTurn:
     def next_compensation(self) -> Compensation | None:
         """The latest compensation that no `undo()` is at."""
         for found in reversed(self.compensations):
-            open_before = found.leaf in self.asked and found.leaf not in self.steps_ended
-            if found.leaf is None or not (open_before or found.leaf in self.steps):
-                self.compensations_changed = True
-                return found
+            if found.leaf is not None:
+                open_before = found.leaf in self.asked and found.leaf not in self.steps_ended
+                if open_before or found.leaf in self.steps:
+                    continue
+            self.compensations_changed = True
+            return found
         return None
 
     def undone(self, of: str) -> None:

@@ -186,7 +186,7 @@ class Engine:
             assert not query
             row = {"name": "fulfil", "version": "abc123", "versions": ["abc123"]}
             return JSONResponse({"items": [row | {"has_parameters": True, "subscribes": []}]})
-        rows = list(self.instances.values())
+        rows: list[dict[str, Any]] = list(self.instances.values())
         if kind == "calls":
             at = "2024-05-01T10:00:00.000001+00:00"
             rows = [
