@@ -12,7 +12,7 @@ from raysume import limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, WaitLeaf, leaves_of
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.questions import answer
+from raysume.actors.kernel.questions import answer, container_in, state_of
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
@@ -44,7 +44,8 @@ class Readings:
         if record.state is not None:
             root: Branch = loads(record.state)
             frames = _frames(root, {wait.id: wait.method for wait in record.waits})
-            fields = None if root.container is None else shown(root.container)
+            container = root.container or container_in(record.kept)
+            fields = None if container is None else shown(container)
         return {
             "id": id,
             "status": record.status,
@@ -68,7 +69,7 @@ class Readings:
             return None
         given = msgspec.json.decode(arguments, type=dict[str, str]) if is_text else arguments
         workflow = self._host.workflow
-        return await asyncio.to_thread(answer, workflow, record.state, name, given)
+        return await asyncio.to_thread(answer, workflow, state_of(record), name, given)
 
     async def result(self, id: str, wait_s: float) -> dict[str, Any] | None:
         """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""

@@ -35,9 +35,9 @@ class Container(BaseModel):
     """The state of a workflow: fields that are validated, saved with it, and shown.
 
     Optional hooks, each called in the turn in which the instance ends:
-        `async def on_error(self, error: Exception) -> None`: the instance has failed. What it
-            changes in the fields is not saved, since a failed instance keeps its last saved
-            point; calls that it pushes are published.
+        `async def on_error(self, error: Exception) -> None`: the instance has failed, and is
+            not retried by itself. What it changes in the fields is not saved, since a failed
+            instance keeps its last saved point; calls that it pushes are published.
         `async def on_completed(self) -> None`: the workflow has returned. What it changes in
             the fields is part of the final state.
     Hooks may await ordinary things, but no waits or steps. One that raises is logged and

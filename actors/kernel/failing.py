@@ -29,7 +29,7 @@ from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.compiler import loads
-from raysume.errors import InvariantViolated, NotFound, NotRetriable, StepFailed, UsageError
+from raysume.errors import InvariantViolated, NotFound, NotRetriable, UsageError
 from raysume.undoing import Undo
 
 if TYPE_CHECKING:
@@ -284,10 +284,7 @@ def _keep_compensations(kernel: Kernel, instance: Instance, turn: InstanceTurn) 
 def _retried_at(kernel: Kernel, instance: Instance, error: BaseException) -> int | None:
     """When the workflow's own policy retries the instance (microseconds); None: never."""
     policy = kernel.workflow.retry
-    cause = error.__cause__ if isinstance(error, StepFailed) else None
-    if policy is None or policy.gives_up(instance.failures, error):
-        return None
-    if cause is not None and policy.gives_up(instance.failures, cause):
+    if policy is None or hooks.gives_up(kernel, instance.failures, error):
         return None
     return kernel.now_us + duration_us(policy.delay_after(instance.failures, random.random()))
 

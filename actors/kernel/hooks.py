@@ -14,7 +14,7 @@ from raysume.actors.kernel.branches import Branch, Outcome
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.compiler import dumps, loads
 from raysume.durable import Durable
-from raysume.errors import UsageError
+from raysume.errors import StepFailed, UsageError
 
 if TYPE_CHECKING:
     from raysume.actors.kernel.instances import Instance
@@ -25,28 +25,31 @@ Passing = Generator[Any, Any, None]
 
 def with_hooks(kernel: Kernel, instance: Instance, turn: InstanceTurn, steps: Passing) -> Passing:
     """The steps of the turn, and then the hook for how the instance ended in it, if it did."""
-    if kernel.workflow.owner is None:
-        yield from steps
-        return
+    if kernel.workflow.owner is None or instance.undoing is not None:
+        return steps
+    return _hooked(kernel, instance, turn, steps)
+
+
+def _hooked(kernel: Kernel, instance: Instance, turn: InstanceTurn, steps: Passing) -> Passing:
     try:
         yield from steps
     except Exception as error:
-        if not isinstance(error, CallbackFailed):  # that one undoes the turn
-            yield from _failed(instance, turn, error)
+        if not (isinstance(error, CallbackFailed) and instance.state is not None):
+            yield from _failed(kernel, instance, turn, error)  # else the turn is undone
         raise
     root = instance.live
     if root is None:
         return
     outcome = root.outcome
     if outcome is not None and outcome.kind == "error":
-        yield from _failed(instance, turn, outcome.value)
+        yield from _failed(kernel, instance, turn, outcome.value)
         return
     try:
         turn.state = saved(kernel, instance, root)
         if outcome is not None and outcome.kind == "result":
             kernel.workflow.output_adapter.dump_json(outcome.value)
     except Exception as error:  # it cannot be saved: the kernel fails the instance for it
-        yield from _failed(instance, turn, error)
+        yield from _failed(kernel, instance, turn, error)
         return
     hook = _hook(root, "on_completed")
     if hook is not None and outcome is not None and outcome.kind == "result":
@@ -71,10 +74,24 @@ def saved(kernel: Kernel, instance: Instance, root: Branch) -> bytes | None:
     return dumps(remains, origin=name, provided=instance.provided)
 
 
-def _failed(instance: Instance, turn: InstanceTurn, error: BaseException) -> Passing:
-    """`on_error` was called; what it pushed and tagged is kept, unlike what the turn did."""
+def gives_up(kernel: Kernel, failures: int, error: BaseException) -> bool:
+    """Whether the workflow's own policy does not retry an instance that failed so many times."""
+    policy = kernel.workflow.retry
+    if policy is None or policy.gives_up(failures, error):
+        return True
+    cause = error.__cause__ if isinstance(error, StepFailed) else None
+    return cause is not None and policy.gives_up(failures, cause)
+
+
+def _failed(
+    kernel: Kernel, instance: Instance, turn: InstanceTurn, error: BaseException
+) -> Passing:
+    """`on_error` was called, unless the instance is retried by itself.
+
+    What it pushed and tagged is kept, unlike what the turn did.
+    """
     hook = _hook(instance.live, "on_error")
-    if hook is None:
+    if hook is None or not gives_up(kernel, instance.failures + 1, error):
         return
     turn.outgoing, turn.instance.tags = [], {}
     yield from _call(instance, hook, (error,))

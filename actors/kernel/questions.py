@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from raysume.actors.kernel.branches import Branch
+from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.records import InstanceRecord
 from raysume.compiler import loads
 from raysume.containers import Container, queries_of
 from raysume.errors import NotFound, UsageError
 from raysume.workflows import Workflow
+
+
+def state_of(held: Instance | InstanceRecord) -> bytes | None:
+    """The saved state of the workflow; while its steps are undone, that from before."""
+    return held.state if held.kept is None else held.kept
 
 
 def container_in(state: bytes | None) -> Container | None:

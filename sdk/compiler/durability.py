@@ -49,12 +49,20 @@ def refuse_opaque_waits(definition: Definition) -> None:
                 raise refusal_at(awaited, rule, name=definition.name, file=definition.filename)
 
 
-def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> bool:
-    """Whether every await in the function, and in the subflows it names, is on a durable thing."""
+def is_inline(
+    definition: Definition, seen: frozenset[int] = frozenset(), owner: type | None = None
+) -> bool:
+    """Whether every await in the function, and in the subflows it names, is on a durable thing.
+
+    Args:
+        seen: functions that are being looked at already.
+        owner: the class that `self` is an object of, where that is known.
+    """
     if id(definition.compiled) in seen:
         return True
     node = definition.compiled.source.node
-    names = _Names(definition, node)
+    owner = definition.owner or owner
+    names = _Names(definition, node, owner)
     for statement in node.body:
         if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in everything_below(statement)):
             return False
@@ -68,7 +76,7 @@ def is_inline(definition: Definition, seen: frozenset[int] = frozenset()) -> boo
         if not all(_is_durable(found.value, names) for found in awaits):
             return False
     seen = seen | {id(definition.compiled)}
-    return all(is_inline(other, seen) for other in _named(node, names))
+    return all(is_inline(other, seen, owner) for other in _named(node, names))
 
 
 def _named(node: ast.AST, names: _Names) -> Iterator[Definition]:
@@ -98,8 +106,12 @@ def _is_durable(node: ast.expr, names: _Names) -> bool:
 class _Names:
     """Values of dotted names in a function, without running anything of the user's."""
 
-    def __init__(self, definition: Definition, node: ast.AsyncFunctionDef) -> None:
+    def __init__(
+        self, definition: Definition, node: ast.AsyncFunctionDef, owner: type | None = None
+    ) -> None:
         function = definition.function
+        self._receiver = None if owner is None else _receiver_of(definition, node, owner)
+        self._owner = owner
         self._local: set[str] = set()
         for part in everything_below(node):
             match part:
@@ -129,6 +141,8 @@ class _Names:
         match node:
             case ast.Name(id=name):
                 return self._of_name(name)
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name == self._receiver:
+                return getattr(self._owner, attribute, UNKNOWN)
             case ast.Attribute(value=inner, attr=attribute):
                 owner = self.value(inner)
                 if not isinstance(owner, ModuleType | type):
@@ -148,3 +162,18 @@ class _Names:
         if name in self._globals:
             return self._globals[name]
         return getattr(builtins, name, UNKNOWN)
+
+
+def _receiver_of(definition: Definition, node: ast.AsyncFunctionDef, owner: type) -> str | None:
+    """What a method of the class calls its object; None for other functions."""
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    homes = {base.__qualname__ for base in owner.__mro__}
+    if not arguments or definition.function.__qualname__.rpartition(".")[0] not in homes:
+        return None
+    name = arguments[0].arg
+    stored = (
+        part.id
+        for part in everything_below(node)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store | ast.Del)
+    )
+    return None if name in stored else name

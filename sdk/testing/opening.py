@@ -54,7 +54,4 @@ class Shells:
             reload: save and reload all state after every step of the test.
             overrides: factories of dependencies, with what is given instead.
         """
-        made = TestShell(*workflows, reload=reload)
-        for factory, value in (overrides or {}).items():
-            made.override(factory, returns=value)
-        return Opening(made)
+        return Opening(TestShell(*workflows, reload=reload, overrides=overrides))

@@ -24,7 +24,7 @@ from raysume.actors.kernel.explaining import explain
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.questions import answer, container_in
+from raysume.actors.kernel.questions import answer, container_in, state_of
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
@@ -223,15 +223,42 @@ class ShellPool:
     def container_of(self, instance_id: str) -> Container | None:
         """The object of the workflow's class: its own while the instance is live, else a copy."""
         instance = self.instance(instance_id)
-        if instance.live is not None:
+        if instance.live is not None and instance.kept is None:
             return instance.live.container
         with self.scope():
-            return container_in(instance.state)
+            return container_in(state_of(instance))
 
     def answer(self, instance_id: str, name: str, arguments: bytes) -> bytes:
         """The answer of a query, as JSON."""
         with self.scope():
-            return answer(self.workflow, self.instance(instance_id).state, name, arguments)
+            return answer(self.workflow, state_of(self.instance(instance_id)), name, arguments)
+
+
+def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[str, ShellPool]:
+    """A pool for each workflow, by name.
+
+    Raises:
+        UsageError: something is no workflow, or two have one name.
+    """
+    pools: dict[str, ShellPool] = {}
+    for workflow in workflows:
+        given: Any = workflow
+        if not isinstance(given, Workflow):
+            raise UsageError(
+                f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
+            )
+        workflow.check_owner()
+        if workflow.name in pools:
+            raise UsageError.by_rule(
+                "duplicate-workflow",
+                f"two workflows of this shell are named {workflow.name!r}: "
+                f"{pools[workflow.name].workflow.place} and {workflow.place}. "
+                "Give one @workflow(name=...).",
+            )
+        pools[workflow.name] = ShellPool(workflow, reload=reload)
+    for pool in pools.values():
+        pool.share({one.definition.name: one.definition for one in workflows})
+    return pools
 
 
 def found_in(calls: Sequence[DeliveredCall], look: LookBackOrder) -> LookedBack:

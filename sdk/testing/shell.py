@@ -42,7 +42,7 @@ from raysume.methods import method_of as declared_method_of
 from raysume.queries import Query
 from raysume.records import CallRecord, OutgoingCall
 from raysume.testing.families import Families
-from raysume.testing.pools import ShellPool, found_in, method_of
+from raysume.testing.pools import ShellPool, found_in, method_of, pools_of
 from raysume.testing.views import Counts, Run
 from raysume.workflows import Workflow
 
@@ -60,14 +60,20 @@ class TestShell:
     Args:
         workflows: what is deployed in the shell; their names must differ.
         reload: save and reload all state after every step of the test.
+        overrides: factories given to `Depends`, with what they give in this shell.
     """
 
     __test__ = False
 
-    def __init__(self, *workflows: Workflow[Any, Any], reload: bool = True) -> None:
+    def __init__(
+        self,
+        *workflows: Workflow[Any, Any],
+        reload: bool = True,
+        overrides: Mapping[Any, Any] | None = None,
+    ) -> None:
         self._reload = reload
         self._workflows = workflows
-        self._pools: dict[str, ShellPool] = {}
+        self._pools = pools_of(workflows, reload=reload)
         self._now_us = microseconds(datetime.now(UTC))
         self._calls: list[DeliveredCall] = []
         self._effects: list[tuple[ShellPool, StepOrder | TurnTask | ChildOrder]] = []
@@ -77,22 +83,8 @@ class TestShell:
         self._exit = ExitStack()
         self.refused: list[str] = []
         """Why a workflow of the shell has no first wait, and takes no calls; the others do."""
-        for workflow in workflows:
-            if not isinstance(workflow, Workflow):
-                raise UsageError(
-                    f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
-                )
-            workflow.check_owner()
-            if workflow.name in self._pools:
-                raise UsageError.by_rule(
-                    "duplicate-workflow",
-                    f"two workflows of this shell are named {workflow.name!r}: "
-                    f"{self._pools[workflow.name].workflow.place} and {workflow.place}. "
-                    "Give one @workflow(name=...).",
-                )
-            self._pools[workflow.name] = ShellPool(workflow, reload=reload)
-        for pool in self._pools.values():
-            pool.share({one.definition.name: one.definition for one in workflows})
+        for factory, value in (overrides or {}).items():
+            self.override(factory, returns=value)
 
     async def __aenter__(self) -> Self:
         token = current_sink.set(self._take)
@@ -236,8 +228,8 @@ class TestShell:
     ) -> None:
         """`Depends(factory)` gives `returns`, or what `make` makes, instead of calling it.
 
-        It holds for what is made from now on. To reach workflows that have only such
-        parameters, say it before the shell is entered: they begin as it opens.
+        It holds for what is made from now on. A workflow without other parameters is run up
+        to its first wait as the shell opens: for it, use `TestShell(..., overrides={...})`.
         """
         stand_in: Callable[[], Any] = make if make is not None else lambda: returns
         for pool in self._pools.values():

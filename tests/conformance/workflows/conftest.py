@@ -17,7 +17,7 @@ Deploy = Callable[..., TestShell]
 def deploy(request: pytest.FixtureRequest) -> Deploy:
     """Makes the shell of a test: `async with deploy(workflow) as shell`."""
 
-    def make(*workflows: Workflow[Any, Any]) -> TestShell:
-        return TestShell(*workflows, reload=request.param)
+    def make(*workflows: Workflow[Any, Any], **options: Any) -> TestShell:
+        return TestShell(*workflows, reload=request.param, **options)
 
     return make

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
-from tests.conformance.workflows.methods import Sent, decide, m1, m2, m3, submit
+from tests.conformance.workflows.methods import Sent, decide, m1, m2, m3
 
 from raysume import (
     CompileError,
@@ -18,14 +16,13 @@ from raysume import (
     UsageError,
     all_of,
     external_call,
-    instance,
     query,
     subflow,
     wait,
     workflow,
 )
 from raysume.errors import NotFound
-from raysume.testing import Counts, TestShell
+from raysume.testing import TestShell
 
 Deploy = Callable[..., TestShell]
 
@@ -185,109 +182,6 @@ async def test_an_assignment_of_another_type_fails_the_instance(deploy: Deploy) 
         assert bad.status == "failed"
         assert bad.error is not None
         assert "count" in bad.error
-
-
-class Ending(Container):
-    """Notes how it ended, outside of its state."""
-
-    value: int = 0
-
-    @workflow
-    async def run(self, text: str) -> int:
-        """Ends as the call of m1 says."""
-        call = await wait(m1).match(text=text)
-        self.value = call.input.id
-        instance().tag(lost="yes")
-        if call.input.id == 13:
-            raise ValueError("unlucky")
-        if call.input.id == 14:
-            lock = threading.Lock()
-            await wait(m2).match_any()
-            del lock
-        return self.value
-
-    async def on_error(self, error: Exception) -> None:
-        """Told with what it knows."""
-        await asyncio.sleep(0)
-        instance().tag(ended="badly")
-        _tell(f"error {type(error).__name__} at {self.value}")
-
-    async def on_completed(self) -> None:
-        """Told, and counted."""
-        self.value += 1
-        _tell(f"completed at {self.value}")
-
-
-_ends: list[str] = []
-
-
-def _tell(text: str) -> None:
-    _ends.append(text)
-    submit(len(_ends), text)
-
-
-async def test_hooks_are_called_once_as_an_instance_ends(deploy: Deploy) -> None:
-    _ends.clear()
-    async with deploy(Ending.run) as shell:
-        runs = [await shell.start(Ending.run, text) for text in ("a", "b", "c")]
-        for number, text in ((1, "a"), (13, "b"), (14, "c")):
-            await shell.push(m1, text=text, id=number)
-        await shell.advance(timedelta(days=1))
-        completed, raised, unsaved = runs
-        assert (completed.status, completed.result) == ("completed", 1)
-        assert completed.container.value == 2
-        assert (raised.status, raised.error) == ("failed", "ValueError: unlucky")
-        assert raised.tags == {"ended": "badly"}
-        assert raised.container.value == 0
-        assert unsaved.status == "failed"
-        assert unsaved.error is not None
-        assert "'lock'" in unsaved.error
-        assert _ends == ["completed at 2", "error ValueError at 13", "error UnsavableState at 14"]
-        assert shell.counts() == Counts(calls=6, waits=3, completed=1)
-
-
-async def test_a_result_is_what_was_returned_whatever_a_hook_does_to_it(deploy: Deploy) -> None:
-    class Listing(Container):
-        items: list[int] = Field(default_factory=list)
-
-        @workflow
-        async def run(self) -> list[int]:
-            call = await wait(m1).match_any()
-            self.items.append(call.input.id)
-            return self.items
-
-        async def on_completed(self) -> None:
-            self.items.append(0)
-
-    async with deploy(Listing.run) as shell:
-        await shell.push(m1, id=5)
-        [run] = shell.instances(Listing.run)
-        assert (run.result, run.container.items) == ([5], [5, 0])
-
-
-async def test_what_a_hook_raises_is_logged_and_changes_nothing(deploy: Deploy) -> None:
-    class Raising(Container):
-        @workflow
-        async def run(self, number: int) -> int:
-            await wait(m1).match(id=number)
-            if number == 2:
-                raise ValueError("broken")
-            return number
-
-        async def on_error(self, _error: Exception) -> None:
-            raise RuntimeError("in the hook")
-
-        async def on_completed(self) -> None:
-            await wait(m2).match_any()
-
-    async with deploy(Raising.run) as shell:
-        first, second = [await shell.start(Raising.run, number) for number in (1, 2)]
-        await shell.push(m1, id=1)
-        await shell.push(m1, id=2)
-        assert (first.status, first.result) == ("completed", 1)
-        assert "awaits a wait" in first.errors[0]
-        assert (second.status, second.error) == ("failed", "ValueError: broken")
-        assert "RuntimeError: in the hook" in second.errors[1]
 
 
 async def test_a_class_that_inherits_a_workflow_has_one_of_its_own(deploy: Deploy) -> None:

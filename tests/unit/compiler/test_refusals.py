@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.unit.compiler.harness import Leaf, from_text
 
+from raysume import Container, workflow
 from raysume.compiler import RULES, compile_subflow, compile_workflow
 from raysume.errors import CompileError
 
@@ -257,6 +258,36 @@ def test_a_turn_is_inline_when_every_await_is_known_to_be_durable() -> None:
     assert not compile_workflow(ordinary, name="ordinary").inline
     assert not compile_workflow(through_a_subflow, name="through").inline
     assert not compile_workflow(through_a_nested_one, name="nested").inline
+
+
+class Desk(Container):
+    """Its subflows are found through `self`."""
+
+    @workflow
+    async def run(self) -> Any:
+        await wait("a")
+        return await self.durable()
+
+    @subflow
+    async def durable(self) -> Any:
+        return await wait("b")
+
+    @subflow
+    async def ordinary(self) -> Any:
+        return await asyncio.sleep(0)
+
+
+class Ordinary(Desk):
+    """The same, with a subflow that does something else."""
+
+    @subflow
+    async def durable(self) -> Any:
+        return await self.ordinary()
+
+
+def test_subflows_of_a_container_are_known_through_self() -> None:
+    assert Desk.run.definition.inline
+    assert not Ordinary.run.definition.inline
 
 
 async def _indirect() -> None:
