@@ -33,7 +33,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, StepDone
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
-from raysume.compiler import dumps
+from raysume.compiler import dumps, keeping_provided
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.steps import Step
@@ -167,6 +167,10 @@ class Effects:
     # --- steps and turns -----------------------------------------------------------
 
     async def _run_step(self, order: StepOrder) -> None:
+        with keeping_provided():  # its arguments may travel on
+            await self._run_loaded_step(order)
+
+    async def _run_loaded_step(self, order: StepOrder) -> None:
         key = (order.instance, order.step)
         try:
             try:

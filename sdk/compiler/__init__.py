@@ -16,7 +16,7 @@ from raysume.compiler.definitions import (
 )
 from raysume.compiler.finding import definitions_scope, register
 from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, subflows_of, thaw
-from raysume.compiler.giving import Provided
+from raysume.compiler.giving import Provided, keeping_provided
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
 from raysume.compiler.sizes import VariableSize, largest_variables
@@ -39,6 +39,7 @@ __all__ = [
     "dumps",
     "frames_of",
     "freeze",
+    "keeping_provided",
     "largest_variables",
     "leaf_of",
     "loads",

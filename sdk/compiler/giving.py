@@ -38,7 +38,7 @@ class Given:
             if tried is not None:
                 return self._among(tried)
             self._value = self.definition.dependencies[self.name].make()
-            known: Provided | None = getattr(current_turn.get(), "provided", None)
+            known = provided_now()
             if known is not None:
                 known[id(self._value)] = self
         return self._value
@@ -63,6 +63,25 @@ class Given:
 Provided = dict[int, Given]
 """By id of the value: everything that was made for a loaded instance. Keeps the values alive,
 so that their ids stay theirs."""
+
+
+_kept: ContextVar[Provided | None] = ContextVar("raysume_provided", default=None)
+
+
+def provided_now() -> Provided | None:
+    """What was made for the instance whose turn it is, or since `keeping_provided`; else None."""
+    found: Provided | None = getattr(current_turn.get(), "provided", None)
+    return _kept.get() if found is None else found
+
+
+@contextlib.contextmanager
+def keeping_provided() -> Generator[None]:
+    """Inside the block, what is loaded can be saved again, outside of any turn."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 _tried_with: ContextVar[Provided | None] = ContextVar("raysume_tried_with", default=None)

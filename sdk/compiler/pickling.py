@@ -18,9 +18,8 @@ from typing import Any, Final
 
 from raysume.compiler import functions, revive, surroundings
 from raysume.compiler.definitions import Definition
-from raysume.compiler.giving import Given, Provided, loading_as_a_test
+from raysume.compiler.giving import Given, Provided, loading_as_a_test, provided_now
 from raysume.compiler.states import FrameState, Frozen
-from raysume.durable import current_turn
 from raysume.errors import UnsavableState, UsageError
 
 SNAPSHOT_FORMAT: Final = 1
@@ -150,7 +149,7 @@ def _diagnosing(provided: Provided | None) -> Generator[None]:
 def _pickler(file: io.BytesIO, provided: Provided | None) -> _Pickler:
     made = _Pickler(file, 5)
     if provided is None:
-        provided = getattr(current_turn.get(), "provided", None)
+        provided = provided_now()
     if provided:
         made.provided = provided
     return made

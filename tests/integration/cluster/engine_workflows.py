@@ -255,7 +255,8 @@ class Desk(Container):
         self.key = f"desk-{call.input.n}"
         instance().tag(desk=self.key)
         while text := await self.heard():
-            self.noted.append(printer.printed(text))
+            printed = await step(printer.printed, text, ray={"num_cpus": 0.01})
+            self.noted.append(printer.printed(printed))
         return self.noted
 
     @subflow

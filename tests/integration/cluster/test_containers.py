@@ -29,7 +29,7 @@ def test_a_container_is_asked_while_it_waits_and_when_it_has_ended(
     client.push("engine.said", input={"key": "desk-7", "n": 5}, output=True)
     _has_noted(client, run, 1)
     state = run.state()
-    assert state.container == {"key": "desk-7", "noted": ["*5*"]}
+    assert state.container == {"key": "desk-7", "noted": ["**5**"]}
     assert [frame.definition for frame in state.frames] == ["Desk.serve", "Desk.heard"]
     with engine.http() as http:
         path = f"/v1/instances/{run.id}/query/count"
@@ -39,9 +39,9 @@ def test_a_container_is_asked_while_it_waits_and_when_it_has_ended(
     with pytest.raises(NotFound, match="its queries are: count"):
         client.query(run, "counted")
     client.push("engine.said", input={"key": "desk-7", "n": 0}, output=True)
-    assert run.result(timeout=30) == ["*5*"]
+    assert run.result(timeout=30) == ["**5**"]
     assert client.query(run.id, "count") == 2
-    assert run.state().container == {"key": "desk-7", "noted": ["*5*", "closed"]}
+    assert run.state().container == {"key": "desk-7", "noted": ["**5**", "closed"]}
 
 
 def test_a_container_is_as_it_was_after_its_pool_was_killed(engine: Engine, client: Client) -> None:
@@ -52,4 +52,4 @@ def test_a_container_is_as_it_was_after_its_pool_was_killed(engine: Engine, clie
     engine.kill("Desk.serve")
     client.push("engine.said", input={"key": "desk-8", "n": 2}, output=True)
     client.push("engine.said", input={"key": "desk-8", "n": 0}, output=True)
-    assert run.result(timeout=60) == ["*1*", "*2*"]
+    assert run.result(timeout=60) == ["**1**", "**2**"]

@@ -17,6 +17,7 @@ from raysume.compiler import (
     dumps,
     frames_of,
     freeze,
+    keeping_provided,
     loads,
 )
 from raysume.dependencies import Dependency, dependencies_replaced
@@ -250,6 +251,20 @@ def test_dependencies_are_not_shown_among_the_variables() -> None:
     assert [view.locals for view in frames_of(freeze(branch.coroutine))] == [{"number": 7}]
     assert [view.locals for view in frames_of(reloaded(branch).frozen)] == [{"number": 7}]  # type: ignore[arg-type]
     assert Mailer.made == 1
+
+
+def test_what_was_loaded_outside_of_a_turn_can_be_saved_again() -> None:
+    async def flow(mail: Mailer = Depends(Mailer)) -> Any:
+        await Leaf("a", mail.send)
+        return mail
+
+    branch = Branch(compile_workflow(flow, name="flow")())
+    branch.start()
+    data = dumps(branch)
+    with turn_scope(None), keeping_provided():  # type: ignore[arg-type]
+        leaf = loads(data).leaf
+        again = loads(dumps(leaf))
+    assert (leaf.callback("x"), again.callback("x")) == ("x by 2", "x by 3")
 
 
 def test_saving_is_refused_for_the_culprit_and_not_for_the_dependency() -> None:
