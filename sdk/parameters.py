@@ -88,6 +88,23 @@ def hints_of(function: Callable[..., Any], local_names: Mapping[str, Any]) -> di
         raise UnresolvedAnnotation(str(error)) from error
 
 
+def known_hints(
+    function: Callable[..., Any], local_names: Mapping[str, Any], *, what: str
+) -> dict[str, Any]:
+    """The resolved annotations of `function`, whose names must all be defined by now.
+
+    Raises:
+        UsageError: one is not; names `what` and the remedy.
+    """
+    try:
+        return hints_of(function, local_names)
+    except UnresolvedAnnotation as error:
+        raise UsageError(
+            f"an annotation of {what} cannot be resolved: {error}. Define or import the name in "
+            "that module."
+        ) from error
+
+
 def named_parameters(
     function: Callable[..., Any], *, receiver: bool, what: str
 ) -> tuple[inspect.Parameter, ...]:

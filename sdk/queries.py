@@ -63,13 +63,7 @@ class Query(Generic[P, R_co]):
 
     @functools.cached_property
     def _hints(self) -> dict[str, Any]:
-        try:
-            return parameters.hints_of(self.function, self._local_names)
-        except parameters.UnresolvedAnnotation as error:
-            raise UsageError(
-                f"an annotation of {self._what} cannot be resolved: {error}. Define or import "
-                "the name in that module."
-            ) from error
+        return parameters.known_hints(self.function, self._local_names, what=self._what)
 
     @functools.cached_property
     def input_model(self) -> type[BaseModel]:

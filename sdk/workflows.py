@@ -193,13 +193,9 @@ class Workflow(Generic[P, R_co]):
 
     @functools.cached_property
     def _hints(self) -> dict[str, Any]:
-        try:
-            return parameters.hints_of(self.function, self._local_names)
-        except parameters.UnresolvedAnnotation as error:
-            raise UsageError(
-                f"an annotation of workflow {self.name!r} ({self.place}) cannot be resolved: "
-                f"{error}. Define or import the name in that module."
-            ) from error
+        return parameters.known_hints(
+            self.function, self._local_names, what=f"workflow {self.name!r} ({self.place})"
+        )
 
     @functools.cached_property
     def input_model(self) -> type[BaseModel]:

@@ -227,8 +227,3 @@ class Commit:
         self.finished += later.finished
         self.results += later.results
         self.logs += later.logs
-
-    @property
-    def is_durable_already(self) -> bool:
-        """Whether there is nothing to write."""
-        return not self.turns
