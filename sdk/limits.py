@@ -245,8 +245,15 @@ PROCESS_END_S_MAX: Final = 10.0
 INSTANCES_PER_SHARD_MAX: Final = (1 << 40) - 1
 """Instances ever created in one shard: with the shard's key they share one 63-bit integer key."""
 
-JOURNAL_TRIM_ROWS_MAX: Final = 64
-"""Journal rows deleted in one commit: more than a commit adds, and under 1 ms of work."""
+JOURNAL_READ_ROWS_MAX: Final = 64
+"""Journal rows fetched at once by an unbounded read: a row may hold a thousand turns."""
+
+JOURNAL_COMPACT_ROWS_MAX: Final = 32
+"""Journal rows of one shard that leave with one checkpoint once they are older than the retention:
+more than are written between two checkpoints at the usual rates, and some 10 ms of work."""
+
+HISTORY_TURNS_MAX: Final = 100
+"""Turns in one page of an instance's history: each one's state is loaded to be shown."""
 
 READ_ROWS_MAX: Final = 2_000
 """Rows fetched at once by an unbounded read: no read holds the database for longer."""

@@ -28,7 +28,8 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
 
     Raises:
         Fenced: a shard is owned under another epoch, or does not exist.
-        InvariantViolated: the journal would get a hole or a checkpoint go back.
+        InvariantViolated: the journal would get a hole, a checkpoint go back, or the journal
+            lose what no checkpoint covers.
     """
     for shard, epoch in commit.epochs.items():
         if shard not in held or held[shard].epoch != epoch:
@@ -55,6 +56,7 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
             )
         named.add(checkpoint.shard)
         _check_checkpoint(checkpoint, held[checkpoint.shard], last[checkpoint.shard])
+    _check_trims(commit, held)
 
 
 def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None:
@@ -67,3 +69,20 @@ def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None
         raise InvariantViolated(
             f"the checkpoint of shard {checkpoint.shard} has a row of another shard"
         )
+
+
+def _check_trims(commit: StoreCommit, held: Mapping[int, Held]) -> None:
+    covered = {shard: row.checkpoint_seq for shard, row in held.items()}
+    covered.update({checkpoint.shard: checkpoint.seq for checkpoint in commit.checkpoints})
+    for shard, seq in commit.trims.items():
+        if shard not in commit.epochs or seq > covered[shard]:
+            raise InvariantViolated(
+                f"the journal of shard {shard} was to be trimmed up to {seq} without its epoch, or "
+                f"beyond its checkpoint at {covered.get(shard, 0)}"
+            )
+    for row in commit.history:
+        if row.seq > commit.trims.get(row.shard, 0):
+            raise InvariantViolated(
+                f"turn {row.seq}.{row.nth} of shard {row.shard} came as history, but its journal row "
+                "stays"
+            )

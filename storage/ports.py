@@ -46,8 +46,24 @@ class JournalRow:
     shard: int
     seq: int
     """1, 2, 3 ... without holes within a shard, over all epochs."""
+    at_us: int = 0
+    """When it was made (microseconds since the epoch): how long it stays as history."""
     body: bytes
     """Opaque (sealed and compressed by the kernel)."""
+
+
+class HistoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One turn of an instance that outlives the journal row in which it was made."""
+
+    shard: int
+    number: int
+    """The instance's number within its shard."""
+    seq: int
+    """The journal position of the turn."""
+    nth: int
+    """Its place among the turns of that journal row: 0, 1, 2 ..."""
+    body: bytes
+    """Opaque (sealed by the kernel)."""
 
 
 class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -92,7 +108,11 @@ class StoreCommit:
     """shard key -> epoch, for every shard that `journal` or `checkpoints` names."""
     journal: Sequence[JournalRow] = ()
     checkpoints: Sequence[Checkpoint] = ()
-    """The journal of a checkpointed shard up to its `seq` is deleted, in later small batches."""
+    """Recovery needs the journal up to their `seq` no more; as history it stays until trimmed."""
+    history: Sequence[HistoryRow] = ()
+    """Turns of journal rows that `trims` names, kept beyond them. Rows that exist stay as they are."""
+    trims: Mapping[int, int] = field(default_factory=dict[int, int])
+    """shard key -> journal rows at or before this position are deleted; no checkpoint is behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +165,8 @@ class Store(Protocol):
             Fenced: an epoch is not the current one; nothing was written, and the caller
                 must stop for good.
             InvariantViolated: the journal would get a hole, a checkpoint go back or beyond the
-                journal, or an instance exist twice; nothing was written.
+                journal, a trim beyond the checkpoint, or an instance exist twice; nothing was
+                written.
             StoreUnavailable: the outcome is not known; the caller must discard its memory
                 and recover from what the store holds.
         """
@@ -160,9 +181,24 @@ class Store(Protocol):
         ...
 
     def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
-        """The journal rows of a shard with `seq` > `after`, in order.
+        """The journal rows of a shard with `seq` > `after` that no checkpoint covers, in order."""
+        ...
 
-        What the last checkpoint covers is gone, whether it was deleted yet or not.
+    def journal_row(self, shard: int, seq: int) -> JournalRow | None:
+        """One journal row, covered by a checkpoint or not; None once it was trimmed."""
+        ...
+
+    def past_journal(self, shard: int, *, limit: int) -> list[JournalRow]:
+        """The oldest journal rows of a shard that its checkpoint covers, in order."""
+        ...
+
+    def history_of(
+        self, shard: int, number: int, *, before: tuple[int, int] | None = None, limit: int
+    ) -> list[HistoryRow]:
+        """Turns of an instance that were kept beyond the journal, newest first.
+
+        Args:
+            before: only turns before this (seq, nth).
         """
         ...
 

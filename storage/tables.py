@@ -73,6 +73,19 @@ class JournalTable(StateTable, table=True):
     seq: int = _big(primary_key=True)
     epoch: int = _big()
     body: bytes = _bytes()
+    at: int = Field(sa_type=BIG, sa_column_kwargs={"server_default": "0"})
+    """Rows from before there was a history count as old."""
+
+
+class HistoryTable(StateTable, table=True):
+    """A turn that outlives its journal row."""
+
+    __tablename__: ClassVar[Any] = "history"
+    instance: int = _big(primary_key=True)
+    """The key of its row."""
+    seq: int = _big(primary_key=True)
+    nth: int = _big(primary_key=True)
+    body: bytes = _bytes()
 
 
 class CheckpointTable(StateTable, table=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import msgspec
 
@@ -12,6 +13,7 @@ from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.ports import (
     Checkpoint,
+    HistoryRow,
     InstanceQuery,
     InstanceRow,
     JournalRow,
@@ -29,6 +31,8 @@ class _Shard:
     last_seq: int = 0
     checkpoint: tuple[int, bytes] | None = None
     instances: dict[int, InstanceRow] = field(default_factory=dict[int, InstanceRow])
+    history: dict[int, list[HistoryRow]] = field(default_factory=dict[int, list[HistoryRow]])
+    """By the instance's number, oldest first."""
 
     @property
     def checkpoint_seq(self) -> int:
@@ -76,6 +80,12 @@ class MemoryStore:
                 shard.last_seq = row.seq
             for checkpoint in commit.checkpoints:
                 self._write_checkpoint(checkpoint)
+            for turn in commit.history:
+                self._shards[turn.shard].history.setdefault(turn.number, []).append(turn)
+            for key, upto in commit.trims.items():
+                journal = self._shards[key].journal
+                for seq in [seq for seq in journal if seq <= upto]:
+                    del journal[seq]
 
     def checkpoint_of(self, shard: int) -> tuple[int, bytes] | None:
         """See `Store.checkpoint_of`."""
@@ -97,8 +107,38 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             found = self._shards.get(shard)
-            rows = {} if found is None else found.journal
-            return iter([rows[seq] for seq in sorted(rows) if seq > after])
+            if found is None:
+                return iter(())
+            after = max(after, found.checkpoint_seq)
+            return iter([row for seq, row in found.journal.items() if seq > after])
+
+    def journal_row(self, shard: int, seq: int) -> JournalRow | None:
+        """See `Store.journal_row`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            return None if found is None else found.journal.get(seq)
+
+    def past_journal(self, shard: int, *, limit: int) -> list[JournalRow]:
+        """See `Store.past_journal`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            if found is None:
+                return []
+            past = (row for row in found.journal.values() if row.seq <= found.checkpoint_seq)
+            return list(islice(past, limit))
+
+    def history_of(
+        self, shard: int, number: int, *, before: tuple[int, int] | None = None, limit: int
+    ) -> list[HistoryRow]:
+        """See `Store.history_of`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            turns = [] if found is None else found.history.get(number, [])
+            past = (row for row in reversed(turns) if before is None or (row.seq, row.nth) < before)
+            return list(islice(past, limit))
 
     def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
         """See `Store.find_instance`."""
@@ -203,7 +243,6 @@ class MemoryStore:
                     tags=row.tags,
                 )
         shard.checkpoint = (checkpoint.seq, checkpoint.header)
-        shard.journal = {seq: row for seq, row in shard.journal.items() if seq > checkpoint.seq}
 
 
 def _place(row: InstanceRow) -> tuple[object, str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from raysume.errors import InvariantViolated, StoreUnavailable
-from raysume.limits import JOURNAL_TRIM_ROWS_MAX, READ_ROWS_MAX, STORE_BUSY_S_MAX
+from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX, STORE_BUSY_S_MAX
 from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
+    HistoryRow,
     InstanceQuery,
     InstanceRow,
     JournalRow,
@@ -21,6 +22,7 @@ from raysume.storage.ports import (
     StoreCommit,
 )
 from raysume.storage.processes import end_process, is_other_live_process
+from raysume.storage.sqlite import history
 from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.instances import (
     UPSERT,
@@ -41,18 +43,12 @@ SELECT s.epoch,
        coalesce((SELECT seq FROM checkpoint WHERE shard = s.key), 0)
 FROM shard s WHERE s.key = ?"""
 
-_TRIM: Final = """
-DELETE FROM journal WHERE rowid IN (
-    SELECT j.rowid FROM journal j
-    WHERE j.shard = ? AND j.seq <= (SELECT seq FROM checkpoint WHERE shard = j.shard)
-    ORDER BY j.seq LIMIT ?)"""
-
 _CHECKPOINT: Final = """
 INSERT INTO checkpoint (shard, seq, header) VALUES (?, ?, ?)
 ON CONFLICT (shard) DO UPDATE SET seq = excluded.seq, header = excluded.header"""
 
 _JOURNAL: Final = """
-SELECT shard, seq, body FROM journal
+SELECT shard, seq, at, body FROM journal
 WHERE shard = :shard AND seq > :after
   AND seq > coalesce((SELECT seq FROM checkpoint WHERE shard = :shard), 0)
 ORDER BY seq LIMIT :limit"""
@@ -73,8 +69,6 @@ class SqliteStore:
 
     def __init__(self, path: Path | str, *, busy_s: float = STORE_BUSY_S_MAX) -> None:
         self._database = Database(Path(path), "state", busy_s=busy_s)
-        self._to_trim: set[int] = set()
-        """Shards that may hold journal rows from before their checkpoint; the write turn guards it."""
 
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`. The process of a former owner on this machine is killed first:
@@ -101,16 +95,17 @@ class SqliteStore:
             }
             check_commit(commit, held)
             connection.executemany(
-                "INSERT INTO journal (shard, seq, epoch, body) VALUES (?, ?, ?, ?)",
+                "INSERT INTO journal (shard, seq, epoch, body, at) VALUES (?, ?, ?, ?, ?)",
                 [
-                    (row.shard, row.seq, commit.epochs[row.shard], row.body)
+                    (row.shard, row.seq, commit.epochs[row.shard], row.body, row.at_us)
                     for row in commit.journal
                 ],
             )
             for checkpoint in commit.checkpoints:
                 _write_checkpoint(connection, checkpoint)
-            self._trim(connection)
-            self._to_trim.update(checkpoint.shard for checkpoint in commit.checkpoints)
+            if commit.trims:
+                history.write_turns(connection, commit.history)
+                history.trim(connection, commit.trims)
 
     def checkpoint_of(self, shard: int) -> tuple[int, bytes] | None:
         """See `Store.checkpoint_of`."""
@@ -129,6 +124,23 @@ class SqliteStore:
         """See `Store.journal_of`. Rows are fetched in parts, as the iterator is consumed."""
         self._database.check_open()
         return self._journal_of(shard, after)
+
+    def journal_row(self, shard: int, seq: int) -> JournalRow | None:
+        """See `Store.journal_row`."""
+        with self._database.read("read the journal") as connection:
+            return history.row_at(connection, shard, seq)
+
+    def past_journal(self, shard: int, *, limit: int) -> list[JournalRow]:
+        """See `Store.past_journal`."""
+        with self._database.read("read the journal") as connection:
+            return history.past_rows(connection, shard, limit)
+
+    def history_of(
+        self, shard: int, number: int, *, before: tuple[int, int] | None = None, limit: int
+    ) -> list[HistoryRow]:
+        """See `Store.history_of`."""
+        with self._database.read("read history") as connection:
+            return history.turns_of(connection, shard, number, before, limit)
 
     def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
         """See `Store.find_instance`."""
@@ -200,20 +212,7 @@ class SqliteStore:
                 former = _owner_of(connection, ref)
                 if former is not None and is_other_live_process(former):
                     return None
-            owned = [_raise_epoch(connection, ref, owner) for ref in refs]
-            self._to_trim.update(shard.key for shard in owned)
-            return owned
-
-    def _trim(self, connection: sqlite3.Connection) -> None:
-        """Some journal rows that a checkpoint covers are deleted."""
-        budget = JOURNAL_TRIM_ROWS_MAX
-        for shard in sorted(self._to_trim):
-            deleted = connection.execute(_TRIM, (shard, budget)).rowcount
-            if deleted < budget:
-                self._to_trim.discard(shard)
-            budget -= deleted
-            if budget <= 0:
-                break
+            return [_raise_epoch(connection, ref, owner) for ref in refs]
 
     def _instances_of(self, shard: int) -> Iterator[InstanceRow]:
         after = first_key_of(shard) - 1
@@ -229,11 +228,11 @@ class SqliteStore:
         while True:
             with self._database.read("read the journal") as connection:
                 rows = connection.execute(
-                    _JOURNAL, {"shard": shard, "after": after, "limit": JOURNAL_TRIM_ROWS_MAX}
+                    _JOURNAL, {"shard": shard, "after": after, "limit": JOURNAL_READ_ROWS_MAX}
                 ).fetchall()
-            for key, seq, body in rows:
-                yield JournalRow(shard=key, seq=seq, body=body)
-            if len(rows) < JOURNAL_TRIM_ROWS_MAX:
+            for key, seq, at, body in rows:
+                yield JournalRow(shard=key, seq=seq, at_us=at, body=body)
+            if len(rows) < JOURNAL_READ_ROWS_MAX:
                 return
             after = rows[-1][1]
 
