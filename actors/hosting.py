@@ -284,8 +284,8 @@ class PoolHost:
                     self._progress.notify_all()
 
     def _write(self, commit: Commit, checkpoint: bool) -> None:
-        prepared: StoreCommit = self.journal.prepare(commit, checkpoint=checkpoint)
-        if prepared.journal or prepared.checkpoints:
+        prepared: StoreCommit = self.journal.prepare(commit, now_us=now_us(), checkpoint=checkpoint)
+        if prepared.epochs:
             self.store.commit(prepared)
 
     def _checkpointed(self) -> None:

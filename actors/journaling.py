@@ -6,17 +6,23 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
+import msgspec
+
+from raysume import limits
+from raysume.actors.history import Chronicle, Past, Position, Positions
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.moments import duration_us, moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.status import Status
 from raysume.storage.ports import (
     Checkpoint,
+    HistoryRow,
     InstanceRow,
     JournalRow,
     OwnedShard,
@@ -37,6 +43,8 @@ class ShardLog:
             shard=owned.ref.number,
         )
         self.rows = RowsDigest(self.codec)
+        self.latest = Positions()
+        """As of `committed_seq`: where the past of each instance begins."""
         self.seq = 0
         """The last journal row written or being written."""
         self.committed_seq = 0
@@ -52,6 +60,7 @@ class ShardLog:
         self.header = header
         for record in records:
             self.dirty[record.number] = record
+            self.latest.put(record.number, seq)
         for sequence in [number for number in self.unsent if number < header.sent]:
             del self.unsent[sequence]
 
@@ -59,8 +68,20 @@ class ShardLog:
 class PoolJournal:
     """The journal and the checkpoints of all shards of one kernel."""
 
-    def __init__(self, store: Store, owned: Iterable[OwnedShard], sealer: Sealer) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        owned: Iterable[OwnedShard],
+        sealer: Sealer,
+        *,
+        history_retention: timedelta = limits.HISTORY_RETENTION,
+    ) -> None:
+        """
+        Args:
+            history_retention: how long journal rows stay as they are, for history.
+        """
+        self._store, self._sealer = store, sealer
+        self._retention_us = duration_us(history_retention)
         self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
         self._ended: list[str] = []
         self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
@@ -87,6 +108,7 @@ class PoolJournal:
             record = log.codec.read_instance_row(row.number, row.body)
             log.rows.put(record)
             records[row.number] = record
+            log.latest.put(row.number, record.journal_seq)
         if saved is not None:
             log.seq, body = saved
             checkpoint = log.codec.read_checkpoint_header(log.seq, body)
@@ -115,20 +137,29 @@ class PoolJournal:
 
     # --- commits -----------------------------------------------------------------
 
-    def prepare(self, commit: Commit, *, checkpoint: bool = False) -> StoreCommit:
-        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too."""
+    def prepare(self, commit: Commit, *, now_us: int = 0, checkpoint: bool = False) -> StoreCommit:
+        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too.
+
+        Args:
+            now_us: when that is (microseconds): with a checkpoint, journal rows that are too old
+                by then leave.
+        """
         checkpoints = self._checkpoints() if checkpoint else []
+        kept, trims = self._compacted(now_us) if checkpoint else ([], {})
         rows: list[JournalRow] = []
         for number, turns in commit.turns.items():
             log = self._shards[number]
             log.seq += 1
-            body = log.codec.journal_row(log.seq, commit.headers[number], turns)
-            rows.append(JournalRow(shard=log.owned.key, seq=log.seq, body=body))
-        touched = {row.shard for row in rows} | {one.shard for one in checkpoints}
+            before = [log.latest.of(turn.instance.number) for turn in turns]
+            body = log.codec.journal_row(log.seq, commit.headers[number], turns, before)
+            rows.append(JournalRow(shard=log.owned.key, seq=log.seq, at_us=now_us, body=body))
+        touched = {row.shard for row in rows} | {one.shard for one in checkpoints} | trims.keys()
         return StoreCommit(
             epochs={key: epoch for key, epoch in self._epochs.items() if key in touched},
             journal=rows,
             checkpoints=checkpoints,
+            history=kept,
+            trims=trims,
         )
 
     def committed(self, commit: Commit) -> None:
@@ -175,6 +206,35 @@ class PoolJournal:
             log.dirty = {}
         return made
 
+    def _compacted(self, now_us: int) -> tuple[list[HistoryRow], dict[int, int]]:
+        """Turns to keep beyond their journal rows, and up to where the journals may be trimmed."""
+        kept: list[HistoryRow] = []
+        trims: dict[int, int] = {}
+        for log in self._shards.values():
+            chronicle = Chronicle(self._store, log.owned.key, log.codec)
+            rows = chronicle.outlived(now_us - self._retention_us)
+            if rows:
+                kept += chronicle.turns_to_keep(rows, log.rows)
+                trims[log.owned.key] = rows[-1].seq
+        return kept, trims
+
+    # --- the past ----------------------------------------------------------------
+
+    def past_of(
+        self, shard: int, instance_number: int, *, before: Position | None = None
+    ) -> Iterator[Past]:
+        """The committed turns of an instance, newest first, read as they are asked for.
+
+        Args:
+            shard: its number.
+            before: only turns before this position.
+        """
+        log = self._shards[shard]
+        ref = log.owned.ref
+        codec = Codec(self._sealer, workflow=ref.workflow, version=ref.version, shard=ref.number)
+        chronicle = Chronicle(self._store, log.owned.key, codec)
+        return chronicle.read(instance_number, latest=log.latest.of(instance_number), before=before)
+
     def take_checkpointed_ends(self) -> list[str]:
         """The finished instances that are in checkpoints, since this was last asked or recovered."""
         ended, self._ended = self._ended, []
@@ -190,7 +250,9 @@ class PoolJournal:
             status=record.status,
             started_at=moment(record.started_us),
             updated_at=moment(record.updated_us),
-            body=log.codec.instance_row(record),
+            body=log.codec.instance_row(
+                msgspec.structs.replace(record, journal_seq=log.latest.of(record.number))
+            ),
             tags=record.tags,
         )
 

@@ -252,6 +252,9 @@ JOURNAL_COMPACT_ROWS_MAX: Final = 32
 """Journal rows of one shard that leave with one checkpoint once they are older than the retention:
 more than are written between two checkpoints at the usual rates, and some 10 ms of work."""
 
+HISTORY_RETENTION: Final = timedelta(days=30)
+"""How long turns stay in the journal behind its checkpoint, where reading history is cheapest."""
+
 HISTORY_TURNS_MAX: Final = 100
 """Turns in one page of an instance's history: each one's state is loaded to be shown."""
 

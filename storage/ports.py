@@ -164,9 +164,8 @@ class Store(Protocol):
         Raises:
             Fenced: an epoch is not the current one; nothing was written, and the caller
                 must stop for good.
-            InvariantViolated: the journal would get a hole, a checkpoint go back or beyond the
-                journal, a trim beyond the checkpoint, or an instance exist twice; nothing was
-                written.
+            InvariantViolated: the journal would get a hole, a checkpoint go back or beyond it, a
+                trim beyond the checkpoint, or an instance exist twice; nothing was written.
             StoreUnavailable: the outcome is not known; the caller must discard its memory
                 and recover from what the store holds.
         """

@@ -24,7 +24,7 @@ from raysume.actors.kernel.compensations import (
     saved,
 )
 from raysume.actors.kernel.moments import duration_us, moment
-from raysume.actors.kernel.records import CallMet, Cancel, ErrorRecord, StepDone, Stimulus
+from raysume.actors.kernel.records import CallMet, Cancel, Cause, ErrorRecord, StepDone, Stimulus
 from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.kernel.turns import InstanceTurn
@@ -101,7 +101,7 @@ def command(kernel: Kernel, asked: Command) -> None:
                 case CancelAsked():
                     cancel(kernel, instance, asked.reason)
                 case RetryAsked():
-                    retry(kernel, instance)
+                    retry(kernel, instance, asked.reason)
                 case _:
                     assert_never(asked)
     except UsageError as error:
@@ -118,7 +118,7 @@ def _command_forgotten(kernel: Kernel, asked: Command) -> None:
         raise _not_failed(asked.instance, status)
 
 
-def retry(kernel: Kernel, instance: Instance) -> None:
+def retry(kernel: Kernel, instance: Instance, reason: str = "") -> None:
     """The failed instance goes on from its last saved point, with the same stimulus again.
 
     A step that failed for good runs once more.
@@ -143,6 +143,7 @@ def retry(kernel: Kernel, instance: Instance) -> None:
     if not instance.inbox and not instance.steps:
         instance.status = following.status_at_leaves(instance)
     _work_again(kernel, instance)
+    instance.cause = Cause("retry", reason or None)
     kernel.log(instance.id, "info", "instance retried", failures=instance.failures)
     kernel.touch(instance)
     if instance.inbox:
@@ -237,6 +238,7 @@ def _give_up_undoing(kernel: Kernel, instance: Instance) -> None:
     left: list[Compensation] = (
         loads(instance.compensations) if instance.compensations is not None else []
     )
+    instance.cause = Cause("cancel", "undoing given up")
     kernel.log(
         instance.id,
         "warning",

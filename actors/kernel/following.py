@@ -50,8 +50,10 @@ def record(
             opened=turn.opened if turn is not None else [],
             ended=turn.ended if turn is not None else [],
             outgoing=outgoing,
+            cause=instance.cause,
         )
     )
+    instance.cause = None
     if turn is not None:
         kernel.recorded(instance)
 

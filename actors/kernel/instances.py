@@ -6,6 +6,7 @@ from raysume.actors.kernel.branches import Branch
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.mailboxes import Mailbox
 from raysume.actors.kernel.records import (
+    Cause,
     ChildRecord,
     ErrorRecord,
     ExclusiveRecord,
@@ -25,6 +26,7 @@ class Instance:
 
     __slots__ = (
         "busy",
+        "cause",
         "children",
         "compensations",
         "complaints",
@@ -77,6 +79,8 @@ class Instance:
         self.inbox: list[Stimulus] = []
         self.busy = False
         """Whether a turn is under way on the event loop."""
+        self.cause: Cause | None = None
+        """What the turn that is recorded next was taken for."""
         self.mailbox = Mailbox(place)
         self.exclusive: ExclusiveRecord | None = None
         self.provided: Provided = {}

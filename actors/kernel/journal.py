@@ -19,6 +19,7 @@ from raysume.actors.kernel.records import (
     InstanceRecord,
     JournalBody,
     Outgoing,
+    PastTurn,
     ShardHeader,
     TurnRecord,
 )
@@ -55,13 +56,20 @@ class Codec:
         self._journal = msgspec.msgpack.Decoder(JournalBody)
         self._instance = msgspec.msgpack.Decoder(InstanceRecord)
         self._checkpoint = msgspec.msgpack.Decoder(CheckpointHeader)
+        self._past = msgspec.msgpack.Decoder(PastTurn)
 
     def _context(self, kind: str, *numbers: int) -> bytes:
         return self._prefix + ":".join((kind, *map(str, numbers))).encode()
 
-    def journal_row(self, seq: int, header: ShardHeader, turns: Sequence[TurnRecord]) -> bytes:
+    def journal_row(
+        self,
+        seq: int,
+        header: ShardHeader,
+        turns: Sequence[TurnRecord],
+        before: Sequence[int] = (),
+    ) -> bytes:
         """The body of journal row `seq`."""
-        body = self._compress(self._encode(JournalBody(header, list(turns))))
+        body = self._compress(self._encode(JournalBody(header, list(turns), list(before))))
         return self._sealer.seal(self._context("journal", seq), body)
 
     def read_journal_row(self, seq: int, body: bytes) -> JournalBody:
@@ -88,6 +96,20 @@ class Codec:
         """
         opened = self._sealer.open(self._context("instance", number), body)
         return self._instance.decode(opened)
+
+    def history_row(self, seq: int, nth: int, past: PastTurn) -> bytes:
+        """The body of a turn that outlives its journal row: the `nth` of row `seq`."""
+        context = self._context("history", past.turn.instance.number, seq, nth)
+        return self._sealer.seal(context, self._compress(self._encode(past)))
+
+    def read_history_row(self, number: int, seq: int, nth: int, body: bytes) -> PastTurn:
+        """The turn of instance `number` that was kept.
+
+        Raises:
+            SealBroken: it is not the one that was written there.
+        """
+        opened = self._sealer.open(self._context("history", number, seq, nth), body)
+        return self._past.decode(self._decompress(opened))
 
     def place_digest(self, number: int, turn: int, updated_us: int) -> int:
         """The share of one instance row in its shard's multiset digest."""
@@ -128,6 +150,10 @@ class RowsDigest:
 
     def __len__(self) -> int:
         return len(self._shares)
+
+    def __contains__(self, number: object) -> bool:
+        """Whether the instance has a row."""
+        return number in self._shares
 
     def put(self, record: InstanceRecord) -> None:
         """The row of this instance is `record` now."""

@@ -205,6 +205,8 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     """The pickled compensations of completed steps that have not run; None: there are none."""
     kept: bytes | None = None
     """The last saved point while `state` is that of undoing after a failure."""
+    journal_seq: int = 0
+    """Of a checkpointed record: the position of the journal row that it stands in too."""
 
 
 class LeafOpened(msgspec.Struct, array_like=True, frozen=True):
@@ -231,6 +233,17 @@ class Outgoing(msgspec.Struct, array_like=True, frozen=True):
     """Encoded OutgoingCall."""
 
 
+class Cause(msgspec.Struct, array_like=True, frozen=True):
+    """What a turn was taken for."""
+
+    kind: str
+    """started, call, timeout, timer, step, step failed, workflow, cancel, retry, rewind or fork."""
+    name: str | None = None
+    """Of the method, wait, step or workflow; or the reason that was given."""
+    id: str | None = None
+    """Of the call, the wait, the timer, the step or the other instance."""
+
+
 class TurnRecord(msgspec.Struct, array_like=True, frozen=True):
     """One turn: the instance after it, and what happened in it."""
 
@@ -238,6 +251,16 @@ class TurnRecord(msgspec.Struct, array_like=True, frozen=True):
     opened: list[LeafOpened]
     ended: list[LeafEnded]
     outgoing: list[Outgoing]
+    cause: Cause | None = None
+    """None: no turn was taken, only something noted (an inbox entry, a turn that began)."""
+
+
+class PastTurn(msgspec.Struct, array_like=True, frozen=True):
+    """A turn that outlives its journal row."""
+
+    turn: TurnRecord
+    before: int
+    """The journal position of the instance's turn before; 0: there was none."""
 
 
 class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
@@ -263,6 +286,8 @@ class JournalBody(msgspec.Struct, array_like=True, frozen=True):
 
     header: ShardHeader
     turns: list[TurnRecord]
+    before: list[int] = []
+    """For each turn, the last journal position with a turn of the same instance; 0: there is none."""
 
 
 class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True):

@@ -20,6 +20,7 @@ from raysume.actors.kernel import (
     schedules,
 )
 from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
+from raysume.actors.kernel.causes import cause_of
 from raysume.actors.kernel.commits import TurnEnded, TurnTask
 from raysume.actors.kernel.compensations import load_compensations, save_compensations, saved
 from raysume.actors.kernel.mailboxes import key_met, key_of
@@ -194,6 +195,7 @@ def _came_to_nothing(
     error: BaseException,
 ) -> None:
     """The turn is undone: a call whose callback raised is passed over, else the instance failed."""
+    instance.cause = cause_of(instance, stimulus)
     if (
         not isinstance(error, CallbackFailed)
         or not isinstance(stimulus, CallMet)
@@ -214,6 +216,7 @@ def _came_to_nothing(
 
 def _conclude(kernel: Kernel, instance: Instance, turn: InstanceTurn, stimulus: Stimulus) -> None:
     """What came of the turn is recorded; nothing that goes wrong here reaches another instance."""
+    instance.cause = cause_of(instance, stimulus)
     instance.turn = turn.number
     root = instance.live
     if root is not None and root.outcome is not None and root.outcome.kind == "error":

@@ -134,7 +134,7 @@ class ShellPool:
         """
         standing = self.kernel.standing
         if checkpoint:
-            self.store.commit(self._journal.prepare(Commit(), checkpoint=True))
+            self.store.commit(self._journal.prepare(Commit(), now_us=now_us, checkpoint=True))
         self.kernel, self._journal = self._boot()
         self.kernel.standing = standing
         standing.stand(self.kernel.index)
@@ -159,7 +159,7 @@ class ShellPool:
 
     def save(self, commit: Commit) -> Commit:
         """The commit is in the store, and the views know of it."""
-        self.store.commit(self._journal.prepare(commit))
+        self.store.commit(self._journal.prepare(commit, now_us=self.kernel.now_us))
         self._journal.committed(commit)
         self.logs.extend(commit.logs)
         for instance_id, value in commit.results:
