@@ -63,7 +63,6 @@ class HistoryRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     nth: int
     """Its place among the turns of that journal row: 0, 1, 2 ..."""
     body: bytes
-    """Opaque (sealed by the kernel)."""
 
 
 class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
