@@ -110,6 +110,12 @@ class NotRetriable(UsageError):
     code = "not-retriable"
 
 
+class NotRewindable(UsageError):
+    """An instance cannot go back to that point; `details` has its `status`."""
+
+    code = "not-rewindable"
+
+
 # --- retry later -----------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ released only after the transaction that holds its turns has committed.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswe
 from raysume.actors.kernel.records import (
     ChildDone,
     ChildRecord,
+    InstanceRecord,
     Outgoing,
     Place,
     ShardHeader,
@@ -107,7 +108,37 @@ class RetryAsked:
     token: int = 0
 
 
-Command = CancelAsked | RetryAsked
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewindAsked:
+    """An instance is to stand again where an earlier record of it says."""
+
+    instance: str
+    record: InstanceRecord
+    """Where to."""
+    current: InstanceRecord | None = None
+    """The instance as it is, when it has ended and left memory."""
+    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Variables to change there, by name."""
+    reason: str = ""
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkAsked:
+    """A new instance is to stand where a record of another one says."""
+
+    instance: str
+    """The other one."""
+    record: InstanceRecord
+    id: str
+    """Of the new one."""
+    at_us: int
+    variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reason: str = ""
+    token: int = 0
+
+
+Command = CancelAsked | RetryAsked | RewindAsked | ForkAsked
 """What somebody asks for one instance; answered in the commit, under `token`."""
 
 Event = (

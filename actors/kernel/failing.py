@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 import traceback
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from raysume.actors.kernel import following, hooks, program, routing
 from raysume.actors.kernel.branches import Branch, StepLeaf, path_to
-from raysume.actors.kernel.commits import CancelAsked, Command, RetryAsked, StepOrder
+from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.compensations import (
     Compensation,
     load_compensations,
@@ -29,7 +29,7 @@ from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.compiler import loads
-from raysume.errors import InvariantViolated, NotFound, NotRetriable, UsageError
+from raysume.errors import InvariantViolated, NotRetriable
 from raysume.undoing import Undo
 
 if TYPE_CHECKING:
@@ -89,35 +89,6 @@ def fail(
     following.record(kernel, instance, None, pushed)
 
 
-def command(kernel: Kernel, asked: Command) -> None:
-    """What was asked is done or refused, and the answer is in the commit."""
-    answer: Exception | None = None
-    instance = kernel.instances.get(asked.instance)
-    try:
-        if instance is None:
-            _command_forgotten(kernel, asked)
-        else:
-            match asked:
-                case CancelAsked():
-                    cancel(kernel, instance, asked.reason)
-                case RetryAsked():
-                    retry(kernel, instance, asked.reason)
-                case _:
-                    assert_never(asked)
-    except UsageError as error:
-        answer = error
-    kernel.commit.replies.append((asked.token, answer))
-
-
-def _command_forgotten(kernel: Kernel, asked: Command) -> None:
-    """A finished instance that left memory cannot be retried, and is not cancelled again."""
-    status = kernel.ended.get(asked.instance)
-    if status is None:
-        raise NotFound(f"there is no instance {asked.instance!r} of {kernel.workflow.name!r}.")
-    if not isinstance(asked, CancelAsked):
-        raise _not_failed(asked.instance, status)
-
-
 def retry(kernel: Kernel, instance: Instance, reason: str = "") -> None:
     """The failed instance goes on from its last saved point, with the same stimulus again.
 
@@ -127,7 +98,7 @@ def retry(kernel: Kernel, instance: Instance, reason: str = "") -> None:
         NotRetriable: it has not failed, or its steps were undone.
     """
     if instance.status is not Status.FAILED:
-        raise _not_failed(instance.id, instance.status)
+        raise not_failed(instance.id, instance.status)
     if instance.undoing == UNDONE:
         raise NotRetriable(
             f"instance {instance.id!r} failed and its completed steps were undone, so it cannot go "
@@ -150,6 +121,14 @@ def retry(kernel: Kernel, instance: Instance, reason: str = "") -> None:
         kernel.is_ready(instance)
 
 
+def not_failed(instance_id: str, status: Status) -> NotRetriable:
+    """Why an instance of this status is not retried."""
+    return NotRetriable(
+        f"instance {instance_id!r} is {status.value}: only a failed instance can be retried.",
+        instance_status=status.value,
+    )
+
+
 def cancel(kernel: Kernel, instance: Instance, reason: str) -> None:
     """The instance is cancelled, or unwinding; a finished one stays as it is.
 
@@ -161,7 +140,7 @@ def cancel(kernel: Kernel, instance: Instance, reason: str) -> None:
         return
     if instance.status is Status.FAILED:
         instance.timers.pop(RETRY_TIMER, None)
-        _note_results(kernel, instance)
+        note_results(kernel, instance)
         queued, instance.inbox = instance.inbox, []  # what failed is given up
         routing.offer_again(kernel, queued)
     kernel.log(instance.id, "info", "cancel asked", reason=reason)
@@ -255,13 +234,6 @@ def _give_up_undoing(kernel: Kernel, instance: Instance) -> None:
 # --- inside ----------------------------------------------------------------------
 
 
-def _not_failed(instance_id: str, status: Status) -> NotRetriable:
-    return NotRetriable(
-        f"instance {instance_id!r} is {status.value}: only a failed instance can be retried.",
-        instance_status=status.value,
-    )
-
-
 def _error_of(instance: Instance, error: BaseException) -> ErrorRecord:
     message = str(error)
     if instance.undoing is not None and instance.error is not None:
@@ -291,7 +263,7 @@ def _retried_at(kernel: Kernel, instance: Instance, error: BaseException) -> int
     return kernel.now_us + duration_us(policy.delay_after(instance.failures, random.random()))
 
 
-def _note_results(kernel: Kernel, instance: Instance) -> None:
+def note_results(kernel: Kernel, instance: Instance) -> None:
     """Steps whose results no turn took yet are undone with the others."""
     done = [one for one in instance.inbox if isinstance(one, StepDone) and one.succeeded]
     if not done or instance.state is None:

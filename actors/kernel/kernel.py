@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from raysume import ids, limits
 from raysume.actors.kernel import (
     children,
+    commands,
     failing,
     following,
     looking_back,
@@ -28,10 +29,12 @@ from raysume.actors.kernel.commits import (
     Commit,
     Delivered,
     Event,
+    ForkAsked,
     LogLine,
     LookedBack,
     RangeOrder,
     RetryAsked,
+    RewindAsked,
     Started,
     StepEnded,
     TimersDue,
@@ -212,8 +215,8 @@ class Kernel:
                     looking_back.end(self, event)
                 case CallsSent():
                     self.shards[event.shard].forget_sent(event.upto)
-                case CancelAsked() | RetryAsked():
-                    failing.command(self, event)
+                case CancelAsked() | RetryAsked() | RewindAsked() | ForkAsked():
+                    commands.command(self, event)
                 case _:
                     assert_never(event)
             self._settle()

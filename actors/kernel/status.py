@@ -30,12 +30,14 @@ class Event(StrEnum):
     RAISED = "raised"
     RETRIED = "retried"
     """Failed, and put back to work at its last saved point."""
+    REWOUND = "rewound"
+    """Put back to an earlier saved point, whatever it had become."""
     UNWOUND = "unwound"
     """Cancelled, and every `finally` has run."""
 
 
 FINISHED = frozenset({Status.COMPLETED, Status.CANCELLED})
-"""Statuses that never change again."""
+"""Statuses that change no more by themselves: only a rewind leads out of them."""
 
 _AFTER = {
     Event.TURN_BEGAN: Status.RUNNING,
@@ -44,6 +46,7 @@ _AFTER = {
     Event.RETURNED: Status.COMPLETED,
     Event.RAISED: Status.FAILED,
     Event.RETRIED: Status.RUNNING,
+    Event.REWOUND: Status.RUNNING,
     Event.UNWOUND: Status.CANCELLED,
 }
 
@@ -56,6 +59,6 @@ def next_status(status: Status, event: Event) -> Status:
     """
     if event is Event.RETRIED and status is not Status.FAILED:
         raise InvariantViolated(f"an instance that is {status} was retried")
-    if status in FINISHED:
+    if status in FINISHED and event is not Event.REWOUND:
         raise InvariantViolated(f"an instance that is {status} got the event {event}")
     return _AFTER[event]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from typing import Any
 
 from raysume import limits
+from raysume.actors.history import Past
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.branches import Branch, leaves_of
@@ -24,8 +25,10 @@ from raysume.actors.kernel.explaining import explain
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.points import find_point
 from raysume.actors.kernel.questions import answer, container_in, state_of
-from raysume.actors.kernel.records import START_OF_LOG
+from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord
+from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
@@ -40,7 +43,7 @@ from raysume.registry import lookup
 from raysume.storage.memory.state import MemoryStore
 from raysume.storage.ports import ShardRef
 from raysume.storage.sealing import Seal
-from raysume.testing.views import WaitView
+from raysume.testing.views import TurnView, WaitView
 from raysume.workflows import Workflow
 
 _COUNTED = frozenset({"wait", "group", "sleep", "subflow"})
@@ -202,6 +205,32 @@ class ShellPool:
         due_us = self.instance(instance_id).timers.get(RETRY_TIMER)
         return None if due_us is None else moment(due_us)
 
+    def past(self, instance_id: str) -> Iterator[Past]:
+        """The turns of the instance, newest first."""
+        instance = self.instance(instance_id)
+        return self._journal.past_of(instance.shard, instance.number)
+
+    def point(self, instance_id: str, to: str | int | None, *, anew: bool) -> InstanceRecord:
+        """The saved point that is meant.
+
+        Args:
+            anew: where the instance stands now does not count.
+
+        Raises:
+            NotFound: it never stood there.
+        """
+        with self.scope():
+            instance = self.instance(instance_id)
+            open_now = set(open_ids(instance)) if anew and instance.is_active else ()
+            records = (past.record for past in self.past(instance_id))
+            return find_point(records, to, open_now=open_now)
+
+    def turns_of(self, instance_id: str) -> list[TurnView]:
+        """The turns of the instance, oldest first, each with its variables."""
+        with self.scope():
+            found = [_turn_view(past) for past in self.past(instance_id) if past.turn.cause]
+        return found[::-1]
+
     def explain(self, item: DeliveredCall, instance_id: str | None) -> list[WaitExplained]:
         """How far the call came with the waits of the workflow, or of one instance."""
         instance = None if instance_id is None else self.instance(instance_id)
@@ -271,6 +300,21 @@ def found_in(calls: Sequence[DeliveredCall], look: LookBackOrder) -> LookedBack:
         and item.call.at_us >= look.since_us
     ]
     return LookedBack(instance=look.instance, wait=look.wait, calls=found)
+
+
+def _turn_view(past: Past) -> TurnView:
+    record, cause = past.record, past.turn.cause
+    assert cause is not None
+    root: Branch | None = None if record.state is None else loads(record.state)
+    return TurnView(
+        turn=record.turn,
+        at=moment(record.updated_us),
+        status=record.status,
+        cause=cause.kind,
+        name=cause.name,
+        id=cause.id,
+        locals={} if root is None else _locals_of(root),
+    )
 
 
 def _locals_of(branch: Branch) -> dict[str, Any]:

@@ -17,13 +17,11 @@ import msgspec
 from raysume import ids, limits
 from raysume.actors.kernel.commits import (
     CallsSent,
-    CancelAsked,
     ChildOrder,
     Command,
     Commit,
     Delivered,
     Event,
-    RetryAsked,
     Started,
     StepEnded,
     StepOrder,
@@ -41,6 +39,7 @@ from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.queries import Query
 from raysume.records import CallRecord, OutgoingCall
+from raysume.testing.commands import InstanceCommands
 from raysume.testing.families import Families
 from raysume.testing.pools import ShellPool, found_in, method_of, pools_of
 from raysume.testing.views import Counts, Run
@@ -54,7 +53,7 @@ _CATALOGUE = 1
 _log = logging.getLogger("raysume.testing")
 
 
-class TestShell:
+class TestShell(InstanceCommands):
     """Runs workflows in memory for a test: `async with TestShell(approval) as shell: ...`.
 
     Args:
@@ -188,21 +187,6 @@ class TestShell:
             await self._settle()
         self._now_us = until
 
-    async def cancel(self, run: Run[Any], reason: str = "") -> None:
-        """The instance is cancelled: its `finally` blocks have run, or wait in turn.
-
-        The compensations of its completed steps have run too; a finished instance stays as it is.
-        """
-        await self._ask(run, CancelAsked(instance=run.id, reason=reason))
-
-    async def retry(self, run: Run[Any], reason: str = "") -> None:
-        """The failed instance has gone on from its last saved point, with the same call again.
-
-        Raises:
-            NotRetriable: it has not failed, or its steps were undone.
-        """
-        await self._ask(run, RetryAsked(instance=run.id, reason=reason))
-
     def stub(
         self,
         function: Callable[..., Any],
@@ -319,8 +303,7 @@ class TestShell:
     def _apply(self, pool: ShellPool, events: list[Event]) -> None:
         self._release(pool, pool.apply(events, self._now_us))
 
-    async def _ask(self, run: Run[Any], command: Command) -> None:
-        pool = run._pool  # pyright: ignore[reportPrivateUsage]
+    async def _ask(self, pool: ShellPool, command: Command) -> None:
         commit = pool.apply([command], self._now_us)
         self._release(pool, commit)
         await self._settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -36,6 +37,24 @@ class WaitView:
     """The URN, for waits for a call."""
     status: str
     """waiting, completed, cancelled, timed-out or failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnView:
+    """One turn of an instance, as its history has it."""
+
+    turn: int
+    at: datetime
+    status: str
+    """What the instance was after it."""
+    cause: str
+    """started, call, timeout, timer, step, step failed, workflow, cancel, retry, rewind or fork."""
+    name: str | None
+    """Of the method, wait, step or workflow that it was for, or the reason that was given."""
+    id: str | None
+    """Of the call, wait, timer, step or other instance that it was for."""
+    locals: Mapping[str, Any]
+    """The live variables after it; empty once the instance has ended."""
 
 
 class Run(Generic[R]):
@@ -110,6 +129,11 @@ class Run(Generic[R]):
     def waits(self) -> list[WaitView]:
         """Every wait it ever came to, in order of registration, with its status now."""
         return list(self._pool.waits.get(self.id, {}).values())
+
+    @property
+    def history(self) -> list[TurnView]:
+        """Every turn that it took, oldest first, with the variables after it."""
+        return self._pool.turns_of(self.id)
 
     @property
     def locals(self) -> dict[str, Any]:
