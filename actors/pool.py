@@ -14,8 +14,8 @@ import psutil
 import structlog
 
 from raysume import limits
-from raysume.actors import explaining, handover
-from raysume.actors.commanding import CommandKind, command
+from raysume.actors import commanding, explaining, handover
+from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.hosting import PoolHost, now_us
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
@@ -177,6 +177,29 @@ class Pool:
         host = await self._hosting()
         assert self._readings is not None
         return await command(host, self._readings, kind, id, reason)
+
+    async def rewind(self, id: str, asked: bytes) -> dict[str, Any] | None:
+        """See `Engine.rewind`."""
+        host = await self._hosting()
+        assert self._readings is not None
+        point = msgspec.json.decode(asked, type=PointAsked)
+        return await commanding.rewind(host, self._readings, id, point)
+
+    async def fork(self, id: str, asked: bytes) -> bytes | None:
+        """See `Engine.fork`."""
+        host = await self._hosting()
+        assert self._readings is not None
+        point = msgspec.json.decode(asked, type=PointAsked)
+        answer = await commanding.fork(host, self._readings, id, point)
+        return None if answer is None else msgspec.msgpack.encode(answer)
+
+    async def history(
+        self, id: str, before: tuple[int, int] | None, limit: int
+    ) -> dict[str, Any] | None:
+        """See `Engine.history`."""
+        await self._hosting()
+        assert self._readings is not None
+        return await self._readings.history(id, before, limit)
 
     async def state(self, id: str) -> dict[str, Any] | None:
         """See `Engine.state`."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from raysume import limits
+from raysume import ids, limits
+from raysume.actors.history import Past, Position
 from raysume.actors.hosting import PoolHost
-from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, WaitLeaf, leaves_of
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.questions import answer, container_in, state_of
+from raysume.actors.kernel.questions import answer, state_of
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
-from raysume.compiler import frames_of, loads
-from raysume.containers import shown
+from raysume.actors.showing import error_shown, state_shown, turn_shown
 from raysume.storage.ports import InstanceQuery
 
 _ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value, Status.FAILED.value})
@@ -39,20 +40,32 @@ class Readings:
         record = await self.record(id)
         if record is None:
             return None
-        frames: list[dict[str, Any]] = []
-        fields: dict[str, Any] | None = None
-        if record.state is not None:
-            root: Branch = loads(record.state)
-            frames = _frames(root, {wait.id: wait.method for wait in record.waits})
-            container = root.container or container_in(record.kept)
-            fields = None if container is None else shown(container)
+        return {"id": id, "status": record.status, "turn": record.turn, **state_shown(record)}
+
+    async def history(self, id: str, before: Position | None, limit: int) -> dict[str, Any] | None:
+        """A page of the instance's turns, newest first (see `Engine.history`)."""
+        record = await self.record(id)
+        if record is None:
+            return None
+        past = await self.past_of(record, before=before)
+
+        def page() -> list[Past]:
+            return list(islice((one for one in past if one.turn.cause is not None), limit + 1))
+
+        found = await asyncio.to_thread(page)
         return {
-            "id": id,
-            "status": record.status,
-            "turn": record.turn,
-            "frames": frames,
-            "container": fields,
+            "items": [turn_shown(one) for one in found[:limit]],
+            "next": found[limit - 1].position if len(found) > limit else None,
         }
+
+    async def past_of(
+        self, record: InstanceRecord, *, before: Position | None = None
+    ) -> Iterator[Past]:
+        """The durable turns of an instance, newest first, to be read in a thread."""
+        host = self._host
+        await host.flushed()
+        shard = ids.shard_of(record.id, limits.SHARDS)
+        return host.journal.past_of(shard, record.number, before=before)
 
     async def query(self, id: str, name: str, arguments: bytes, is_text: bool) -> bytes | None:
         """The answer of a query as JSON, or None when the pool has no such instance.
@@ -82,7 +95,7 @@ class Readings:
         return {
             "status": record.status,
             "result": record.result,
-            "error": _error(record),
+            "error": error_shown(record),
             "retry_at": _retry_at(record),
         }
 
@@ -117,7 +130,7 @@ class Readings:
             "turn": record.turn,
             "started_at": moment(record.started_us).isoformat(),
             "updated_at": moment(record.updated_us).isoformat(),
-            "error": _error(record),
+            "error": error_shown(record),
             "failures": record.failures,
             "retry_at": _retry_at(record),
             "undoing": record.undoing,
@@ -155,53 +168,5 @@ def _retry_at(record: InstanceRecord) -> str | None:
     return None
 
 
-def _error(record: InstanceRecord) -> dict[str, Any] | None:
-    error = record.error
-    if error is None:
-        return None
-    return {"type": error.type, "message": error.message, "traceback": error.traceback}
-
-
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-def _frames(branch: Branch, methods: dict[str, str]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    code = branch.coroutine or branch.frozen
-    if code is not None:
-        views = frames_of(code)
-        for index, frame in enumerate(views):
-            innermost = index == len(views) - 1
-            found.append(
-                {
-                    "definition": frame.definition,
-                    "file": frame.file,
-                    "line": frame.line,
-                    "wait": _awaited(branch.leaf, methods) if innermost else None,
-                    "locals": {name: _shown(value) for name, value in frame.locals.items()},
-                }
-            )
-    for leaf in leaves_of(branch)[:1]:
-        if isinstance(leaf, GroupLeaf):
-            for member in leaf.branches:
-                found.extend(_frames(member, methods))
-    return found
-
-
-def _awaited(leaf: Leaf | None, methods: dict[str, str]) -> str | None:
-    if leaf is None:
-        return None
-    if isinstance(leaf, WaitLeaf):
-        return f"wait for {methods.get(leaf.id, leaf.value.method.urn)}"
-    if isinstance(leaf, StepLeaf):
-        return f"step {leaf.value.label}"
-    return repr(leaf.value)
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f"<{type(value).__qualname__}, whose repr raised {type(error).__name__}>"
-    return text if len(text) <= 1_000 else text[:1_000] + "..."

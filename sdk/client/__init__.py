@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from raysume.client.async_runs import AsyncListing, AsyncRun
     from raysume.client.client import Client
     from raysume.client.operations import InstanceFacts
-    from raysume.client.questions import Frame, InstanceState, WaitFacts, WorkflowFacts
+    from raysume.client.questions import Frame, InstanceState, TurnFacts, WaitFacts, WorkflowFacts
     from raysume.client.runs import Listing, Run
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "InstanceState",
     "Listing",
     "Run",
+    "TurnFacts",
     "WaitFacts",
     "WorkflowFacts",
 ]
@@ -40,6 +41,7 @@ _PLACES = {
     "InstanceFacts": "operations",
     "Frame": "questions",
     "InstanceState": "questions",
+    "TurnFacts": "questions",
     "WaitFacts": "questions",
     "WorkflowFacts": "questions",
 }

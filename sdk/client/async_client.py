@@ -157,7 +157,7 @@ class AsyncClient:
         def row(item: dict[str, Any]) -> AsyncRun[Any]:
             return AsyncRun(self, questions.read_facts(item), read)
 
-        return self._listing(
+        return self.listing(
             "/v1/instances",
             row,
             after,
@@ -192,7 +192,7 @@ class AsyncClient:
     ) -> AsyncListing[Call[Any, Any]]:
         """All accepted calls that meet every condition given, the oldest first."""
         urn = questions.method_urn(method)
-        return self._listing(
+        return self.listing(
             "/v1/calls",
             questions.read_call,
             after,
@@ -212,7 +212,7 @@ class AsyncClient:
     ) -> AsyncListing[WaitFacts]:
         """All open waits that meet every condition given, by instance; first waits come first."""
         name, urn = questions.workflow_name(workflow), questions.method_urn(method)
-        return self._listing(
+        return self.listing(
             "/v1/waits", questions.read_wait, after, workflow=name, method=urn, instance=instance
         )
 
@@ -266,9 +266,10 @@ class AsyncClient:
         operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
         stream.accepted += await self.run(operation)
 
-    def _listing(
+    def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
     ) -> AsyncListing[T]:
+        """The rows behind an address of the engine; see `Client.listing`."""
         questions.listing_query(**conditions)  # refuses what is wrong now, not at the first row
 
         async def fetch(cursor: str | None) -> Page:

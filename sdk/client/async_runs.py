@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raysume.client import operations, questions
 from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader
+from raysume.client.questions import InstanceState, Reader, TurnFacts
 from raysume.client.retries import Patience
+from raysume.ids import uuid7
+from raysume.limits import HISTORY_TURNS_MAX
 
 if TYPE_CHECKING:
     from raysume.client.async_client import AsyncClient
@@ -74,6 +76,39 @@ class AsyncRun(Generic[R]):
             UsageError: it has not failed, or its steps were undone.
         """
         return await self._command("retry", reason)
+
+    async def rewind(
+        self, to: str | int, *, set: Mapping[str, Any] | None = None, reason: str = ""
+    ) -> InstanceFacts:
+        """It stands again where it stood before; see `Run.rewind`."""
+        variables = questions.plan_variables(set)
+        asked = operations.rewind(self.target, to, variables, reason, self._client.patience)
+        return await self._client.run(asked)
+
+    async def fork(
+        self,
+        at: str | int | None = None,
+        *,
+        set: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        reason: str = "",
+    ) -> AsyncRun[R]:
+        """A new instance stands where this one stood; see `Run.fork`."""
+        variables = questions.plan_variables(set)
+        asked = operations.fork(
+            self.target, at, variables, id or uuid7(), reason, self._client.patience
+        )
+        return AsyncRun(self._client, await self._client.run(asked), self._read)
+
+    def history(self, *, after: str | None = None) -> AsyncListing[TurnFacts]:
+        """Every turn that it took, newest first; see `Run.history`."""
+        return self._client.listing(
+            self.target.path("/history"),
+            questions.read_turn,
+            after,
+            limit=HISTORY_TURNS_MAX,
+            **self.target.query,
+        )
 
     async def _command(self, kind: str, reason: str) -> InstanceFacts:
         asked = operations.command(self.target, kind, reason, self._client.patience)

@@ -178,7 +178,7 @@ class Client:
         def row(item: dict[str, Any]) -> Run[Any]:
             return Run(self, questions.read_facts(item), read)
 
-        return self._listing(
+        return self.listing(
             "/v1/instances",
             row,
             after,
@@ -223,7 +223,7 @@ class Client:
     ) -> Listing[Call[Any, Any]]:
         """All accepted calls that meet every condition given, the oldest first."""
         urn = questions.method_urn(method)
-        return self._listing(
+        return self.listing(
             "/v1/calls",
             questions.read_call,
             after,
@@ -243,7 +243,7 @@ class Client:
     ) -> Listing[WaitFacts]:
         """All open waits that meet every condition given, by instance; first waits come first."""
         name, urn = questions.workflow_name(workflow), questions.method_urn(method)
-        return self._listing(
+        return self.listing(
             "/v1/waits", questions.read_wait, after, workflow=name, method=urn, instance=instance
         )
 
@@ -297,9 +297,10 @@ class Client:
         operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
         stream.accepted += self.run(operation)
 
-    def _listing(
+    def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
     ) -> Listing[T]:
+        """The rows behind an address of the engine, page by page; `read` makes them."""
         questions.listing_query(**conditions)  # refuses what is wrong now, not at the first row
 
         def fetch(cursor: str | None) -> Page:

@@ -179,15 +179,62 @@ def command(target: Target, kind: str, reason: str, patience: Patience) -> Opera
     Raises:
         UsageError: it cannot be done with the instance as it stands.
     """
-    request = Request(
-        verb="POST",
-        path=target.path(f":{kind}"),
-        query=target.query,
-        body=msgspec.json.encode({"reason": reason}),
-        headers=_JSON,
-    )
+    answer = yield from exchange(_told(target, kind, {"reason": reason}), patience)
+    return _read(_accepted(answer, conflict=UsageError), InstanceFacts)
+
+
+def rewind(
+    target: Target, to: str | int, variables: bytes, reason: str, patience: Patience
+) -> Operation[InstanceFacts]:
+    """The instance stands at an earlier point, durably; what it is afterwards.
+
+    Sent again after a lost answer, it does the same once more.
+
+    Args:
+        variables: JSON object of the variables to change there.
+
+    Raises:
+        NotFound: there is no such instance, or it never stood there.
+        UsageError: it cannot go back there, or a variable cannot be set.
+    """
+    body = {"to": to, "set": msgspec.Raw(variables), "reason": reason}
+    request = _told(target, "rewind", body)
     answer = yield from exchange(request, patience)
     return _read(_accepted(answer, conflict=UsageError), InstanceFacts)
+
+
+def fork(
+    target: Target,
+    at: str | int | None,
+    variables: bytes,
+    id: str,
+    reason: str,
+    patience: Patience,
+) -> Operation[InstanceFacts]:
+    """A new instance stands where the target stood, durably.
+
+    Args:
+        variables: JSON object of the variables to change there.
+        id: of the new instance, which makes asking again harmless.
+
+    Raises:
+        NotFound: there is no such instance, or it never stood there.
+        UsageError: the id is taken, or a variable cannot be set.
+    """
+    body = {"at": at, "set": msgspec.Raw(variables), "id": id, "reason": reason}
+    request = _told(target, "fork", body)
+    answer = yield from exchange(request, patience)
+    return _read(_accepted(answer, conflict=UsageError), InstanceFacts)
+
+
+def _told(target: Target, what: str, body: dict[str, Any]) -> Request:
+    return Request(
+        verb="POST",
+        path=target.path(f":{what}"),
+        query=target.query,
+        body=msgspec.json.encode(body),
+        headers=_JSON,
+    )
 
 
 def state(target: Target, patience: Patience) -> Operation[dict[str, Any]]:

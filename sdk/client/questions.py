@@ -69,6 +69,25 @@ class InstanceState:
     """The fields of the workflow's class, if it is a Container's: JSON values."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFacts:
+    """One turn of an instance, as its history has it."""
+
+    turn: int
+    at: datetime
+    status: str
+    """What the instance was after it."""
+    cause: str
+    """started, call, timeout, timer, step, step failed, workflow, cancel, retry, rewind or fork."""
+    name: str | None
+    """Of the method, wait, step or workflow that it was for, or the reason that was given."""
+    id: str | None
+    """Of the call, wait, timer, step or other instance that it was for."""
+    state: InstanceState
+    """Where the instance stood after it."""
+    error: Mapping[str, Any] | None = None
+
+
 class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow that is deployed."""
 
@@ -239,6 +258,29 @@ def read_state(document: Mapping[str, Any]) -> InstanceState:
         ),
         container=document.get("container"),
     )
+
+
+def read_turn(item: Mapping[str, Any]) -> TurnFacts:
+    """The turn in a row of an instance's history."""
+    return TurnFacts(
+        turn=int(item["turn"]),
+        at=datetime.fromisoformat(str(item["at"])),
+        status=str(item["status"]),
+        cause=str(item["cause"]),
+        name=item.get("name"),
+        id=item.get("id"),
+        state=read_state(item),
+        error=item.get("error"),
+    )
+
+
+def plan_variables(given: Mapping[str, Any] | None) -> bytes:
+    """Variables to set, as a JSON object.
+
+    Raises:
+        UsageError: a value has no JSON form.
+    """
+    return plain_json(dict(given or {}), what="the variables to set")
 
 
 def read_call(item: Mapping[str, Any]) -> Call[Any, Any]:

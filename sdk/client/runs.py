@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from raysume.client import operations, questions
 from raysume.client.operations import InstanceFacts, Page, Target
-from raysume.client.questions import InstanceState, Reader
+from raysume.client.questions import InstanceState, Reader, TurnFacts
 from raysume.client.retries import Patience
+from raysume.ids import uuid7
+from raysume.limits import HISTORY_TURNS_MAX
 
 if TYPE_CHECKING:
     from raysume.client.client import Client
@@ -82,6 +84,70 @@ class Run(Generic[R]):
             UsageError: it has not failed, or its steps were undone.
         """
         return self._command("retry", reason)
+
+    def rewind(
+        self, to: str | int, *, set: Mapping[str, Any] | None = None, reason: str = ""
+    ) -> InstanceFacts:
+        """It stands again where it stood before, whatever it was or had become, durably.
+
+        What waited there waits anew, with its time limit from now on, and for a call that the
+        instance has not received. No code runs for it: no `finally`, no `when_cancelled`.
+
+        Args:
+            to: a wait's name, the URN of its method, a step's or workflow's name, `function:line`
+                or `file:line`; the newest such point counts. Or the number of a turn.
+            set: variables to change there, by name; converted to the type of the value there.
+            reason: goes into the instance's history.
+
+        Raises:
+            NotFound: it never stood there.
+            UsageError: a step that had completed there was undone since, or a variable of `set`
+                is not live there or does not fit.
+        """
+        variables = questions.plan_variables(set)
+        asked = operations.rewind(self.target, to, variables, reason, self._client.patience)
+        return self._client.run(asked)
+
+    def fork(
+        self,
+        at: str | int | None = None,
+        *,
+        set: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        reason: str = "",
+    ) -> Run[R]:
+        """A new instance stands where this one stood, with its variables of then, durably.
+
+        It takes calls that are accepted from now on, and undoes no step that it did not run.
+
+        Args:
+            at: as `rewind` takes it; None: the newest saved point.
+            set: variables to change there, by name; converted to the type of the value there.
+            id: of the new instance; made when it is left out.
+
+        Raises:
+            NotFound: it never stood there.
+            UsageError: the id is taken, or a variable of `set` is not live there or does not fit.
+        """
+        variables = questions.plan_variables(set)
+        asked = operations.fork(
+            self.target, at, variables, id or uuid7(), reason, self._client.patience
+        )
+        return Run(self._client, self._client.run(asked), self._read)
+
+    def history(self, *, after: str | None = None) -> Listing[TurnFacts]:
+        """Every turn that it took, newest first: what it was for, and where it stood afterwards.
+
+        Args:
+            after: the `cursor` of a listing, to go on behind it.
+        """
+        return self._client.listing(
+            self.target.path("/history"),
+            questions.read_turn,
+            after,
+            limit=HISTORY_TURNS_MAX,
+            **self.target.query,
+        )
 
     def _command(self, kind: str, reason: str) -> InstanceFacts:
         asked = operations.command(self.target, kind, reason, self._client.patience)

@@ -1,4 +1,4 @@
-"""`raysume instance`: look at instances, cancel and retry them."""
+"""`raysume instance list|show|state|cancel|retry`; the rest is in `instance_past`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from raysume.serve_apps.cli.rendering import print_rows, print_thing
 from raysume.serve_apps.cli.session import Branch, Session
 
 _STATUSES = ["running", "waiting", "completed", "failed", "cancelled"]
-_WORKFLOW = click.option(
+WORKFLOW = click.option(
     "--workflow", help="Needed only where several workflows have an instance of this id."
 )
 
 
 @click.group(cls=Branch)
 def instance() -> None:
-    """Look at instances; cancel and retry them."""
+    """Look at instances; cancel, retry, rewind and fork them."""
 
 
 @instance.command("list")
@@ -59,7 +59,7 @@ def list_instances(
 
 @instance.command()
 @click.argument("id")
-@_WORKFLOW
+@WORKFLOW
 @click.pass_context
 def show(context: click.Context, id: str, workflow: str | None) -> None:
     """Show an instance: its status, and what it waits for."""
@@ -73,7 +73,7 @@ def show(context: click.Context, id: str, workflow: str | None) -> None:
 
 @instance.command()
 @click.argument("id")
-@_WORKFLOW
+@WORKFLOW
 @click.pass_context
 def state(context: click.Context, id: str, workflow: str | None) -> None:
     """Show where an instance stands: its frames, the outermost first, with their variables."""
@@ -91,7 +91,7 @@ def state(context: click.Context, id: str, workflow: str | None) -> None:
 
 @instance.command()
 @click.argument("id")
-@_WORKFLOW
+@WORKFLOW
 @change_options
 @click.pass_context
 def cancel(
@@ -103,7 +103,7 @@ def cancel(
 
 @instance.command()
 @click.argument("id")
-@_WORKFLOW
+@WORKFLOW
 @change_options
 @click.pass_context
 def retry(

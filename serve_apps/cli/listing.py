@@ -36,27 +36,32 @@ def print_listing(
     empty: str,
     limit: int,
     keep: Callable[[Mapping[str, Any]], bool] | None = None,
+    row: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    page_rows: int | None = None,
 ) -> None:
     """Up to `limit` rows are printed, and how to see more when there are more.
 
     Args:
         query: what `listing_query` takes.
         keep: which rows count; None means all.
+        row: makes what is printed of a row; None: the row itself.
+        page_rows: how many the engine gives at once at most; None: as many as of most listings.
     """
     cursor: list[str | None] = [None]
     with session.client() as client:
 
-        def rows() -> Iterator[dict[str, Any]]:
+        def rows() -> Iterator[Mapping[str, Any]]:
             from raysume.client import operations, questions
             from raysume.limits import PAGE_ROWS_MAX
 
             conditions = dict(query)
-            size = min(limit, PAGE_ROWS_MAX)
+            size = min(limit, page_rows or PAGE_ROWS_MAX)
             while True:
                 terms = questions.listing_query(**conditions, limit=size)
                 page = client.run(operations.page(path, terms, client.patience))
                 cursor[0] = page.next
-                yield from page.items if keep is None else filter(keep, page.items)
+                kept = page.items if keep is None else filter(keep, page.items)
+                yield from kept if row is None else map(row, kept)
                 if page.next is None:
                     return
                 conditions["after"] = page.next

@@ -9,6 +9,7 @@ import click
 from raysume.serve_apps.cli.calls import call
 from raysume.serve_apps.cli.development import dev
 from raysume.serve_apps.cli.doctor import doctor
+from raysume.serve_apps.cli.instance_past import COMMANDS as INSTANCE_PAST
 from raysume.serve_apps.cli.instances import instance
 from raysume.serve_apps.cli.session import Branch, global_options, session_of
 from raysume.serve_apps.cli.waits import wait
@@ -47,5 +48,7 @@ def raysume(context: click.Context, /, **_: Any) -> None:
     session_of(context)
 
 
+for _command in INSTANCE_PAST:
+    instance.add_command(_command)
 for _command in (dev, workflow, instance, wait, call, doctor):
     raysume.add_command(_command)

@@ -20,6 +20,7 @@ from raysume.serve_apps.ingress import (
     documentation,
     instance_routes,
     query_routes,
+    rewind_routes,
     schemas,
     wait_routes,
 )
@@ -67,6 +68,7 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         call_routes,
         command_routes,
         query_routes,
+        rewind_routes,
         instance_routes,
         catalogue_routes,
         documentation,

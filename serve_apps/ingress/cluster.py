@@ -101,6 +101,26 @@ class RayEngine:
         return found
 
     @_translated
+    async def rewind(self, pool: str, id: str, asked: bytes) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).rewind.remote(id, asked)
+        return found
+
+    @_translated
+    async def fork(self, pool: str, id: str, asked: bytes) -> bytes | None:
+        """See `Engine`."""
+        found: bytes | None = await self._actor(pool).fork.remote(id, asked)
+        return found
+
+    @_translated
+    async def history(
+        self, pool: str, id: str, before: tuple[int, int] | None, limit: int
+    ) -> dict[str, Any] | None:
+        """See `Engine`."""
+        found: dict[str, Any] | None = await self._actor(pool).history.remote(id, before, limit)
+        return found
+
+    @_translated
     async def state(self, pool: str, id: str) -> dict[str, Any] | None:
         """See `Engine`."""
         found: dict[str, Any] | None = await self._actor(pool).state.remote(id)

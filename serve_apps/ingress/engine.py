@@ -95,6 +95,43 @@ class Engine(Protocol):
         """
         ...
 
+    def rewind(self, pool: str, id: str, asked: bytes) -> Awaitable[dict[str, Any] | None]:
+        """The instance stands at an earlier point, durably; as `describe` gives it, or None.
+
+        Args:
+            asked: JSON of `PointAsked`: to, set, reason.
+
+        Raises:
+            NotFound: it never stood there.
+            UsageError: it cannot go back there, or a variable cannot be set.
+        """
+        ...
+
+    def fork(self, pool: str, id: str, asked: bytes) -> Awaitable[bytes | None]:
+        """A new instance stands at a point of this one, durably; msgpack of `StartAnswer`, or None.
+
+        Args:
+            asked: JSON of `PointAsked`: to, set, reason, id.
+
+        Raises:
+            NotFound: the instance never stood there.
+            UsageError: the id is taken, or a variable cannot be set.
+        """
+        ...
+
+    def history(
+        self, pool: str, id: str, before: tuple[int, int] | None, limit: int
+    ) -> Awaitable[dict[str, Any] | None]:
+        """{"items": turns, newest first, "next": place of the last or None at the end}, or None.
+
+        Turns have turn, at (ISO), status, cause, name, id, opened, ended, error, frames and
+        container (as `state` has them).
+
+        Args:
+            before: only turns before this place.
+        """
+        ...
+
     def state(self, pool: str, id: str) -> Awaitable[dict[str, Any] | None]:
         """{"frames": [{definition, file, line, wait, locals}], "container": fields or None}.
 

@@ -14,6 +14,7 @@ from raysume.errors import (
     InvalidCall,
     NotFound,
     NotRetriable,
+    NotRewindable,
     Overloaded,
     RaysumeError,
     Unauthorized,
@@ -150,8 +151,8 @@ def problem_of(error: RaysumeError) -> Problem | None:
             return Problem(409, "duplicate-call", error.message)
         case NotFound():
             return Problem(404, "not-found", error.message)
-        case NotRetriable():
-            return Problem(409, "not-retriable", error.message)
+        case NotRetriable() | NotRewindable():
+            return Problem(409, error.code, error.message)
         case InvalidCall():
             return Problem(422, "invalid-call", error.message)
         case Unauthorized():

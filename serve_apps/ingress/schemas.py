@@ -63,6 +63,54 @@ class CommandBody(_Body):
     reason: str = Field(default="", max_length=REASON_CHARS_MAX, description="For its log.")
 
 
+class RewindBody(CommandBody):
+    """Where an instance is to stand again."""
+
+    to: str | int = Field(
+        description="A wait's name, its method, a step's or workflow's name, function:line or "
+        "file:line (the newest such point), or the number of a turn.",
+    )
+    set: dict[str, Any] = Field(default={}, description="Variables to change there, by name.")
+
+
+class ForkBody(CommandBody):
+    """Where a new instance is to stand, as this one stood."""
+
+    at: str | int | None = Field(
+        default=None, description="As `to` of a rewind; null: the newest saved point."
+    )
+    set: dict[str, Any] = Field(default={}, description="Variables to change there, by name.")
+    id: str | None = Field(
+        default=None, max_length=INSTANCE_ID_CHARS_MAX, description="Of the new instance."
+    )
+
+
+class Turn(BaseModel):
+    """One turn of an instance, with the state after it."""
+
+    turn: int
+    at: AwareDatetime
+    status: Status
+    cause: str = Field(
+        description="started, call, timeout, timer, step, step failed, workflow, cancel, retry, "
+        "rewind or fork."
+    )
+    name: str | None = Field(description="Of the method, wait, step or workflow; or the reason.")
+    id: str | None = Field(description="Of the call, wait, timer, step or other instance.")
+    opened: list[dict[str, Any]]
+    ended: list[dict[str, Any]]
+    error: dict[str, Any] | None = None
+    frames: list[dict[str, Any]]
+    container: dict[str, Any] | None = None
+
+
+class TurnPage(BaseModel):
+    """Turns, newest first."""
+
+    items: list[Turn]
+    next: str | None = Field(description="Give it as `after` for the next page; null at the end.")
+
+
 class InstanceStarted(BaseModel):
     """The instance exists, durably."""
 

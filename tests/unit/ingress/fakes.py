@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
-from raysume.errors import NotFound, NotRetriable, Unavailable, UsageError
+from raysume.errors import NotFound, NotRetriable, NotRewindable, Unavailable, UsageError
 from raysume.explanations import WaitExplained
 from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
 from raysume.storage.ports import CallLog
@@ -126,6 +126,7 @@ class FakeEngine:
         self.results: dict[str, dict[str, Any]] = {}
         self.requests: list[StartRequest] = []
         self.commands: list[tuple[str, str, str]] = []
+        self.points: list[tuple[str, dict[str, Any]]] = []
         self.open_waits: dict[str, list[dict[str, Any]]] = {}
         self.away: set[str] = set()
         self.broken: Exception | None = None
@@ -207,6 +208,50 @@ class FakeEngine:
             raise NotRetriable(f"instance {id!r} is {row['status']}")
         row["status"] = "cancelled" if kind == "cancel" else "waiting"
         return row
+
+    async def rewind(self, pool: str, id: str, asked: bytes) -> dict[str, Any] | None:
+        self._check(pool)
+        row = self.rows.get((pool, id))
+        if row is None:
+            return None
+        point = json.loads(asked)
+        if point["to"] == "nowhere":
+            raise NotFound("the instance never stood at 'nowhere'.")
+        if point["to"] == "undone":
+            raise NotRewindable("it was undone since.")
+        self.points.append((id, point))
+        row["status"] = "waiting"
+        return row
+
+    async def fork(self, pool: str, id: str, asked: bytes) -> bytes | None:
+        self._check(pool)
+        row = self.rows.get((pool, id))
+        if row is None:
+            return None
+        point = json.loads(asked)
+        self.points.append((id, point))
+        created = (pool, point["id"]) not in self.rows
+        if created:
+            self.add(pool, point["id"], row["workflow"], row["started_at"])
+        return msgspec.msgpack.encode(
+            StartAnswer(
+                id=point["id"],
+                workflow=row["workflow"],
+                version="v1",
+                status="waiting",
+                created=created,
+            )
+        )
+
+    async def history(
+        self, pool: str, id: str, before: tuple[int, int] | None, limit: int
+    ) -> dict[str, Any] | None:
+        self._check(pool)
+        if (pool, id) not in self.rows:
+            return None
+        turns = [n for n in range(5, 0, -1) if before is None or (n, 0) < before]
+        last = (turns[limit - 1], 0) if len(turns) > limit else None
+        return {"items": [{"turn": n} for n in turns[:limit]], "next": last}
 
     async def state(self, pool: str, id: str) -> dict[str, Any] | None:
         self._check(pool)
