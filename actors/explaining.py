@@ -13,6 +13,7 @@ from raysume.actors.kernel import explaining
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.points import record_before
 from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.readings import Readings
 from raysume.explanations import WaitExplained
@@ -36,7 +37,12 @@ async def explain(
     if instance is None:
         record = await readings.record(id)
         instance = None if record is None else Instance.of(record, shard=0)
-    return [] if instance is None else explaining.explain(host.kernel, item, instance)
+    if instance is None:
+        return []
+    past = await readings.past_of(instance.record())
+    place = (item.pos, item.offset)
+    then = await asyncio.to_thread(record_before, ((one.newest, one.record) for one in past), place)
+    return explaining.explain(host.kernel, item, instance, then=then)
 
 
 async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from raysume import limits
 from raysume.actors.kernel.journal import Codec
-from raysume.actors.kernel.records import InstanceRecord, PastTurn, TurnRecord
+from raysume.actors.kernel.records import InstanceRecord, PastTurn, Place, TurnRecord
 from raysume.storage.ports import HistoryRow, JournalRow, Store
 
 Position = tuple[int, int]
@@ -49,6 +49,8 @@ class Past:
     turn: TurnRecord
     before: int
     """See `PastTurn.before`."""
+    newest: Place
+    """See `PastTurn.newest`."""
 
     @property
     def record(self) -> InstanceRecord:
@@ -98,7 +100,7 @@ class Chronicle:
             )
             for row in rows:
                 past = self._codec.read_history_row(number, row.seq, row.nth, row.body)
-                yield Past((row.seq, row.nth), past.turn, past.before)
+                yield Past((row.seq, row.nth), past.turn, past.before, past.newest)
             if len(rows) < limits.HISTORY_TURNS_MAX:
                 return
             before = (rows[-1].seq, rows[-1].nth)
@@ -107,7 +109,7 @@ class Chronicle:
         body = self._codec.read_journal_row(row.seq, row.body)
         before = body.before or [0] * len(body.turns)
         return [
-            Past((row.seq, nth), turn, at)
+            Past((row.seq, nth), turn, at, body.header.newest)
             for nth, (turn, at) in enumerate(zip(body.turns, before, strict=True))
         ]
 
@@ -127,7 +129,9 @@ class Chronicle:
                 number=past.record.number,
                 seq=past.position[0],
                 nth=past.position[1],
-                body=self._codec.history_row(*past.position, PastTurn(past.turn, past.before)),
+                body=self._codec.history_row(
+                    *past.position, PastTurn(past.turn, past.before, past.newest)
+                ),
             )
             for row in rows
             for past in self._turns_of(row)

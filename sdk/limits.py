@@ -255,6 +255,9 @@ more than are written between two checkpoints at the usual rates, and some 10 ms
 HISTORY_RETENTION: Final = timedelta(days=30)
 """How long turns stay in the journal behind its checkpoint, where reading history is cheapest."""
 
+HISTORY_LOOK_TURNS_MAX: Final = 1_000
+"""Turns that an explanation goes back to find where an instance stood: about a second of reading."""
+
 HISTORY_TURNS_MAX: Final = 100
 """Turns in one page of an instance's history: each one's state is loaded to be shown."""
 

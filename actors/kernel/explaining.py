@@ -13,7 +13,7 @@ from raysume.actors.kernel.index import verdict_of
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.mailboxes import is_late_enough, key_met
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.records import WaitRecord
+from raysume.actors.kernel.records import InstanceRecord, WaitRecord
 from raysume.actors.kernel.status import FINISHED, Status
 from raysume.call import Call
 from raysume.compiler import loads
@@ -27,17 +27,22 @@ if TYPE_CHECKING:
 
 
 def explain(
-    kernel: Kernel, item: DeliveredCall, instance: Instance | None = None
+    kernel: Kernel,
+    item: DeliveredCall,
+    instance: Instance | None = None,
+    *,
+    then: InstanceRecord | None = None,
 ) -> list[WaitExplained]:
     """How far the call came with every wait of the workflow, or of one instance.
 
     Args:
         item: an accepted call with its place in the log.
         instance: the only one to look at; None: all in memory, within limits.
+        then: where that one stood when the call came, if it is known.
     """
     asking = _Explainer(kernel, item)
     if instance is not None:
-        return asking.of_instance(instance)
+        return asking.of_instance(instance, then)
     found = asking.of_receivers()
     taken = {one.instance for one in found}
     for entry in islice(kernel.index.entries_for(asking.parsed), limits.EXPLAIN_WAITS_MAX):
@@ -76,24 +81,44 @@ class _Explainer:
             )
         return found
 
-    def of_instance(self, instance: Instance) -> list[WaitExplained]:
-        """Every wait of the instance for the method, or why it has none."""
+    def of_instance(self, instance: Instance, then: InstanceRecord | None) -> list[WaitExplained]:
+        """Every wait of the instance for the method, now or when the call came, or why it has none."""
         if self._has_received(instance):
             return [self._said(instance, "met", self._how_received(instance))]
+        over = instance.status in FINISHED
+        waits = [w for w in instance.waits.values() if w.method == self.item.call.method]
+        if waits and not over:
+            return [self.of_wait(instance, wait) for wait in waits]
+        past = [] if then is None else list(self._of_past(instance, then))
+        return past or [self._of_none(instance, then)]
+
+    def _of_past(self, instance: Instance, then: InstanceRecord) -> Iterator[WaitExplained]:
+        """The waits that the instance had for the method when the call came, and that said no."""
+        standing = Instance.of(then, shard=instance.shard)
+        for wait in then.waits:
+            if wait.method != self.item.call.method:
+                continue
+            stage, reason = self._matched(wait)
+            if stage != "met":
+                said = f"of the wait that it had when the call came, {reason}"
+                yield self._said(instance, stage, said, wait, self._wait_of(standing, wait))
+
+    def _of_none(self, instance: Instance, then: InstanceRecord | None) -> WaitExplained:
+        """Why no wait of the instance can be told."""
         if instance.status in FINISHED:
             ended = f"the instance was {instance.status} at {moment(instance.updated_us)}"
             if instance.updated_us > self.item.call.at_us:
                 ended += ", and had not come to a wait that the call meets"
-            return [self._said(instance, "ended", ended + ".")]
-        waits = [w for w in instance.waits.values() if w.method == self.item.call.method]
-        if waits:
-            return [self.of_wait(instance, wait) for wait in waits]
+            if then is not None:
+                stood = ", ".join(sorted({wait.method for wait in then.waits})) or "no call"
+                ended += f"; when the call came it was waiting for {stood}"
+            return self._said(instance, "ended", ended + ".")
         others = ", ".join(sorted({wait.method for wait in instance.waits.values()}))
         reason = (
             f"it is not waiting for {self.item.call.method!r} now, but for {others or 'no call'}; "
             "the call is kept for it within the mailbox's window."
         )
-        return [self._said(instance, "waiting", reason)]
+        return self._said(instance, "waiting", reason)
 
     def of_wait(self, instance: Instance, wait: WaitRecord) -> WaitExplained:
         """The first test that fails for the wait of an instance."""

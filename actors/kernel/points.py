@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import PurePath
 
+from raysume import limits
 from raysume.actors.kernel.branches import Branch, GroupLeaf
-from raysume.actors.kernel.records import InstanceRecord
+from raysume.actors.kernel.records import InstanceRecord, Place
 from raysume.actors.kernel.status import Status
 from raysume.compiler import FrameView, frames_of, loads
 from raysume.errors import NotFound
@@ -44,6 +46,21 @@ def find_point(
         for name, _ in places:
             known.setdefault(name, record.turn)
     raise NotFound(_never_there(to, known))
+
+
+def record_before(
+    past: Iterable[tuple[Place, InstanceRecord]], place: Place
+) -> InstanceRecord | None:
+    """Where the instance stood before a call; None: not there yet, over, or too long ago.
+
+    Args:
+        past: the records of the instance, newest first, each with the newest call applied by then.
+        place: of the call.
+    """
+    for newest, record in islice(past, limits.HISTORY_LOOK_TURNS_MAX):
+        if newest < place:
+            return record if record.status in _STANDING else None
+    return None
 
 
 def _is_turn(to: str | int, turn: int) -> bool:

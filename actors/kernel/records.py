@@ -261,6 +261,8 @@ class PastTurn(msgspec.Struct, array_like=True, frozen=True):
     turn: TurnRecord
     before: int
     """The journal position of the instance's turn before; 0: there was none."""
+    newest: Place
+    """The place of the newest call applied by then."""
 
 
 class ShardHeader(msgspec.Struct, array_like=True, frozen=True):

@@ -97,6 +97,8 @@ class Run(Generic[R]):
             to: a wait's name, the URN of its method, a step's or workflow's name, `function:line`
                 or `file:line`; the newest such point counts. Or the number of a turn.
             set: variables to change there, by name; converted to the type of the value there.
+                What a wait was made from, as in `.match(id=id)`, was evaluated before: go back
+                further to have it made anew. A `match_if` sees the new values.
             reason: goes into the instance's history.
 
         Raises:

@@ -25,7 +25,7 @@ from raysume.actors.kernel.explaining import explain
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.points import find_point
+from raysume.actors.kernel.points import find_point, record_before
 from raysume.actors.kernel.questions import answer, container_in, state_of
 from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord
 from raysume.actors.kernel.rewinding import open_ids
@@ -233,9 +233,12 @@ class ShellPool:
 
     def explain(self, item: DeliveredCall, instance_id: str | None) -> list[WaitExplained]:
         """How far the call came with the waits of the workflow, or of one instance."""
-        instance = None if instance_id is None else self.instance(instance_id)
         with self.scope():
-            return explain(self.kernel, item, instance)
+            if instance_id is None:
+                return explain(self.kernel, item)
+            records = ((past.newest, past.record) for past in self.past(instance_id))
+            then = record_before(records, (item.pos, item.offset))
+            return explain(self.kernel, item, self.instance(instance_id), then=then)
 
     def locals_of(self, instance_id: str) -> dict[str, Any]:
         """The live variables of the instance's frames, members of groups included."""

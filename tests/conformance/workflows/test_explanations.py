@@ -109,6 +109,33 @@ async def test_an_instance_that_is_elsewhere_or_over_says_so(deploy: Deploy) -> 
         assert (found.stage, "cancelled" in found.reason) == ("ended", True)
 
 
+async def test_the_wait_that_an_instance_had_when_the_call_came_is_explained(
+    deploy: Deploy,
+) -> None:
+    @workflow
+    async def moved_on(number: int) -> None:
+        await wait(m1, "first").match(id=number)
+        await wait(m2).match_any()
+
+    async with deploy(moved_on) as shell:
+        run = await shell.start(moved_on, 1)
+        wrong = await shell.push(m1, id=2)
+        other = await shell.push(m2)
+        await shell.push(m1, id=1)
+        await shell.advance(timedelta(hours=1))
+        assert run.status == "completed"  # m2 was kept for it
+        [found] = shell.explain(wrong, run).waits
+        assert (found.stage, found.name) == ("key", "first")
+        assert "of the wait that it had when the call came" in found.reason
+        [comparison] = found.comparisons
+        assert (comparison.call, comparison.wait) == ("2 (int)", "1 (int)")
+        [found] = shell.explain(other, run).waits
+        assert found.stage == "met"
+        late = await shell.push(m1, id=2)
+        [found] = shell.explain(late, run).waits
+        assert (found.stage, "was completed" in found.reason) == ("ended", True)
+
+
 async def test_what_was_met_comes_first_and_the_nearest_miss_next(deploy: Deploy) -> None:
     @workflow
     async def far(number: int) -> int:
