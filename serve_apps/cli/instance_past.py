@@ -15,7 +15,7 @@ from raysume.serve_apps.cli.changing import Change, change_options
 from raysume.serve_apps.cli.instances import WORKFLOW
 from raysume.serve_apps.cli.listing import print_listing
 from raysume.serve_apps.cli.rendering import print_rows, print_thing
-from raysume.serve_apps.cli.session import Session
+from raysume.serve_apps.cli.session import Leaf, Session
 
 if TYPE_CHECKING:
     from raysume.client import Run, TurnFacts
@@ -34,7 +34,7 @@ _SET = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.argument("id")
 @WORKFLOW
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier listing.")
@@ -59,7 +59,7 @@ def history(
     )
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.argument("id")
 @WORKFLOW
 @click.pass_context
@@ -81,7 +81,7 @@ def watch(context: click.Context, id: str, workflow: str | None) -> None:
             threading.Event().wait(_LOOK_S)
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.argument("id")
 @WORKFLOW
 @click.option(
@@ -116,7 +116,7 @@ def rewind(
     print_thing(msgspec.to_builtins(facts), session.form)
 
 
-@click.command()
+@click.command(cls=Leaf)
 @click.argument("id")
 @WORKFLOW
 @click.option("--at", help="As --to of rewind; left out: where the instance stands, or stood last.")

@@ -52,7 +52,10 @@ def test_a_fork_has_variables_of_its_own(engine: Engine, client: Client) -> None
     assert made.result(timeout=30) == "copy: printed"
     assert run.result(timeout=30) == "forked: printed"
     with engine.http() as http:
-        answer = http.post(f"/v1/instances/{run.id}:fork", json={"at": "1", "set": {"key": 5}})
+        path = f"/v1/instances/{run.id}:fork"
+        refused = http.post(path, json={"at": "1", "set": {"key": 5}})
+        assert (refused.status_code, "is a str there" in refused.json()["detail"]) == (422, True)
+        answer = http.post(path, json={"at": "1", "set": {"key": "third"}})
         assert (answer.status_code, answer.json()["status"]) == (201, "waiting")
         page = http.get(f"/v1/instances/{answer.json()['id']}/history").json()
         assert [turn["id"] for turn in page["items"]] == [run.id]
