@@ -39,7 +39,29 @@ INSTANCE_ID_CHARS_MAX: Final = 200
 """Characters of an instance id given by a client."""
 
 CALL_ID_WINDOW: Final = timedelta(days=7)
-"""How long a client's call id is remembered for answering 200 or 409."""
+"""How long a client's call id is remembered at least for answering 200 or 409."""
+
+PUBLISHER_WINDOW: Final = timedelta(days=180)
+"""How long a silent publisher is remembered: one that comes back later, with calls whose answer it
+never got, would have them accepted twice. About 100 B each, and one for every process that published."""
+
+CALL_RETENTION: Final = timedelta(days=30)
+"""How long a call is kept unless configured otherwise: what `explain` and listings can show."""
+
+CALLS_DELETED_SEGMENTS_MAX: Final = 100
+"""Segments deleted in one transaction: appends wait for it, a few milliseconds."""
+
+CALLS_DELETED_NAMES_MAX: Final = 2_000
+"""Clients' call ids deleted, and publishers looked at, in one transaction."""
+
+DELETION_INTERVAL_S: Final = 60.0
+"""Seconds between two looks for calls whose retention is over."""
+
+DELETION_PAUSE_S: Final = 0.05
+"""Seconds between two transactions that delete: 2,000 segments/s go, and appends come between."""
+
+DELETIONS_MAX: Final = 1_000
+"""Transactions that delete before the pools are asked again what they need: under two minutes."""
 
 # --- shards and the journal ------------------------------------------------------
 

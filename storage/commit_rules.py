@@ -67,3 +67,8 @@ def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None
         raise InvariantViolated(
             f"the checkpoint of shard {checkpoint.shard} has a row of another shard"
         )
+    removed = set(checkpoint.removed)
+    if len(removed) < len(checkpoint.removed) or any(r.number in removed for r in checkpoint.rows):
+        raise InvariantViolated(
+            f"the checkpoint of shard {checkpoint.shard} removes an instance that it writes, or twice"
+        )
