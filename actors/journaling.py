@@ -7,14 +7,16 @@ it is made of the latest committed record of every instance that changed.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
+from raysume import limits
+from raysume.actors.departures import ENDED, Departures
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
-from raysume.actors.kernel.status import Status
 from raysume.storage.ports import (
     Checkpoint,
     InstanceRow,
@@ -45,6 +47,16 @@ class ShardLog:
         self.dirty: dict[int, InstanceRecord] = {}
         """By number: the committed records that no checkpoint holds yet."""
         self.unsent: dict[int, Outgoing] = {}
+        self.departures = Departures()
+
+    def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
+        """(number, id) of finished instances that ended before: their rows are no longer counted."""
+        gone: list[tuple[int, str]] = []
+        for number, id in islice(self.departures.take(ended_before_us), limit):
+            if number in self.rows and number not in self.dirty:
+                self.rows.remove(number)
+                gone.append((number, id))
+        return gone
 
     def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
         """The journal row `seq` is durable."""
@@ -63,6 +75,8 @@ class PoolJournal:
         self._store = store
         self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
         self._ended: list[str] = []
+        self._removed: list[str] = []
+        self._first_end_us: int | None = None
         self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
 
     # --- recovery ----------------------------------------------------------------
@@ -76,7 +90,9 @@ class PoolJournal:
         Raises:
             SealBroken: the database was changed by somebody without the key.
         """
-        return sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        found = sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        self._look_ahead()
+        return found
 
     def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
         key = log.owned.key
@@ -101,11 +117,11 @@ class PoolJournal:
                 log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.seq = journal.seq
             log.committed(journal.seq, read.header, (turn.instance for turn in read.turns))
-        self._ended.extend(
-            record.id
-            for record in records.values()
-            if record.status in _ENDED and record.number not in log.dirty
-        )
+        for record in records.values():
+            if record.number not in log.dirty:
+                log.departures.add(record)
+                if record.status in ENDED:
+                    self._ended.append(record.id)
         shard = Shard(log.owned.ref.number, log.header)
         shard.unsent = dict(sorted(log.unsent.items()))
         kernel.adopt(shard, log.header)
@@ -115,9 +131,16 @@ class PoolJournal:
 
     # --- commits -----------------------------------------------------------------
 
-    def prepare(self, commit: Commit, *, checkpoint: bool = False) -> StoreCommit:
-        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too."""
-        checkpoints = self._checkpoints() if checkpoint else []
+    def prepare(
+        self, commit: Commit, *, checkpoint: bool = False, ended_before_us: int = 0
+    ) -> StoreCommit:
+        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too.
+
+        Args:
+            ended_before_us: a checkpoint removes a batch of the finished instances whose end is
+                before this moment.
+        """
+        checkpoints = self._checkpoints(ended_before_us) if checkpoint else []
         rows: list[JournalRow] = []
         for number, turns in commit.turns.items():
             log = self._shards[number]
@@ -148,14 +171,26 @@ class PoolJournal:
         """The committed records that only the journal holds."""
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
-    def _checkpoints(self) -> list[Checkpoint]:
+    def has_expired(self, ended_before_us: int) -> bool:
+        """Whether the next checkpoint with this moment removes instances."""
+        return self._first_end_us is not None and self._first_end_us < ended_before_us
+
+    def _look_ahead(self) -> None:
+        ends = [log.departures.first_us for log in self._shards.values()]
+        self._first_end_us = min((one for one in ends if one is not None), default=None)
+
+    def _checkpoints(self, ended_before_us: int) -> list[Checkpoint]:
         made: list[Checkpoint] = []
+        left = limits.INSTANCES_REMOVED_MAX
         for log in self._shards.values():
-            if not log.dirty or log.header is None:
+            gone = log.take_expired(ended_before_us, limit=left)
+            left -= len(gone)
+            if log.header is None or not (log.dirty or gone):
                 continue
             records = sorted(log.dirty.values(), key=lambda record: record.number)
             for record in records:
                 log.rows.put(record)
+                log.departures.add(record)
             header = log.codec.checkpoint_header(
                 log.committed_seq,
                 log.header,
@@ -169,16 +204,27 @@ class PoolJournal:
                     seq=log.committed_seq,
                     header=header,
                     rows=[self._row(log, record) for record in records],
+                    removed=[number for number, _ in gone],
                 )
             )
-            self._ended.extend(record.id for record in records if record.status in _ENDED)
+            self._ended.extend(record.id for record in records if record.status in ENDED)
+            self._removed.extend(id for _, id in gone)
             log.dirty = {}
+        self._look_ahead()
         return made
 
     def take_checkpointed_ends(self) -> list[str]:
         """The finished instances that are in checkpoints, since this was last asked or recovered."""
         ended, self._ended = self._ended, []
         return ended
+
+    def let_go(self, kernel: Kernel) -> None:
+        """Finished instances that are in checkpoints have left memory; removed ones are forgotten."""
+        for instance in self.take_checkpointed_ends():
+            kernel.forget(instance)
+        removed, self._removed = self._removed, []
+        for instance in removed:
+            kernel.expire(instance)
 
     def _row(self, log: ShardLog, record: InstanceRecord) -> InstanceRow:
         return InstanceRow(
@@ -204,14 +250,11 @@ class PoolJournal:
         return log.codec.read_instance_row(row.number, row.body)
 
 
-_ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value})
-
-
 def finished_ids(commit: Commit) -> list[str]:
     """The instances of a commit that will never take a turn again."""
     return [
         turn.instance.id
         for turns in commit.turns.values()
         for turn in turns
-        if turn.instance.status in _ENDED
+        if turn.instance.status in ENDED
     ]

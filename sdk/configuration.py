@@ -59,10 +59,12 @@ class Settings:
     """A file that holds them."""
     mailbox_window: timedelta = limits.MAILBOX_WINDOW
     """How far back a wait looks for calls that came before it."""
-    history_retention: timedelta = timedelta(days=30)
-    """How long a finished instance is kept."""
-    call_retention: timedelta = timedelta(days=30)
-    """How long a call is kept that nobody needs."""
+    history_retention: timedelta = limits.HISTORY_RETENTION
+    """How long a completed or cancelled instance is kept after its end. Then it is gone, and its
+    id is free: starting it again makes a new instance. At least `mailbox_window`."""
+    call_retention: timedelta = limits.CALL_RETENTION
+    """How long a call is kept, and longer while a pool has not applied it. At least
+    `mailbox_window`: within it, waits look for earlier calls."""
     memory_budget: int = 256_000_000
     """Bytes of instances kept hot by a shard."""
     checkpoint_interval: timedelta = timedelta(seconds=limits.CHECKPOINT_INTERVAL_S)
@@ -333,7 +335,23 @@ def _collected(found: tuple[str, int] | None) -> Settings:
                 values[name] = Path(found[0]).parent / values[name]
         else:
             sources[name] = Source(kind="default", detail="default")
-    return Settings(**values, sources=MappingProxyType(sources))
+    found_settings = Settings(**values, sources=MappingProxyType(sources))
+    _check_retention(found_settings)
+    return found_settings
+
+
+def _check_retention(found: Settings) -> None:
+    """What waits may still look back to is kept."""
+    for name in ("history_retention", "call_retention"):
+        kept: timedelta = getattr(found, name)
+        if kept < found.mailbox_window:
+            raise ConfigurationError(
+                f"the setting {name} is {kept} (from {found.sources[name]}), which is shorter than "
+                f"mailbox_window, {found.mailbox_window} (from {found.sources['mailbox_window']}): "
+                f"waits look back that far. Make {name} longer, or mailbox_window shorter.",
+                setting=name,
+                source=str(found.sources[name]),
+            )
 
 
 def _converted(name: str, value: Any, source: Source) -> Any:

@@ -92,6 +92,16 @@ CATALOGUE_OF_LOG: Final = 1
 MAILBOX_WINDOW: Final = timedelta(hours=24)
 """How far back a wait looks for calls that came before it."""
 
+HISTORY_RETENTION: Final = timedelta(days=30)
+"""How long a finished instance is kept unless configured otherwise. Until then its pool remembers its
+id, about 400 B: where instances end by the million a day, keep them for less."""
+
+INSTANCES_REMOVED_MAX: Final = 1_000
+"""Finished instances removed by one checkpoint: about 20 ms, for which the next commit waits."""
+
+REMOVAL_PAUSE_S: Final = 0.2
+"""Seconds between two checkpoints while more instances are to be removed: commits come between."""
+
 MAILBOX_PLACES_MAX: Final = 64
 """Keys, and calls, that an instance remembers to have received by waits of one method and shape:
 about 10 bytes each in every saved state. Whatever is older counts as received."""

@@ -129,11 +129,19 @@ class RowsDigest:
     def __len__(self) -> int:
         return len(self._shares)
 
+    def __contains__(self, number: object) -> bool:
+        """Whether the instance has a row."""
+        return number in self._shares
+
     def put(self, record: InstanceRecord) -> None:
         """The row of this instance is `record` now."""
         share = self._codec.place_digest(record.number, record.turn, record.updated_us)
         self.total = (self.total - self._shares.get(record.number, 0) + share) & _MASK
         self._shares[record.number] = share
+
+    def remove(self, number: int) -> None:
+        """The instance has no row any more."""
+        self.total = (self.total - self._shares.pop(number)) & _MASK
 
     def check(self, header: CheckpointHeader, *, where: str) -> None:
         """Returns when the rows are those of the checkpoint.
