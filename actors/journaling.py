@@ -222,9 +222,13 @@ class PoolJournal:
         """Finished instances that are in checkpoints have left memory; removed ones are forgotten."""
         for instance in self.take_checkpointed_ends():
             kernel.forget(instance)
-        removed, self._removed = self._removed, []
-        for instance in removed:
+        for instance in self.take_removed():
             kernel.expire(instance)
+
+    def take_removed(self) -> list[str]:
+        """The instances that checkpoints have removed, since this was last asked."""
+        removed, self._removed = self._removed, []
+        return removed
 
     def _row(self, log: ShardLog, record: InstanceRecord) -> InstanceRow:
         return InstanceRow(

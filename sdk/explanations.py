@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
+
+from raysume.configuration import settings
 
 Stage = Literal[
     "subscribed", "active", "ended", "waiting", "key", "predicate", "mailbox", "exclusive", "met"
@@ -97,6 +100,16 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return "\n".join([f"call {self.call} of {self.method}: {self.summary}", *map(str, self)])
+
+
+def keeping_calls(retention: timedelta | None = None) -> str:
+    """How long calls are kept, for messages about one that is not there.
+
+    Args:
+        retention: the engine's; None: as configured here.
+    """
+    kept = settings().call_retention if retention is None else retention
+    return f"as calls are {kept} after they were accepted (call_retention)"
 
 
 def nearest_first(waits: Iterable[WaitExplained], limit: int) -> list[WaitExplained]:
