@@ -22,6 +22,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.kernel.standing import Standing, learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
+from raysume.actors.needs import needs_of
 from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
@@ -228,6 +229,10 @@ class Pool:
             "cpu_s": time.process_time(),
             "rss_bytes": psutil.Process().memory_info().rss,
         }
+
+    async def needs(self) -> bytes:
+        """See `needs_of`."""
+        return msgspec.msgpack.encode(await needs_of(await self._hosting()))
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""

@@ -235,6 +235,15 @@ def duration(value: Any) -> timedelta:
     return found
 
 
+def written(value: timedelta) -> str:
+    """The duration as it is written in a configuration file, such as `30d` or `1h30m`."""
+    left, text = value.total_seconds(), ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        count, left = divmod(left, size)
+        text += f"{count:.0f}{unit}" if count else ""
+    return f"{text}{left:g}s" if left or not text else text
+
+
 def _size(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         found = value
@@ -346,8 +355,9 @@ def _check_retention(found: Settings) -> None:
         kept: timedelta = getattr(found, name)
         if kept < found.mailbox_window:
             raise ConfigurationError(
-                f"the setting {name} is {kept} (from {found.sources[name]}), which is shorter than "
-                f"mailbox_window, {found.mailbox_window} (from {found.sources['mailbox_window']}): "
+                f"the setting {name} is {written(kept)} (from {found.sources[name]}), which is shorter "
+                f"than mailbox_window, {written(found.mailbox_window)} (from "
+                f"{found.sources['mailbox_window']}): "
                 f"waits look back that far. Make {name} longer, or mailbox_window shorter.",
                 setting=name,
                 source=str(found.sources[name]),

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from raysume.configuration import settings
+from raysume.configuration import written
 
 Stage = Literal[
     "subscribed", "active", "ended", "waiting", "key", "predicate", "mailbox", "exclusive", "met"
@@ -102,14 +102,9 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([f"call {self.call} of {self.method}: {self.summary}", *map(str, self)])
 
 
-def keeping_calls(retention: timedelta | None = None) -> str:
-    """How long calls are kept, for messages about one that is not there.
-
-    Args:
-        retention: the engine's; None: as configured here.
-    """
-    kept = settings().call_retention if retention is None else retention
-    return f"as calls are {kept} after they were accepted (call_retention)"
+def keeping_calls(retention: timedelta) -> str:
+    """How long calls are kept, for messages about one that is not there."""
+    return f"as calls are {written(retention)} after they were accepted (call_retention)"
 
 
 def nearest_first(waits: Iterable[WaitExplained], limit: int) -> list[WaitExplained]:

@@ -60,6 +60,9 @@ DELETION_INTERVAL_S: Final = 60.0
 DELETION_PAUSE_S: Final = 0.05
 """Seconds between two transactions that delete: 2,000 segments/s go, and appends come between."""
 
+DELETION_ASK_S: Final = 60.0
+"""Seconds in which all pools say what they need: otherwise nothing is deleted this time."""
+
 DELETIONS_MAX: Final = 1_000
 """Transactions that delete before the pools are asked again what they need: under two minutes."""
 

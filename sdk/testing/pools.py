@@ -31,7 +31,7 @@ from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.stepping import attempt_step
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
-from raysume.configuration import settings
+from raysume.configuration import settings, written
 from raysume.containers import Container
 from raysume.dependencies import dependencies_replaced
 from raysume.errors import NotFound, UsageError
@@ -235,7 +235,7 @@ class ShellPool:
         """
         found = self.kernel.instances.get(instance_id)
         if found is None:
-            kept = timedelta(microseconds=self.kernel.retention_us)
+            kept = written(timedelta(microseconds=self.kernel.retention_us))
             raise NotFound(
                 f"instance {instance_id!r} of workflow {self.workflow.name!r} ended over {kept} ago "
                 "and was removed. Look at it before, or set history_retention."

@@ -265,8 +265,8 @@ class TestShell:
         item = self._calls.find(call)
         if item is None:
             raise NotFound(
-                f"no call {call!r} was pushed to this shell, or it was deleted, {keeping_calls()}. "
-                "Give what push returned."
+                f"no call {call!r} was pushed to this shell, or it was deleted, "
+                f"{keeping_calls(settings().call_retention)}. Give what push returned."
             )
         pools = list(self._pools.values()) if run is None else [run._pool]  # pyright: ignore[reportPrivateUsage]
         found = [
