@@ -80,17 +80,20 @@ def applied_by_all(needs: Sequence[Needs]) -> dict[int, int] | None:
 
 
 def _has_unfinished(store: Store, sealer: Sealer, spec: PoolSpec) -> bool:
-    for status in (Status.WAITING, Status.RUNNING, Status.FAILED):
-        query = InstanceQuery(
-            workflow=spec.workflow, version=spec.version, status=status.value, limit=1
-        )
-        if store.list_instances(query):
-            return True
+    """Whether an instance of the version has not ended, by its row and the journal behind it."""
+    last: dict[tuple[int, int], bool] = {}
     for owned in store.shards():
         if (owned.ref.workflow, owned.ref.version) == (spec.workflow, spec.version):
             codec = ShardLog(owned, sealer).codec
             for row in store.journal_of(owned.key, after=0):
-                turns = codec.read_journal_row(row.seq, row.body).turns
-                if any(turn.instance.status not in ENDED for turn in turns):
-                    return True
+                for turn in codec.read_journal_row(row.seq, row.body).turns:
+                    last[owned.key, turn.instance.number] = turn.instance.status in ENDED
+    if not all(last.values()):
+        return True
+    for status in (Status.WAITING, Status.RUNNING, Status.FAILED):
+        query = InstanceQuery(
+            workflow=spec.workflow, version=spec.version, status=status.value, limit=len(last) + 1
+        )
+        if any((row.shard, row.number) not in last for row in store.list_instances(query)):
+            return True
     return False
