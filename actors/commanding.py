@@ -8,13 +8,14 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from raysume import ids
-from raysume.actors.hosting import PoolHost, now_us
+from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.commits import CancelAsked, ForkAsked, RetryAsked, RewindAsked
 from raysume.actors.kernel.deliveries import StartAnswer
 from raysume.actors.kernel.points import find_point
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.readings import Readings
+from raysume.storage.moments import wall_clock_us as now_us
 
 CommandKind = Literal["cancel", "retry"]
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
+from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.succession import Succession, hand_over
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
 from raysume.errors import RaysumeError, Unavailable
-from raysume.storage.opening import open_store
+from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import Store
+from raysume.storage.seal_key import load_seal
 
 LONG_POLL_S = 30.0
 """Seconds after which an unchanged catalogue is answered all the same."""
@@ -59,12 +62,32 @@ class Directory:
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
         self._changed = asyncio.Condition()
         self._restoring: asyncio.Task[None] | None = None
+        self._cleaner = self._made_cleaner()
+        self._cleaning: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
         """What the store knows as deployed is running again; `problems` says what is not."""
         if self._restoring is None:
             self._restoring = asyncio.get_running_loop().create_task(self._restore())
         await asyncio.shield(self._restoring)
+
+    def _made_cleaner(self) -> Cleaner:
+        url, folder = self._engine.database_url, self._engine.folder
+        return Cleaner(
+            self._store,
+            self._pools,
+            open_log=lambda: open_call_log(url, folder),
+            seal=lambda: load_seal(self._store, folder),
+            deployed=lambda: [
+                Deployed(spec=one.pool, is_active=one.active) for one in self._workflows.values()
+            ],
+            retention=timedelta(seconds=self._engine.call_retention_s),
+        )
+
+    async def clean(self) -> int:
+        """See `Cleaner.clean`: at once, without waiting for its time."""
+        await self.restore()
+        return await self._cleaner.clean()
 
     async def _restore(self) -> None:
         for key, body in self._store.documents(_KIND):
@@ -76,6 +99,7 @@ class Directory:
         if self._workflows:
             await self._run([one.pool for one in self._workflows.values()])
             await self._announce()
+        self._cleaning = asyncio.get_running_loop().create_task(self._cleaner.run())
 
     async def deploy(self, workflows: list[bytes], methods: bytes) -> dict[str, Any]:
         """The workflows take new instances; older versions keep what they have.
@@ -222,6 +246,8 @@ class Directory:
 
     async def stop(self) -> None:
         """Every pool has checkpointed."""
+        if self._cleaning is not None:
+            self._cleaning.cancel()
         await self._pools.stop()
 
     def __repr__(self) -> str:

@@ -113,11 +113,13 @@ class Chronicle:
             for nth, (turn, at) in enumerate(zip(body.turns, before, strict=True))
         ]
 
+    def oldest_us(self) -> int | None:
+        """When the oldest journal row that a checkpoint covers was made; None: there is none."""
+        oldest = self._store.past_journal(self._shard, limit=1)
+        return oldest[0].at_us if oldest else None
+
     def outlived(self, older_than_us: int) -> list[JournalRow]:
         """The journal rows that are too old to stay, oldest first; some at a time."""
-        oldest = self._store.past_journal(self._shard, limit=1)
-        if not oldest or oldest[0].at_us >= older_than_us:
-            return []
         rows = self._store.past_journal(self._shard, limit=limits.JOURNAL_COMPACT_ROWS_MAX)
         return list(takewhile(lambda row: row.at_us < older_than_us, rows))
 

@@ -8,7 +8,6 @@ successor recovers from what is durable.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +33,9 @@ from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
 from raysume.actors.remembering import recent_calls
 from raysume.errors import UsageError
+from raysume.storage.moments import wall_clock_us as now_us
 from raysume.storage.ports import CallLog, InstanceRow, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
-
-
-def now_us() -> int:
-    """Microseconds since the epoch, UTC."""
-    return time.time_ns() // 1000
 
 
 class PoolHost:
@@ -59,6 +54,7 @@ class PoolHost:
         give_up: Callable[[BaseException], None],
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
         mailbox_window: timedelta = limits.MAILBOX_WINDOW,
+        history_retention: timedelta = limits.HISTORY_RETENTION,
         elsewhere: StepsElsewhere | None = None,
     ) -> None:
         """
@@ -76,6 +72,7 @@ class PoolHost:
             methods=method_of,
             runs_inline=workflow.definition.inline,
             window=mailbox_window,
+            retention=history_retention,
         )
         self.effects = Effects(
             self.kernel,
@@ -276,7 +273,7 @@ class PoolHost:
                     self.journal.committed(together)
                 if checkpoint:
                     self._checkpoints_made = asked
-                    self._checkpointed()
+                    self.journal.let_go(self.kernel)
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
@@ -284,13 +281,17 @@ class PoolHost:
                     self._progress.notify_all()
 
     def _write(self, commit: Commit, checkpoint: bool) -> None:
-        prepared: StoreCommit = self.journal.prepare(commit, now_us=now_us(), checkpoint=checkpoint)
+        prepared: StoreCommit = self.journal.prepare(
+            commit,
+            now_us=now_us(),
+            checkpoint=checkpoint,
+            older_than_us=self._older_than_us(),
+        )
         if prepared.epochs:
             self.store.commit(prepared)
 
-    def _checkpointed(self) -> None:
-        for instance in self.journal.take_checkpointed_ends():
-            self.kernel.forget(instance)
+    def _older_than_us(self) -> int:
+        return now_us() - self.kernel.retention_us
 
     def _release(self, commit: Commit) -> None:
         self.turns += sum(len(turns) for turns in commit.turns.values())
@@ -333,8 +334,9 @@ class PoolHost:
 
     async def _checkpoint_loop(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
-            if self.journal.dirty:
+            expired = self.journal.has_expired(self._older_than_us())
+            await asyncio.sleep(limits.REMOVAL_PAUSE_S if expired else self._interval_s)
+            if expired or self.journal.dirty:
                 await self.checkpoint()
 
     # --- waiting for things ----------------------------------------------------------------

@@ -7,19 +7,20 @@ it is made of the latest committed record of every instance that changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from itertools import islice
+from typing import Final
 
 import msgspec
 
 from raysume import limits
+from raysume.actors.departures import ENDED, Departures
 from raysume.actors.history import Chronicle, Past, Position, Positions
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.moments import duration_us, moment
+from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
-from raysume.actors.kernel.status import Status
 from raysume.storage.ports import (
     Checkpoint,
     HistoryRow,
@@ -29,6 +30,8 @@ from raysume.storage.ports import (
     Store,
     StoreCommit,
 )
+
+_NEVER_US: Final = (1 << 63) - 1
 
 
 class ShardLog:
@@ -53,6 +56,18 @@ class ShardLog:
         self.dirty: dict[int, InstanceRecord] = {}
         """By number: the committed records that no checkpoint holds yet."""
         self.unsent: dict[int, Outgoing] = {}
+        self.departures = Departures()
+        self.oldest_us = 0
+        """No journal row is older; 0 when that is not known."""
+
+    def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
+        """(number, id) of finished instances that ended before: their rows are no longer counted."""
+        gone: list[tuple[int, str]] = []
+        for number, id in islice(self.departures.take(ended_before_us), limit):
+            if number in self.rows and number not in self.dirty:
+                self.rows.remove(number)
+                gone.append((number, id))
+        return gone
 
     def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
         """The journal row `seq` is durable."""
@@ -73,17 +88,12 @@ class PoolJournal:
         store: Store,
         owned: Iterable[OwnedShard],
         sealer: Sealer,
-        *,
-        history_retention: timedelta = limits.HISTORY_RETENTION,
     ) -> None:
-        """
-        Args:
-            history_retention: how long journal rows stay as they are, for history.
-        """
         self._store, self._sealer = store, sealer
-        self._retention_us = duration_us(history_retention)
         self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
         self._ended: list[str] = []
+        self._removed: list[str] = []
+        self._first_end_us: int | None = None
         self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
 
     # --- recovery ----------------------------------------------------------------
@@ -97,7 +107,9 @@ class PoolJournal:
         Raises:
             SealBroken: the database was changed by somebody without the key.
         """
-        return sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        found = sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        self._look_ahead()
+        return found
 
     def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
         key = log.owned.key
@@ -123,11 +135,11 @@ class PoolJournal:
                 log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.seq = journal.seq
             log.committed(journal.seq, read.header, (turn.instance for turn in read.turns))
-        self._ended.extend(
-            record.id
-            for record in records.values()
-            if record.status in _ENDED and record.number not in log.dirty
-        )
+        for record in records.values():
+            if record.number not in log.dirty:
+                log.departures.add(record)
+                if record.status in ENDED:
+                    self._ended.append(record.id)
         shard = Shard(log.owned.ref.number, log.header)
         shard.unsent = dict(sorted(log.unsent.items()))
         kernel.adopt(shard, log.header)
@@ -137,23 +149,33 @@ class PoolJournal:
 
     # --- commits -----------------------------------------------------------------
 
-    def prepare(self, commit: Commit, *, now_us: int = 0, checkpoint: bool = False) -> StoreCommit:
+    def prepare(
+        self,
+        commit: Commit,
+        *,
+        now_us: int = 0,
+        checkpoint: bool = False,
+        older_than_us: int = 0,
+    ) -> StoreCommit:
         """The transaction that makes `commit` durable; with `checkpoint`, what came before it too.
 
         Args:
-            now_us: when that is (microseconds): with a checkpoint, journal rows that are too old
-                by then leave.
+            now_us: when that is (microseconds).
+            older_than_us: a checkpoint removes a batch of the finished instances whose end, and of
+                the journal rows whose time, is before this moment.
         """
-        checkpoints = self._checkpoints() if checkpoint else []
-        kept, trims = self._compacted(now_us) if checkpoint else ([], {})
+        checkpoints = self._checkpoints(older_than_us) if checkpoint else []
+        covering = {one.shard for one in checkpoints}
+        kept, trims = self._compacted(older_than_us, covering) if checkpoint else ([], {})
         rows: list[JournalRow] = []
         for number, turns in commit.turns.items():
             log = self._shards[number]
             log.seq += 1
             before = [log.latest.of(turn.instance.number) for turn in turns]
             body = log.codec.journal_row(log.seq, commit.headers[number], turns, before)
+            log.oldest_us = min(log.oldest_us, now_us)
             rows.append(JournalRow(shard=log.owned.key, seq=log.seq, at_us=now_us, body=body))
-        touched = {row.shard for row in rows} | {one.shard for one in checkpoints} | trims.keys()
+        touched = {row.shard for row in rows} | covering | trims.keys()
         return StoreCommit(
             epochs={key: epoch for key, epoch in self._epochs.items() if key in touched},
             journal=rows,
@@ -179,14 +201,28 @@ class PoolJournal:
         """The committed records that only the journal holds."""
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
-    def _checkpoints(self) -> list[Checkpoint]:
+    def has_expired(self, older_than_us: int) -> bool:
+        """Whether the next checkpoint with this moment has something to remove, or to look for."""
+        if self._first_end_us is not None and self._first_end_us < older_than_us:
+            return True
+        return any(log.oldest_us < older_than_us for log in self._shards.values())
+
+    def _look_ahead(self) -> None:
+        ends = [log.departures.first_us for log in self._shards.values()]
+        self._first_end_us = min((one for one in ends if one is not None), default=None)
+
+    def _checkpoints(self, older_than_us: int) -> list[Checkpoint]:
         made: list[Checkpoint] = []
+        left = limits.INSTANCES_REMOVED_MAX
         for log in self._shards.values():
-            if not log.dirty or log.header is None:
+            gone = log.take_expired(older_than_us, limit=left)
+            left -= len(gone)
+            if log.header is None or not (log.dirty or gone):
                 continue
             records = sorted(log.dirty.values(), key=lambda record: record.number)
             for record in records:
                 log.rows.put(record)
+                log.departures.add(record)
             header = log.codec.checkpoint_header(
                 log.committed_seq,
                 log.header,
@@ -200,19 +236,35 @@ class PoolJournal:
                     seq=log.committed_seq,
                     header=header,
                     rows=[self._row(log, record) for record in records],
+                    removed=[number for number, _ in gone],
                 )
             )
-            self._ended.extend(record.id for record in records if record.status in _ENDED)
+            self._ended.extend(record.id for record in records if record.status in ENDED)
+            self._removed.extend(id for _, id in gone)
             log.dirty = {}
+        self._look_ahead()
         return made
 
-    def _compacted(self, now_us: int) -> tuple[list[HistoryRow], dict[int, int]]:
-        """Turns to keep beyond their journal rows, and up to where the journals may be trimmed."""
+    def _compacted(
+        self, older_than_us: int, covering: set[int]
+    ) -> tuple[list[HistoryRow], dict[int, int]]:
+        """Turns to keep beyond their journal rows, and up to where the journals may be trimmed.
+
+        Args:
+            covering: shards with a checkpoint in this commit: their journal is past only then.
+        """
         kept: list[HistoryRow] = []
         trims: dict[int, int] = {}
         for log in self._shards.values():
+            if log.oldest_us >= older_than_us:
+                continue
             chronicle = Chronicle(self._store, log.owned.key, log.codec)
-            rows = chronicle.outlived(now_us - self._retention_us)
+            oldest_us = chronicle.oldest_us()
+            if oldest_us is not None:
+                log.oldest_us = oldest_us
+            elif log.owned.key not in covering:
+                log.oldest_us = _NEVER_US
+            rows = chronicle.outlived(older_than_us)
             if rows:
                 kept += chronicle.turns_to_keep(rows, log.rows)
                 trims[log.owned.key] = rows[-1].seq
@@ -240,6 +292,18 @@ class PoolJournal:
         ended, self._ended = self._ended, []
         return ended
 
+    def let_go(self, kernel: Kernel) -> None:
+        """Finished instances that are in checkpoints have left memory; removed ones are forgotten."""
+        for instance in self.take_checkpointed_ends():
+            kernel.forget(instance)
+        for instance in self.take_removed():
+            kernel.expire(instance)
+
+    def take_removed(self) -> list[str]:
+        """The instances that checkpoints have removed, since this was last asked."""
+        removed, self._removed = self._removed, []
+        return removed
+
     def _row(self, log: ShardLog, record: InstanceRecord) -> InstanceRow:
         return InstanceRow(
             shard=log.owned.key,
@@ -266,14 +330,11 @@ class PoolJournal:
         return log.codec.read_instance_row(row.number, row.body)
 
 
-_ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value})
-
-
 def finished_ids(commit: Commit) -> list[str]:
     """The instances of a commit that will never take a turn again."""
     return [
         turn.instance.id
         for turns in commit.turns.values()
         for turn in turns
-        if turn.instance.status in _ENDED
+        if turn.instance.status in ENDED
     ]

@@ -16,12 +16,13 @@ import structlog
 from raysume import limits
 from raysume.actors import commanding, explaining, handover
 from raysume.actors.commanding import CommandKind, PointAsked, command
-from raysume.actors.hosting import PoolHost, now_us
+from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.kernel.standing import Standing, learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
+from raysume.actors.needs import needs_of
 from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
@@ -30,6 +31,7 @@ from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.untyped import ray
 from raysume.errors import ConfigurationError, Fenced
 from raysume.publishing import set_engine_sink
+from raysume.storage.moments import wall_clock_us
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.seal_key import load_seal
@@ -86,6 +88,7 @@ class Pool:
             give_up=self._give_up,
             checkpoint_interval_s=self._engine.checkpoint_interval_s,
             mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
+            history_retention=timedelta(seconds=self._engine.history_retention_s),
             elsewhere=RaySteps(self._engine, self._spec.target, self._driver_paths),
         )
         outlet.follow(asyncio.get_running_loop())
@@ -120,7 +123,7 @@ class Pool:
         """
         workflow = self._workflow()
         if not workflow.has_parameters:
-            turn = learning_turn(workflow, self._spec.version, now_us())
+            turn = learning_turn(workflow, self._spec.version, wall_clock_us())
             await driving.run_as_task(turn, Standing(workflow).learning(turn))
 
     async def hold(self) -> bytes:
@@ -249,6 +252,10 @@ class Pool:
             "cpu_s": time.process_time(),
             "rss_bytes": psutil.Process().memory_info().rss,
         }
+
+    async def needs(self) -> bytes:
+        """See `needs_of`."""
+        return msgspec.msgpack.encode(await needs_of(await self._hosting()))
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""

@@ -27,6 +27,10 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint_interval_s: float
     mailbox_window_s: float = limits.MAILBOX_WINDOW.total_seconds()
     """How far back waits look for calls that came before them."""
+    history_retention_s: float = limits.HISTORY_RETENTION.total_seconds()
+    """How long finished instances are kept."""
+    call_retention_s: float = limits.CALL_RETENTION.total_seconds()
+    """How long calls are kept."""
     service: str | None = None
     """The configured service name of the deployed code; None: the top package."""
 

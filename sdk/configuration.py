@@ -59,10 +59,12 @@ class Settings:
     """A file that holds them."""
     mailbox_window: timedelta = limits.MAILBOX_WINDOW
     """How far back a wait looks for calls that came before it."""
-    history_retention: timedelta = timedelta(days=30)
-    """How long a finished instance is kept."""
-    call_retention: timedelta = timedelta(days=30)
-    """How long a call is kept that nobody needs."""
+    history_retention: timedelta = limits.HISTORY_RETENTION
+    """How long a completed or cancelled instance is kept after its end. Then it is gone, and its
+    id is free: starting it again makes a new instance. At least `mailbox_window`."""
+    call_retention: timedelta = limits.CALL_RETENTION
+    """How long a call is kept, and longer while a pool has not applied it. At least
+    `mailbox_window`: within it, waits look for earlier calls."""
     memory_budget: int = 256_000_000
     """Bytes of instances kept hot by a shard."""
     checkpoint_interval: timedelta = timedelta(seconds=limits.CHECKPOINT_INTERVAL_S)
@@ -233,6 +235,15 @@ def duration(value: Any) -> timedelta:
     return found
 
 
+def written(value: timedelta) -> str:
+    """The duration as it is written in a configuration file, such as `30d` or `1h30m`."""
+    left, text = value.total_seconds(), ""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        count, left = divmod(left, size)
+        text += f"{count:.0f}{unit}" if count else ""
+    return f"{text}{left:g}s" if left or not text else text
+
+
 def _size(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         found = value
@@ -333,7 +344,24 @@ def _collected(found: tuple[str, int] | None) -> Settings:
                 values[name] = Path(found[0]).parent / values[name]
         else:
             sources[name] = Source(kind="default", detail="default")
-    return Settings(**values, sources=MappingProxyType(sources))
+    found_settings = Settings(**values, sources=MappingProxyType(sources))
+    _check_retention(found_settings)
+    return found_settings
+
+
+def _check_retention(found: Settings) -> None:
+    """What waits may still look back to is kept."""
+    for name in ("history_retention", "call_retention"):
+        kept: timedelta = getattr(found, name)
+        if kept < found.mailbox_window:
+            raise ConfigurationError(
+                f"the setting {name} is {written(kept)} (from {found.sources[name]}), which is shorter "
+                f"than mailbox_window, {written(found.mailbox_window)} (from "
+                f"{found.sources['mailbox_window']}): "
+                f"waits look back that far. Make {name} longer, or mailbox_window shorter.",
+                setting=name,
+                source=str(found.sources[name]),
+            )
 
 
 def _converted(name: str, value: Any, source: Source) -> Any:

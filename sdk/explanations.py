@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
+
+from raysume.configuration import written
 
 Stage = Literal[
     "subscribed", "active", "ended", "waiting", "key", "predicate", "mailbox", "exclusive", "met"
@@ -97,6 +100,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return "\n".join([f"call {self.call} of {self.method}: {self.summary}", *map(str, self)])
+
+
+def keeping_calls(retention: timedelta) -> str:
+    """How long calls are kept, for messages about one that is not there."""
+    return f"as calls are {written(retention)} after they were accepted (call_retention)"
 
 
 def nearest_first(waits: Iterable[WaitExplained], limit: int) -> list[WaitExplained]:

@@ -39,7 +39,32 @@ INSTANCE_ID_CHARS_MAX: Final = 200
 """Characters of an instance id given by a client."""
 
 CALL_ID_WINDOW: Final = timedelta(days=7)
-"""How long a client's call id is remembered for answering 200 or 409."""
+"""How long a client's call id is remembered at least for answering 200 or 409."""
+
+PUBLISHER_WINDOW: Final = timedelta(days=180)
+"""How long a silent publisher is remembered: one that comes back later, with calls whose answer it
+never got, would have them accepted twice. About 100 B each, and one for every process that published."""
+
+CALL_RETENTION: Final = timedelta(days=30)
+"""How long a call is kept unless configured otherwise: what `explain` and listings can show."""
+
+CALLS_DELETED_SEGMENTS_MAX: Final = 100
+"""Segments deleted in one transaction: appends wait for it, a few milliseconds."""
+
+CALLS_DELETED_NAMES_MAX: Final = 2_000
+"""Clients' call ids deleted, and publishers looked at, in one transaction."""
+
+DELETION_INTERVAL_S: Final = 60.0
+"""Seconds between two looks for calls whose retention is over."""
+
+DELETION_PAUSE_S: Final = 0.05
+"""Seconds between two transactions that delete: 2,000 segments/s go, and appends come between."""
+
+DELETION_ASK_S: Final = 60.0
+"""Seconds in which all pools say what they need: otherwise nothing is deleted this time."""
+
+DELETIONS_MAX: Final = 1_000
+"""Transactions that delete before the pools are asked again what they need: under two minutes."""
 
 # --- shards and the journal ------------------------------------------------------
 
@@ -69,6 +94,16 @@ CATALOGUE_OF_LOG: Final = 1
 
 MAILBOX_WINDOW: Final = timedelta(hours=24)
 """How far back a wait looks for calls that came before it."""
+
+HISTORY_RETENTION: Final = timedelta(days=30)
+"""How long a finished instance is kept unless configured otherwise. Until then its pool remembers its
+id, about 400 B: where instances end by the million a day, keep them for less."""
+
+INSTANCES_REMOVED_MAX: Final = 1_000
+"""Finished instances removed by one checkpoint: about 20 ms, for which the next commit waits."""
+
+REMOVAL_PAUSE_S: Final = 0.2
+"""Seconds between two checkpoints while more instances are to be removed: commits come between."""
 
 MAILBOX_PLACES_MAX: Final = 64
 """Keys, and calls, that an instance remembers to have received by waits of one method and shape:
@@ -251,9 +286,6 @@ JOURNAL_READ_ROWS_MAX: Final = 64
 JOURNAL_COMPACT_ROWS_MAX: Final = 32
 """Journal rows of one shard that leave with one checkpoint once they are older than the retention:
 more than are written between two checkpoints at the usual rates, and some 10 ms of work."""
-
-HISTORY_RETENTION: Final = timedelta(days=30)
-"""How long turns stay in the journal behind its checkpoint, where reading history is cheapest."""
 
 HISTORY_LOOK_TURNS_MAX: Final = 1_000
 """Turns that an explanation goes back to find where an instance stood: about a second of reading."""

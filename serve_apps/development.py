@@ -126,6 +126,8 @@ class Development:
             data_dir=str(self.data_dir),
             database_url=settings().database_url,
             mailbox_window_s=settings().mailbox_window.total_seconds(),
+            history_retention_s=settings().history_retention.total_seconds(),
+            call_retention_s=settings().call_retention.total_seconds(),
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
             service=settings().service,
         )

@@ -69,6 +69,11 @@ def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None
         raise InvariantViolated(
             f"the checkpoint of shard {checkpoint.shard} has a row of another shard"
         )
+    removed = set(checkpoint.removed)
+    if len(removed) < len(checkpoint.removed) or any(r.number in removed for r in checkpoint.rows):
+        raise InvariantViolated(
+            f"the checkpoint of shard {checkpoint.shard} removes an instance that it writes, or twice"
+        )
 
 
 def _check_trims(commit: StoreCommit, held: Mapping[int, Held]) -> None:

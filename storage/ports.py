@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from raysume.records import CallRecord, Segment
+from raysume.storage.retention import Deleted
 
 # --- engine state ----------------------------------------------------------------
 
@@ -97,6 +98,8 @@ class Checkpoint:
     rows: Sequence[InstanceRow]
     """Only the instances changed since the last checkpoint, sorted by number. Of a row that
     exists, `status`, `updated_at`, `body` and `tags` are replaced; the rest never changes."""
+    removed: Sequence[int] = ()
+    """Numbers of instances whose rows go, with all that depends on them; none of them in `rows`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,8 @@ class Store(Protocol):
             Fenced: an epoch is not the current one; nothing was written, and the caller
                 must stop for good.
             InvariantViolated: the journal would get a hole, a checkpoint go back or beyond it, a
-                trim beyond the checkpoint, or an instance exist twice; nothing was written.
+                trim beyond the checkpoint, an instance exist twice, or one be removed that is not
+                there; nothing was written.
             StoreUnavailable: the outcome is not known; the caller must discard its memory
                 and recover from what the store holds.
         """
@@ -387,11 +391,24 @@ class CallLog(Protocol):
         ...
 
     def find_call(self, call_id: str) -> FoundCall | None:
-        """The call with this id, or None when it is unknown or deleted.
+        """The call with this id, or None when it is unknown, or was deleted.
 
         Client ids are looked up in their own table. Server ids lead to their time (UUIDv7),
         and so to the few segments around it: a call accepted over a minute after its id was
         made may not be found.
+        """
+        ...
+
+    def delete_before(self, before: datetime, *, applied: Mapping[int, int] | None) -> Deleted:
+        """A batch of the oldest calls is gone, durably, with the names kept for them.
+
+        Segments go in order of `pos`, up to the first one that was accepted at or after
+        `before`, or that somebody may still need. Ids of clients go once their calls are gone
+        and `CALL_ID_WINDOW` has passed, publishers once they were silent for `PUBLISHER_WINDOW`.
+
+        Args:
+            applied: partition -> offset below which nobody needs calls any more; no call of a
+                partition that is not named goes. None: nobody needs any.
         """
         ...
 

@@ -208,7 +208,7 @@ class ClientCallTable(CallsTable, table=True):
     """A call id chosen by a client, kept for answering 200 or 409."""
 
     __tablename__: ClassVar[Any] = "client_call"
-    __table_args__: ClassVar[Any] = _WITHOUT_ROWID
+    __table_args__: ClassVar[Any] = (Index(None, "at"), _WITHOUT_ROWID)
     id_hash: bytes = _bytes(primary_key=True)
     partition: int = _big()
     offset: int = _big()

@@ -65,9 +65,14 @@ def follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
 
 
 def ask_again(kernel: Kernel, instance: Instance) -> None:
-    """After a recovery: whatever is not known to have ended is asked for once more."""
+    """After a recovery: whatever is not known to have ended is asked for once more.
+
+    A child whose end waits in the inbox may have been removed since, and must not start anew.
+    """
+    known = {one.leaf for one in instance.inbox if isinstance(one, ChildDone)}
     for child in instance.children.values():
-        _ask(kernel, instance, child)
+        if child.leaf not in known:
+            _ask(kernel, instance, child)
 
 
 def ended(kernel: Kernel, event: ChildEnded) -> None:

@@ -134,9 +134,9 @@ class _Explainer:
         key = key_met(wait, self.item, self.kernel.methods)
         if not is_late_enough(wait, self.item):
             since = moment(wait.since_us or 0)
+            further = "" if wait.before_start else " Use .since(moment) to go further back."
             return "mailbox", (
-                f"it came at {self.call.at}, and the wait takes calls since {since}. "
-                "Use .since(moment) to go further back."
+                f"it came at {self.call.at}, and the wait takes calls since {since}.{further}"
             )
         if self.place <= instance.mailbox.horizon and not wait.before_start:
             return "mailbox", (
@@ -180,8 +180,9 @@ class _Explainer:
                 stage, reason = (
                     "active",
                     (
-                        "it matches, but started nothing: the version was not deployed yet, or another "
-                        "version or instance had it."
+                        "it matches, but started nothing that is still there: the version was not "
+                        "deployed yet, another version or instance had it, or what it started ended "
+                        "so long ago that it was removed (history_retention)."
                     ),
                 )
             yield self._said(None, stage, reason, wait, value)

@@ -108,6 +108,7 @@ def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
 
 
 def _add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
+    wait = looking_back.clamp(kernel, wait)
     if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
         wait = looking_back.seen(wait)
     instance.waits[wait.id] = wait

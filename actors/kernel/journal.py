@@ -161,6 +161,10 @@ class RowsDigest:
         self.total = (self.total - self._shares.get(record.number, 0) + share) & _MASK
         self._shares[record.number] = share
 
+    def remove(self, number: int) -> None:
+        """The instance has no row any more."""
+        self.total = (self.total - self._shares.pop(number)) & _MASK
+
     def check(self, header: CheckpointHeader, *, where: str) -> None:
         """Returns when the rows are those of the checkpoint.
 

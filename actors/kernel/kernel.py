@@ -82,6 +82,7 @@ class Kernel:
         hurries: bool = False,
         recent_calls: int = limits.RECENT_CALLS_MAX,
         window: timedelta = limits.MAILBOX_WINDOW,
+        retention: timedelta = limits.HISTORY_RETENTION,
     ) -> None:
         """
         Args:
@@ -94,6 +95,7 @@ class Kernel:
             hurries: start a failed step's next attempt at once, without its delay (in tests).
             recent_calls: how many delivered calls are kept for look-back.
             window: how far back a wait looks for calls that came before it.
+            retention: how long finished instances are known (see `expire`).
         """
         self.workflow = workflow
         self.version = version
@@ -101,7 +103,7 @@ class Kernel:
         self.methods = methods
         self.runs_inline = runs_inline
         self.hurries = hurries
-        self.window_us = duration_us(window)
+        self.window_us, self.retention_us = duration_us(window), duration_us(retention)
         self.standing = Standing(workflow)
         self.instances: dict[str, Instance] = {}
         self.shards: dict[int, Shard] = {}
@@ -125,7 +127,8 @@ class Kernel:
         self.looking: dict[tuple[str, str], Place] = {}
         """(instance, wait) for which the log is being read -> up to where."""
         self.ended: dict[str, Status] = {}
-        """Finished instances that left memory -> how they ended: no id is used twice."""
+        """Finished instances that left memory -> how they ended: no id is used twice, until the
+        retention of its instance is over."""
         self.timers = Timers(self.instances)
         self.schedule = Schedule(self)
         self._orders = 0
@@ -240,8 +243,18 @@ class Kernel:
             del self.instances[instance_id]
             self.ended[instance_id] = instance.status
 
+    def expire(self, instance_id: str) -> None:
+        """A finished instance has been removed: its id may be used again, for a new one.
+
+        By an explicit start, or a call whose id a client uses again after the call log forgot it.
+        The call that started the removed one cannot: it lies below the watermarks, and no
+        look-back reaches it (`looking_back.clamp`).
+        """
+        self.forget(instance_id)
+        self.ended.pop(instance_id, None)
+
     def knows(self, instance_id: str) -> bool:
-        """Whether there is or was an instance with this id."""
+        """Whether there is an instance with this id, or was one whose retention is not over."""
         return instance_id in self.instances or instance_id in self.ended
 
     # --- for `turning` -------------------------------------------------------------

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from raysume.actors.kernel.kernel import Kernel
 
 
+def clamp(kernel: Kernel, wait: WaitRecord) -> WaitRecord:
+    """The wait, which looks back no further than it is known who had a call.
+
+    A call that started an instance, or went to an exclusive wait, is for no other mailbox. That
+    is known as long as the instance is kept, whose end cannot be before the call.
+    """
+    if not wait.before_start or not (wait.exclusive or kernel.standing.awaits(wait.method)):
+        return wait
+    floor_us = kernel.now_us - kernel.retention_us
+    if (wait.since_us or 0) >= floor_us:
+        return wait
+    return msgspec.structs.replace(wait, since_us=floor_us)
+
+
 def nothing_earlier(kernel: Kernel, instance: Instance, wait: WaitRecord) -> bool:
     """Whether memory shows that no earlier call can meet the wait."""
     floor = instance.mailbox.floor(wait)

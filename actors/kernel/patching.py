@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
-
 from raysume.actors.kernel.branches import Branch, GroupLeaf
 from raysume.compiler import FrameState
+from raysume.conversions import converted, like
 from raysume.errors import UsageError
 
 
@@ -25,15 +24,15 @@ def patch(root: Branch, name: str, value: Any) -> None:
     for frame in reversed(frames):
         cell = (frame.cells or {}).get(name)
         if cell is not None:
-            cell.cell_contents = _fitting(name, value, _contents(cell))
+            cell.cell_contents = like(_contents(cell), value, name=name)
             return
         if name in frame.local:
-            frame.local[name] = _fitting(name, value, frame.local[name])
+            frame.local[name] = like(frame.local[name], value, name=name)
             return
     container = root.container
     if container is not None and name in type(container).model_fields:
         annotation: Any = type(container).model_fields[name].annotation
-        setattr(container, name, _validated(name, value, annotation))
+        setattr(container, name, converted(value, annotation, name=name))
         return
     live = sorted({name for frame in frames for name in _names(frame)})
     if container is not None:
@@ -62,25 +61,3 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # it is empty
         return None
-
-
-def _fitting(name: str, value: Any, present: Any) -> Any:
-    if present is None or value is None or type(value) is type(present):
-        return value
-    return _validated(name, value, type(present))
-
-
-def _validated(name: str, value: Any, type_: Any) -> Any:
-    try:
-        adapter: TypeAdapter[Any] = TypeAdapter(type_)
-    except PydanticSchemaGenerationError:  # a class that pydantic does not know: as it was given
-        return value
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)[0]["msg"]
-        kind = getattr(type_, "__qualname__", str(type_))
-        raise UsageError(
-            f"variable {name!r} is a {kind} there and cannot be set to {value!r}: {wrong}. "
-            "Give a value of that type."
-        ) from error

@@ -90,6 +90,10 @@ class Standing:
             for number, leaf in enumerate(leaf for leaf in leaves if isinstance(leaf, WaitLeaf))
         ]
 
+    def awaits(self, method: str) -> bool:
+        """Whether calls of the method may start instances."""
+        return any(wait.method == method for wait in self.waits)
+
     def stand(self, index: WaitIndex) -> None:
         """Calls find the standing waits from now on."""
         for wait in self.waits:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from raysume import limits
+from raysume.actors.departures import may_leave
 from raysume.actors.history import Past
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
@@ -16,8 +17,7 @@ from raysume.actors.kernel.commits import (
     Commit,
     Event,
     LogLine,
-    LookBackOrder,
-    LookedBack,
+    StepOrder,
     TurnTask,
 )
 from raysume.actors.kernel.deliveries import DeliveredCall
@@ -27,22 +27,24 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.points import find_point, record_before
 from raysume.actors.kernel.questions import answer, container_in, state_of
-from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord
+from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, StepDone
 from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
+from raysume.actors.stepping import attempt_step
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
-from raysume.configuration import settings
+from raysume.configuration import settings, written
 from raysume.containers import Container
 from raysume.dependencies import dependencies_replaced
-from raysume.errors import UsageError
+from raysume.errors import NotFound, UsageError
 from raysume.explanations import WaitExplained
 from raysume.methods import Method
 from raysume.registry import lookup
 from raysume.storage.memory.state import MemoryStore
 from raysume.storage.ports import ShardRef
 from raysume.storage.sealing import Seal
+from raysume.testing.calls import ShellCalls
 from raysume.testing.views import TurnView, WaitView
 from raysume.workflows import Workflow
 
@@ -79,6 +81,7 @@ class ShellPool:
         self.order: list[str] = []
         """Instance ids, oldest first."""
         self.completed = 0
+        self._waits_removed = 0
         self.stand_ins: dict[Any, Callable[[], Any]] = {}
         """factory of a dependency -> what is called instead."""
         self._definitions = {workflow.definition.name: workflow.definition}
@@ -113,6 +116,7 @@ class ShellPool:
             hurries=True,
             recent_calls=limits.RECENT_CALLS_MAX,
             window=settings().mailbox_window,
+            retention=settings().history_retention,
         )
         journal.recover(kernel)
         return kernel, journal
@@ -126,9 +130,7 @@ class ShellPool:
                 self.kernel.standing.stand(self.kernel.index)
             self.save(self.kernel.resume(now_us))
 
-    def restart(
-        self, calls: Sequence[DeliveredCall], now_us: int, *, checkpoint: bool = True
-    ) -> Commit:
+    def restart(self, calls: ShellCalls, now_us: int, *, checkpoint: bool = True) -> Commit:
         """A new kernel goes on from what is saved, as after a crash.
 
         Args:
@@ -142,7 +144,7 @@ class ShellPool:
         self.kernel.standing = standing
         standing.stand(self.kernel.index)
         with self.scope():
-            applied = calls[: self.kernel.watermarks.get(0, 0)]
+            applied = calls.between(0, self.kernel.watermarks.get(0, 0))
             self.kernel.remember(applied, covers_after=START_OF_LOG)
             return self.save(self.kernel.resume(now_us))
 
@@ -160,6 +162,26 @@ class ShellPool:
                 return error
         return None
 
+    async def run_step(
+        self, order: StepOrder, stubs: Mapping[Any, Callable[..., Any]]
+    ) -> StepDone | None:
+        """How an attempt of a step ended; None when it is not asked for any more.
+
+        Args:
+            stubs: function of a step -> what runs instead.
+        """
+        with self.scope():
+            step = self.kernel.step_of(order.instance, order.step)
+            if step is None:
+                return None
+            return await attempt_step(
+                step,
+                stubs.get(step.function, step.function),
+                key=f"{order.instance}/{order.step}",
+                step_id=order.step,
+                attempt=order.attempt,
+            )
+
     def save(self, commit: Commit) -> Commit:
         """The commit is in the store, and the views know of it."""
         self.store.commit(self._journal.prepare(commit, now_us=self.kernel.now_us))
@@ -172,6 +194,26 @@ class ShellPool:
             for turn in turns:
                 self._see(turn.instance.id, turn.opened, turn.ended)
         return commit
+
+    def delete_old(self, now_us: int) -> None:
+        """Finished instances whose retention is over are gone from the store and the views."""
+        before_us = now_us - self.kernel.retention_us
+        for record in self._journal.uncheckpointed():
+            if may_leave(record) and record.updated_us < before_us:
+                self.store.commit(self._journal.prepare(Commit(), now_us=now_us, checkpoint=True))
+                break
+        while self._journal.has_expired(before_us):
+            self.store.commit(
+                self._journal.prepare(
+                    Commit(), now_us=now_us, checkpoint=True, older_than_us=before_us
+                )
+            )
+        for instance_id in self._journal.take_removed():
+            self.kernel.expire(instance_id)
+            self.order.remove(instance_id)
+            self._waits_removed += _counted(self.waits.pop(instance_id, {}))
+            self.results.pop(instance_id, None)
+            self.logs = [line for line in self.logs if line.instance != instance_id]
 
     def _see(self, instance_id: str, opened: list[Any], ended: list[Any]) -> None:
         if instance_id not in self.waits:
@@ -188,13 +230,22 @@ class ShellPool:
     @property
     def waits_created(self) -> int:
         """Waits, groups, sleeps and subflows that instances came to."""
-        return sum(
-            view.kind in _COUNTED for waits in self.waits.values() for view in waits.values()
-        )
+        return self._waits_removed + sum(map(_counted, self.waits.values()))
 
     def instance(self, instance_id: str) -> Instance:
-        """The instance as the kernel has it."""
-        return self.kernel.state_of(instance_id)
+        """The instance as the kernel has it.
+
+        Raises:
+            NotFound: it was removed.
+        """
+        found = self.kernel.instances.get(instance_id)
+        if found is None:
+            kept = written(timedelta(microseconds=self.kernel.retention_us))
+            raise NotFound(
+                f"instance {instance_id!r} of workflow {self.workflow.name!r} ended over {kept} ago "
+                "and was removed. Look at it before, or set history_retention."
+            )
+        return found
 
     def started_at(self, instance_id: str) -> datetime:
         """When the instance started."""
@@ -266,6 +317,10 @@ class ShellPool:
             return answer(self.workflow, state_of(self.instance(instance_id)), name, arguments)
 
 
+def _counted(waits: Mapping[str, WaitView]) -> int:
+    return sum(view.kind in _COUNTED for view in waits.values())
+
+
 def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[str, ShellPool]:
     """A pool for each workflow, by name.
 
@@ -291,18 +346,6 @@ def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[s
     for pool in pools.values():
         pool.share({one.definition.name: one.definition for one in workflows})
     return pools
-
-
-def found_in(calls: Sequence[DeliveredCall], look: LookBackOrder) -> LookedBack:
-    """What a look-back finds in all calls of a shell."""
-    found = [
-        item
-        for item in calls
-        if item.call.method == look.method
-        and look.after < (item.pos, item.offset) <= look.upto
-        and item.call.at_us >= look.since_us
-    ]
-    return LookedBack(instance=look.instance, wait=look.wait, calls=found)
 
 
 def _turn_view(past: Past) -> TurnView:

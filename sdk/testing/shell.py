@@ -31,17 +31,17 @@ from raysume.actors.kernel.commits import (
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartRequest
 from raysume.actors.kernel.moments import duration_us, microseconds, moment
-from raysume.actors.kernel.records import StepDone
-from raysume.actors.stepping import attempt_step
+from raysume.configuration import settings
 from raysume.errors import NotFound, UsageError
-from raysume.explanations import Explanation, explanation
+from raysume.explanations import Explanation, explanation, keeping_calls
 from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.queries import Query
 from raysume.records import CallRecord, OutgoingCall
+from raysume.testing.calls import ShellCalls
 from raysume.testing.commands import InstanceCommands
 from raysume.testing.families import Families
-from raysume.testing.pools import ShellPool, found_in, method_of, pools_of
+from raysume.testing.pools import ShellPool, method_of, pools_of
 from raysume.testing.views import Counts, Run
 from raysume.workflows import Workflow
 
@@ -74,7 +74,7 @@ class TestShell(InstanceCommands):
         self._workflows = workflows
         self._pools = pools_of(workflows, reload=reload)
         self._now_us = microseconds(datetime.now(UTC))
-        self._calls: list[DeliveredCall] = []
+        self._calls = ShellCalls()
         self._effects: list[tuple[ShellPool, StepOrder | TurnTask | ChildOrder]] = []
         self._families = Families(self._pools)
         self._published: set[tuple[str, int, int]] = set()
@@ -169,7 +169,11 @@ class TestShell(InstanceCommands):
         return Run(pool, request.id)
 
     async def advance(self, delay: timedelta) -> None:
-        """The clock has moved on by `delay`, and every timer due on the way has rung, in order."""
+        """The clock has moved on by `delay`, and every timer due on the way has rung, in order.
+
+        Finished instances and calls that are older then than `history_retention` and
+        `call_retention` are gone, as they would be from an engine.
+        """
         if delay < timedelta(0):
             raise ValueError(f"the clock cannot go back: {delay}.")
         until = self._now_us + duration_us(delay)
@@ -185,7 +189,9 @@ class TestShell(InstanceCommands):
             self._now_us = max(self._now_us, due_us)
             self._apply(self._pools[name], [TimersDue(upto_us=due_us)])
             await self._settle()
+            self._delete_old()
         self._now_us = until
+        self._delete_old()
 
     def stub(
         self,
@@ -240,9 +246,12 @@ class TestShell(InstanceCommands):
         Raises:
             NotFound: no call of this shell has the id.
         """
-        item = next((one for one in self._calls if one.call.id == call), None)
+        item = self._calls.find(call)
         if item is None:
-            raise NotFound(f"no call {call!r} was pushed to this shell. Give what push returned.")
+            raise NotFound(
+                f"no call {call!r} was pushed to this shell, or it was deleted, "
+                f"{keeping_calls(settings().call_retention)}. Give what push returned."
+            )
         pools = list(self._pools.values()) if run is None else [run._pool]  # pyright: ignore[reportPrivateUsage]
         found = [
             one for pool in pools for one in pool.explain(item, None if run is None else run.id)
@@ -252,7 +261,7 @@ class TestShell(InstanceCommands):
     def counts(self) -> Counts:
         """Calls pushed, waits created and instances completed so far."""
         return Counts(
-            calls=len(self._calls),
+            calls=self._calls.end,
             waits=sum(pool.waits_created for pool in self._pools.values()),
             completed=sum(pool.completed for pool in self._pools.values()),
         )
@@ -281,7 +290,7 @@ class TestShell(InstanceCommands):
 
     def _take(self, call: OutgoingCall) -> None:
         """The call is accepted and applied; what it sets going waits for the next `await`."""
-        offset = len(self._calls)
+        offset = self._calls.end
         record = CallRecord(
             id=call.id,
             method=call.method,
@@ -316,10 +325,10 @@ class TestShell(InstanceCommands):
         self._effects.extend((pool, task) for task in commit.tasks)
         self._effects.extend((pool, child) for child in commit.children)
         for order in commit.ranges:
-            missed = self._calls[order.start : order.end]
+            missed = self._calls.between(order.start, order.end)
             self._deliver(pool, Delivery(0, order.start, order.end, _CATALOGUE, missed))
         for look in commit.look_backs:
-            self._apply(pool, [found_in(self._calls, look)])
+            self._apply(pool, [self._calls.search(look)])
         for shard, outgoing in commit.outgoing:
             publication = (pool.workflow.name, shard, outgoing.sequence)
             if publication in self._published:
@@ -334,10 +343,19 @@ class TestShell(InstanceCommands):
         if self._reload:
             for pool in self._pools.values():
                 self._release(pool, pool.restart(self._calls, self._now_us))
-                mark, end = pool.kernel.intake.mark(0), len(self._calls)
+                mark, end = pool.kernel.intake.mark(0), self._calls.end
                 if mark < end:  # nothing that was saved depends on these yet
-                    self._deliver(pool, Delivery(0, mark, end, _CATALOGUE, self._calls[mark:]))
+                    rest = self._calls.between(mark, end)
+                    self._deliver(pool, Delivery(0, mark, end, _CATALOGUE, rest))
             await self._run_effects()
+
+    def _delete_old(self) -> None:
+        """What retention is over for is gone."""
+        for pool in self._pools.values():
+            pool.delete_old(self._now_us)
+        applied = min(pool.kernel.intake.mark(0) for pool in self._pools.values())
+        before_us = self._now_us - duration_us(settings().call_retention)
+        self._calls.delete_before(before_us, applied=applied)
 
     async def _run_effects(self) -> None:
         while self._effects or (told := self._families.ends()):
@@ -353,21 +371,6 @@ class TestShell(InstanceCommands):
                 error = await pool.run_task(effect)
                 self._apply(pool, [TurnEnded(task=effect, error=error)])
                 continue
-            done = await self._run_step(pool, effect)
+            done = await pool.run_step(effect, self._stubs)
             if done is not None:
                 self._apply(pool, [StepEnded(instance=effect.instance, done=done)])
-
-    async def _run_step(self, pool: ShellPool, order: StepOrder) -> StepDone | None:
-        with pool.scope():
-            step = pool.kernel.step_of(order.instance, order.step)
-            if step is None:
-                return None
-            stub = self._stubs.get(step.function)
-            function = step.function if stub is None else stub
-            return await attempt_step(
-                step,
-                function,
-                key=f"{order.instance}/{order.step}",
-                step_id=order.step,
-                attempt=order.attempt,
-            )

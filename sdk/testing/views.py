@@ -58,7 +58,10 @@ class TurnView:
 
 
 class Run(Generic[R]):
-    """A live view of one instance: every attribute is as of now."""
+    """A live view of one instance: every attribute is as of now.
+
+    An instance that ended over `history_retention` ago is removed: then they raise `NotFound`.
+    """
 
     def __init__(self, pool: ShellPool, id: str) -> None:
         self._pool = pool
@@ -82,6 +85,7 @@ class Run(Generic[R]):
     @property
     def result(self) -> R | None:
         """The returned value; None while there is none."""
+        self._pool.instance(self.id)
         return self._pool.results.get(self.id)
 
     @property
@@ -109,6 +113,7 @@ class Run(Generic[R]):
     @property
     def errors(self) -> list[str]:
         """Everything logged as an error about the instance, oldest first."""
+        self._pool.instance(self.id)
         return [
             f"{line.event}: {line.facts.get('error', '')}"
             for line in self._pool.logs
@@ -128,6 +133,7 @@ class Run(Generic[R]):
     @property
     def waits(self) -> list[WaitView]:
         """Every wait it ever came to, in order of registration, with its status now."""
+        self._pool.instance(self.id)
         return list(self._pool.waits.get(self.id, {}).values())
 
     @property

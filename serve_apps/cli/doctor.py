@@ -44,14 +44,12 @@ def _settings(session: Session) -> list[dict[str, Any]]:
 
 def _written(value: Any) -> str:
     """The value as it would be written in a configuration file."""
+    from raysume.configuration import written
+
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, timedelta):
-        left, text = value.total_seconds(), ""
-        for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-            count, left = divmod(left, size)
-            text += f"{count:.0f}{unit}" if count else ""
-        return f"{text}{left:g}s" if left or not text else text
+        return written(value)
     return str(value)
 
 

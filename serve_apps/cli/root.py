@@ -48,7 +48,7 @@ def raysume(context: click.Context, /, **_: Any) -> None:
     session_of(context)
 
 
-for _command in INSTANCE_PAST:
-    instance.add_command(_command)
+for _past in INSTANCE_PAST:
+    instance.add_command(_past)
 for _command in (dev, workflow, instance, wait, call, doctor):
     raysume.add_command(_command)

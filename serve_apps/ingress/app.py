@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from raysume.limits import CALL_RETENTION
 from raysume.serve_apps.ingress import (
     call_routes,
     catalogue_routes,
@@ -32,7 +34,14 @@ from raysume.serve_apps.ingress.tokens import TokenBook
 from raysume.storage.ports import CallLog
 
 
-def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: str) -> FastAPI:
+def build_app(
+    engine: Engine,
+    call_log: CallLog,
+    tokens: TokenBook,
+    *,
+    owner: str,
+    call_retention: timedelta = CALL_RETENTION,
+) -> FastAPI:
     """An app that accepts calls and starts, reads and awaits instances over HTTP.
 
     Its lifespan starts and stops the ingress, which is `app.state.ingress`.
@@ -42,8 +51,9 @@ def build_app(engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: st
         call_log: stays open; its opener closes it after the app has stopped.
         tokens: who may ask for what.
         owner: "pid:start_time:label" of this process (`owner_of_this_process`).
+        call_retention: how long the engine keeps calls, for messages.
     """
-    ingress = Ingress(engine, call_log, tokens, owner=owner)
+    ingress = Ingress(engine, call_log, tokens, owner=owner, call_retention=call_retention)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

@@ -21,6 +21,7 @@ from raysume.serve_apps.ingress.envelopes import Items, decode_array, decode_lin
 from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response, unusable
 from raysume.serve_apps.ingress.reception import Reception
 from raysume.serve_apps.ingress.requests import (
+    call_of,
     expect_json,
     ingress_of,
     media_type_of,
@@ -246,10 +247,7 @@ async def list_calls(
 async def find_call(request: Request, id: str) -> Response:
     """The call with this id."""
     only_parameters(request)
-    found = await ingress_of(request).read(lambda log: log.find_call(id))
-    if found is None:
-        raise Problem(404, "not-found", f"There is no call {id[:200]!r}, or it was deleted.")
-    return json_response(_view(found))
+    return json_response(_view(await call_of(request, id)))
 
 
 def _view(found: FoundCall) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ class Replica:
             self._call_log,
             FixedTokens({token: Principal(kind="operator")}),
             owner=owner_of_this_process("ingress"),
+            call_retention=timedelta(seconds=self._spec.call_retention_s),
         )
 
     def __serve_build_asgi_app__(self) -> Any:

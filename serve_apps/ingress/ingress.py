@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from raysume.errors import Overloaded, Unavailable
 from raysume.limits import (
     CALL_LOG_READ_THREADS,
+    CALL_RETENTION,
     INGRESS_DRAIN_S,
     INGRESS_START_S,
     RETRY_BACKOFF_S_MIN,
@@ -41,10 +43,20 @@ class Ingress:
         call_log: where accepted calls go; closed by whoever opened it.
         tokens: who may ask for what.
         owner: "pid:start_time:label", recorded with the partitions written here.
+        call_retention: how long the engine keeps calls, for messages.
     """
 
-    def __init__(self, engine: Engine, call_log: CallLog, tokens: TokenBook, *, owner: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        call_log: CallLog,
+        tokens: TokenBook,
+        *,
+        owner: str,
+        call_retention: timedelta = CALL_RETENTION,
+    ) -> None:
         self.engine = engine
+        self.call_retention = call_retention
         self.tokens = tokens
         self.bodies = BodyBudget()
         self._call_log = call_log

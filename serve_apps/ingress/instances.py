@@ -81,7 +81,7 @@ async def find(ingress: Ingress, id: str, workflow: str | None) -> tuple[str, di
     if workflow is not None:
         found = [one for one in found if one[1].get("workflow") == workflow]
     if not found:
-        raise Problem(404, "not-found", f"There is no instance {id[:200]!r}.")
+        raise Problem(404, "not-found", f"There is no instance {id[:200]!r}, or it was removed.")
     if len(found) > 1:
         names = sorted({str(one["workflow"]) for _, one in found})
         raise Problem(

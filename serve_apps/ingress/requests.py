@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from starlette.requests import Request
 
+from raysume.explanations import keeping_calls
 from raysume.limits import PUBLISHER_ID_CHARS_MAX
 from raysume.serve_apps.ingress.gate import PRINCIPAL
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.problems import Problem, unusable
 from raysume.serve_apps.ingress.tokens import Principal
-from raysume.storage.ports import Publisher
+from raysume.storage.moments import from_us
+from raysume.storage.ports import FoundCall, Publisher
+from raysume.storage.segments import made_at_us
 
 _SEQUENCE_MAX = (1 << 62) - 1
 
@@ -18,6 +23,29 @@ def ingress_of(request: Request) -> Ingress:
     """The ingress behind the app."""
     ingress: Ingress = request.app.state.ingress
     return ingress
+
+
+async def call_of(request: Request, id: str) -> FoundCall:
+    """The call with this id.
+
+    Raises:
+        Problem: 404, there is none, or none any more; says which, as far as the id tells.
+    """
+    ingress = ingress_of(request)
+    found = await ingress.read(lambda log: log.find_call(id))
+    if found is not None:
+        return found
+    keeping = keeping_calls(ingress.call_retention)
+    made_us = made_at_us(id)
+    if made_us is not None and from_us(made_us) < datetime.now(UTC) - ingress.call_retention:
+        made = from_us(made_us).isoformat(timespec="seconds")
+        detail = f"Call {id!r}, of {made}, is not there any more: it was deleted, {keeping}."
+    else:
+        detail = (
+            f"There is no call {id[:200]!r}: it was never accepted, or it was deleted, {keeping}. A "
+            "call that was refused has no id here; its answer said why."
+        )
+    raise Problem(404, "not-found", detail)
 
 
 def principal_of(request: Request) -> Principal:

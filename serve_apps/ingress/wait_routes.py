@@ -19,7 +19,7 @@ from raysume.serve_apps.ingress import instances, schemas
 from raysume.serve_apps.ingress.cursors import decode_cursor, encode_cursor
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.problems import Problem, json_response
-from raysume.serve_apps.ingress.requests import ingress_of, only_parameters
+from raysume.serve_apps.ingress.requests import call_of, ingress_of, only_parameters
 
 router = APIRouter(prefix="/v1", tags=["waits"])
 
@@ -44,14 +44,7 @@ async def explain_call(
     """The first test that failed for each wait, with both values; the nearest misses first."""
     only_parameters(request, "instance", "workflow")
     ingress = ingress_of(request)
-    found = await ingress.read(lambda log: log.find_call(id))
-    if found is None:
-        raise Problem(
-            404,
-            "not-found",
-            f"There is no call {id[:200]!r}: it was never accepted, or was deleted. A call that "
-            "was refused has no id here; its answer said why.",
-        )
+    found = await call_of(request, id)
     item = DeliveredCall(found.offset, found.pos, found.call)
     said = await _said(ingress, item, instance, workflow)
     answer = explanations.explanation(id, found.call.method, said, limit=EXPLAIN_SHOWN_MAX)

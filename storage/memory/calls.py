@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from raysume.errors import PartitionClosed, StoreUnavailable
+from raysume.limits import CALLS_DELETED_NAMES_MAX, CALLS_DELETED_SEGMENTS_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, admit, names_in
 from raysume.storage.moments import to_us, wall_clock_us
 from raysume.storage.ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.retention import (
+    Deleted,
+    SegmentEdge,
+    client_ids_before,
+    deletable,
+    publishers_before,
+)
 from raysume.storage.segments import calls_for, cut, record_calls
 
 
@@ -31,9 +39,11 @@ class MemoryCallLog:
         self._partitions: dict[int, Partition] = {}
         self._segments: list[Segment] = []
         self._by_id: dict[str, FoundCall] = {}
-        self._publishers: dict[str, int] = {}
-        self._client_calls: dict[bytes, bytes] = {}
-        self._last_us = 0
+        self._publishers: dict[str, tuple[int, int]] = {}
+        """Publisher -> the sequence number expected next, and when it was last heard."""
+        self._client_calls: dict[bytes, tuple[bytes, int]] = {}
+        """Hash of a client's id -> digest of the body, and when it was used."""
+        self._last_us = self._last_pos = 0
         self._closed = False
 
     def open_partition(self, *, owner: str) -> Partition:
@@ -58,12 +68,12 @@ class MemoryCallLog:
                 batches,
                 Known(
                     publishers={
-                        name: self._publishers[name]
+                        name: self._publishers[name][0]
                         for name in names.publishers
                         if name in self._publishers
                     },
                     client_calls={
-                        name: self._client_calls[name]
+                        name: self._client_calls[name][0]
                         for name in names.client_hashes
                         if name in self._client_calls
                     },
@@ -86,10 +96,11 @@ class MemoryCallLog:
         """See `CallLog.partitions`."""
         with self._lock:
             self._check_open()
+            holding = {segment.partition for segment in self._segments}
             return [
                 self._partitions[key]
                 for key in sorted(self._partitions)
-                if self._partitions[key].open or self._partitions[key].next_offset > 0
+                if self._partitions[key].open or key in holding
             ]
 
     def barrier(self) -> dict[int, int]:
@@ -144,6 +155,37 @@ class MemoryCallLog:
             self._check_open()
             return self._by_id.get(call_id)
 
+    def delete_before(self, before: datetime, *, applied: Mapping[int, int] | None) -> Deleted:
+        """See `CallLog.delete_before`."""
+        before_us, now_us = to_us(before), self._now_us()
+        with self._lock:
+            self._check_open()
+            edges = map(_edge, self._segments[:CALLS_DELETED_SEGMENTS_MAX])
+            old = len(deletable(edges, before_us=before_us, applied=applied))
+            for segment in self._segments[:old]:
+                for call in segment.calls:
+                    found = self._by_id.get(call.id)
+                    if found is not None and found.pos == segment.pos:
+                        del self._by_id[call.id]
+            del self._segments[:old]
+            oldest_us = self._segments[0].calls[0].at_us if self._segments else None
+            ids_us = client_ids_before(before_us, now_us=now_us, oldest_us=oldest_us)
+            used = ((name, at_us) for name, (_, at_us) in self._client_calls.items())
+            ids = [name for name, at_us in used if at_us < ids_us][:CALLS_DELETED_NAMES_MAX]
+            for name in ids:
+                del self._client_calls[name]
+            silent_us = publishers_before(before_us, now_us=now_us)
+            heard = ((name, at_us) for name, (_, at_us) in self._publishers.items())
+            silent = [name for name, at_us in heard if at_us < silent_us]
+            for publisher in silent:
+                del self._publishers[publisher]
+            return Deleted(
+                segments=old,
+                client_ids=len(ids),
+                publishers=len(silent),
+                more=old == CALLS_DELETED_SEGMENTS_MAX or len(ids) == CALLS_DELETED_NAMES_MAX,
+            )
+
     def close(self) -> None:
         """See `CallLog.close`."""
         with self._lock:
@@ -154,16 +196,30 @@ class MemoryCallLog:
             raise StoreUnavailable("the call log in memory was closed; open a new one")
 
     def _store(self, place: Partition, admission: Admission) -> Segment | None:
-        self._publishers.update(admission.publishers)
-        self._client_calls.update({row.id_hash: row.digest for row in admission.client_calls})
+        if not admission.calls and not admission.publishers:
+            return None
+        at_us = self._last_us = max(self._last_us, self._now_us())
+        for publisher, sequence in admission.publishers.items():
+            self._publishers[publisher] = (sequence, at_us)
         if not admission.calls:
             return None
-        self._last_us = max(self._last_us, self._now_us())
-        records = record_calls(admission.calls, self._last_us)
-        segment = Segment(place.id, place.next_offset, len(self._segments) + 1, records)
+        for row in admission.client_calls:
+            self._client_calls[row.id_hash] = (row.digest, at_us)
+        records = record_calls(admission.calls, at_us)
+        self._last_pos += 1
+        segment = Segment(place.id, place.next_offset, self._last_pos, records)
         self._segments.append(segment)
         self._partitions[place.id] = replace(place, next_offset=segment.end)
         for offset, call in enumerate(records, segment.first):
             found = FoundCall(call=call, partition=place.id, offset=offset, pos=segment.pos)
             self._by_id.setdefault(call.id, found)
         return segment
+
+
+def _edge(segment: Segment) -> SegmentEdge:
+    return SegmentEdge(
+        pos=segment.pos,
+        partition=segment.partition,
+        end=segment.end,
+        at_us=segment.calls[0].at_us,
+    )

@@ -74,6 +74,7 @@ class MemoryStore:
             }
             check_commit(commit, held)
             self._check_unique(commit.checkpoints)
+            self._check_removed(commit.checkpoints)
             for row in commit.journal:
                 shard = self._shards[row.shard]
                 shard.journal[row.seq] = row
@@ -227,6 +228,17 @@ class MemoryStore:
                         f"{row.version}"
                     )
 
+    def _check_removed(self, checkpoints: Sequence[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            if not self._shards[checkpoint.shard].instances.keys() >= set(checkpoint.removed):
+                raise InvariantViolated("an instance that is not there was to be removed")
+
+    def _remove(self, shard: _Shard, number: int) -> None:
+        """The instance is gone, with everything that depends on it."""
+        row = shard.instances.pop(number)
+        shard.history.pop(number, None)
+        del self._places[row.id, row.workflow, row.version]
+
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         shard = self._shards[checkpoint.shard]
         for row in checkpoint.rows:
@@ -242,6 +254,8 @@ class MemoryStore:
                     body=row.body,
                     tags=row.tags,
                 )
+        for number in checkpoint.removed:
+            self._remove(shard, number)
         shard.checkpoint = (checkpoint.seq, checkpoint.header)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +16,11 @@ from raysume.storage.admission import Admission, Known, Names, admit, names_in
 from raysume.storage.moments import to_us, wall_clock_us
 from raysume.storage.ports import Appended, Batch, CallQuery, FoundCall, Partition
 from raysume.storage.processes import end_process, is_other_live_process
+from raysume.storage.retention import Deleted
 from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
 from raysume.storage.sqlite import call_queries
 from raysume.storage.sqlite.connections import Database
+from raysume.storage.sqlite.deleting import delete_calls
 
 _NAMES_MAX: Final = 500
 """Names looked up by one statement; far below SQLite's limit on parameters."""
@@ -52,6 +54,8 @@ class SqliteCallLog:
         self._now_us = now_us
         self._barrier_us = 0
         """The last moment that a barrier of this object answered for; the write turn guards it."""
+        self._publishers_seen = ""
+        """Up to which publisher silent ones were looked for; the write turn guards it."""
 
     def open_partition(self, *, owner: str) -> Partition:
         """See `CallLog.open_partition`."""
@@ -126,6 +130,18 @@ class SqliteCallLog:
         """See `CallLog.find_call`."""
         self._database.check_open()
         return call_queries.find_call(self._database, call_id)
+
+    def delete_before(self, before: datetime, *, applied: Mapping[int, int] | None) -> Deleted:
+        """See `CallLog.delete_before`."""
+        with self._database.write("delete old calls") as connection:
+            deleted, self._publishers_seen = delete_calls(
+                connection,
+                before_us=to_us(before),
+                now_us=self._now_us(),
+                applied=applied,
+                publishers_after=self._publishers_seen,
+            )
+        return deleted
 
     def close(self) -> None:
         """See `CallLog.close`."""

@@ -24,6 +24,7 @@ from raysume.storage.ports import (
 from raysume.storage.processes import end_process, is_other_live_process
 from raysume.storage.sqlite import history
 from raysume.storage.sqlite.connections import Database
+from raysume.storage.sqlite.deleting import remove_instances
 from raysume.storage.sqlite.instances import (
     UPSERT,
     find_rows,
@@ -280,4 +281,6 @@ def _write_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) ->
             f"an instance of shard {checkpoint.shard} exists twice in its version: {error}"
         ) from error
     write_tags(connection, checkpoint.rows)
+    if checkpoint.removed:
+        remove_instances(connection, [base + number for number in checkpoint.removed])
     connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))

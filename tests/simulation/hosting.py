@@ -71,7 +71,9 @@ class FlakyLog(SqliteCallLog):
 class Hosted:
     """One incarnation of a pool, and the ingress beside it."""
 
-    def __init__(self, folder: Path, workflow: Workflow[Any, Any], *methods: Any) -> None:
+    def __init__(
+        self, folder: Path, workflow: Workflow[Any, Any], *methods: Any, **options: Any
+    ) -> None:
         self.folder, self.workflow = folder, workflow
         self.methods = frozenset(method.urn for method in methods)
         self.store = GatedStore(folder / "state.db")
@@ -89,6 +91,7 @@ class Hosted:
             publish=self._publish,
             give_up=self._give_up,
             checkpoint_interval_s=3_600,
+            **options,
         )
         self.readings = Readings(self.host)
 

@@ -187,8 +187,7 @@ class SimPool:
         if fault("after the write, outcome unknown"):
             raise Crash
         self.journal.committed(together)
-        for instance in self.journal.take_checkpointed_ends():
-            self.kernel.forget(instance)
+        self.journal.let_go(self.kernel)
         del self.uncommitted[:taken]
         if not self.releases_early:
             self.release(together)

@@ -132,9 +132,9 @@ class CrashingShell(TestShell):
     def recover(self, pool: ShellPool, *, checkpoint: bool) -> None:
         """The pool goes on from what is saved: from a checkpoint, or from the journal behind it."""
         self._release(pool, pool.restart(self._calls, self._now_us, checkpoint=checkpoint))
-        start, end = pool.kernel.watermarks.get(0, 0), len(self._calls)
+        start, end = pool.kernel.watermarks.get(0, 0), self._calls.end
         if start < end:  # what was applied and is not saved is delivered again
-            rest = Delivery(0, start, end, 1, self._calls[start:])
+            rest = Delivery(0, start, end, 1, self._calls.between(start, end))
             super()._apply(pool, [Delivered(delivery=rest)])
 
     def recover_all(self, *, checkpoint: bool) -> None:

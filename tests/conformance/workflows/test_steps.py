@@ -13,6 +13,7 @@ from tests.conformance.workflows.methods import m1, m2
 
 from raysume import Retry, StepFailed, step, step_key, wait, workflow
 from raysume.testing import TestShell
+from raysume.testing.calls import ShellCalls
 
 Deploy = Callable[..., TestShell]
 
@@ -234,7 +235,7 @@ async def test_the_pause_before_the_next_attempt_survives_a_restart() -> None:
             pool.kernel.hurries = False  # as in a pool: each attempt has its pause before it
             if not attempts:
                 await shell.push(m1)
-            pool.restart([], int(shell.now.timestamp() * 1_000_000))
+            pool.restart(ShellCalls(), int(shell.now.timestamp() * 1_000_000))
             pool.kernel.hurries = False
             await shell.advance(timedelta(minutes=minutes))
             assert len(attempts) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysume import configuration
-from raysume.configuration import configure, duration, settings
+from raysume.configuration import configure, duration, settings, written
 from raysume.errors import ConfigurationError
 
 
@@ -131,3 +131,29 @@ def test_nothing_is_configured_when_one_value_is_refused() -> None:
 )
 def test_durations_are_written_with_units(text: str, seconds: float) -> None:
     assert duration(text) == timedelta(seconds=seconds)
+
+
+def test_retentions_have_defaults_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    month = timedelta(days=30)
+    assert (settings().history_retention, settings().call_retention) == (month, month)
+    monkeypatch.setenv("RAYSUME_HISTORY_RETENTION", "90d")
+    monkeypatch.setenv("RAYSUME_CALL_RETENTION", "36h")
+    found = settings()
+    assert found.history_retention == timedelta(days=90)
+    assert found.call_retention == timedelta(hours=36)
+    assert str(found.sources["call_retention"]) == "RAYSUME_CALL_RETENTION"
+
+
+def test_what_waits_may_look_back_to_must_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSUME_CALL_RETENTION", "23h59m")
+    with pytest.raises(ConfigurationError) as refused:
+        settings()
+    assert "call_retention is 23h59m (from RAYSUME_CALL_RETENTION)" in refused.value.message
+    assert "mailbox_window, 1d (from default)" in refused.value.message
+    configure(mailbox_window="2h")
+    assert settings().call_retention == timedelta(hours=23, minutes=59)
+
+
+@pytest.mark.parametrize("text", ["30s", "1h30m", "1d", "2d3h4m5s", "0.5s", "1m"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert written(duration(text)) == text

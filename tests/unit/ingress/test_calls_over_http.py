@@ -9,6 +9,7 @@ import pytest
 from tests.unit.ingress.fakes import as_json, call
 from tests.unit.ingress.served import NDJSON, OPERATOR, served
 
+from raysume.ids import uuid7
 from raysume.storage.ports import CallQuery
 
 # --- accepted ----------------------------------------------------------------------
@@ -169,3 +170,26 @@ async def test_unusable_publisher_headers_are_refused(headers: dict[str, str]) -
     async with served() as one:
         raw = {name: value.encode("latin-1") for name, value in headers.items()}
         one.refused(await one.post("/v1/calls", call(), headers=raw), 422, "bad-parameter")
+
+
+# --- calls that are gone -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/calls/{}", "/v1/calls/{}/explain"])
+async def test_a_call_that_is_not_there_may_have_been_deleted_and_the_answer_says_so(
+    path: str,
+) -> None:
+    async with served() as one:
+        answer = await one.client.get(path.format("c7"))
+        problem = one.refused(answer, 404, "not-found")
+        assert "There is no call 'c7'" in problem["detail"]
+        assert "deleted, as calls are 30d after they were accepted" in problem["detail"]
+
+
+async def test_of_a_call_whose_id_tells_its_age_it_is_said_that_it_was_deleted() -> None:
+    async with served() as one:
+        old = "018bcfe5-6800-7000-8000-000000000000"  # made on 14 November 2023
+        problem = one.refused(await one.client.get(f"/v1/calls/{old}"), 404, "not-found")
+        assert "of 2023-11-14T22:13:20+00:00, is not there any more" in problem["detail"]
+        fresh = await one.client.get(f"/v1/calls/{uuid7()}")
+        assert "never accepted" in fresh.json()["detail"]
