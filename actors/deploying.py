@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
 
-from raysume.actors.directory import DeployedMethods, DeployedWorkflow
-from raysume.actors.loading import Target
+from raysume.actors.deployed_workflows import DeployedWorkflow
+from raysume.actors.known_methods import DeclaredMethod, DeployedMethods
+from raysume.actors.loading import Target, load
 from raysume.actors.specs import PoolSpec
+from raysume.actors.untyped import RayTaskError, cause_of, ray
 from raysume.deployments import Deployment
 from raysume.errors import UsageError
-from raysume.methods import Method
 from raysume.workflows import Workflow
 
 
@@ -28,12 +30,37 @@ def described(deployment: Deployment, target: Target) -> tuple[list[bytes], byte
     urns = frozenset(deployment.methods)
     workflows = [_workflow(workflow, target, urns) for workflow in deployment.workflows.values()]
     methods = DeployedMethods(
-        entries={urn: _method(method) for urn, method in deployment.methods.items()}
+        module=target.module, declared=[DeclaredMethod.of(one) for one in deployment.declared]
     )
     return (
         [msgspec.msgpack.encode(one) for one in workflows],
         msgspec.msgpack.encode(methods),
     )
+
+
+def described_apart(target: Target, driver_paths: list[str]) -> tuple[list[bytes], bytes]:
+    """The same for a module that this process does not load: a process of its own does.
+
+    Two programs on one engine know nothing of each other's code; a process that had loaded both
+    would take the methods of both for those of either.
+
+    Args:
+        driver_paths: folders that Ray adds to the module path because of this program.
+
+    Raises:
+        UsageError: it cannot be deployed.
+    """
+    task: Any = ray.remote(num_cpus=0.01, max_calls=1)(_load_and_describe)
+    try:
+        found: tuple[list[bytes], bytes] = ray.get(task.remote(target, driver_paths))
+    except RayTaskError as error:
+        raise cause_of(error) or error from None
+    return found
+
+
+def _load_and_describe(target: Target, driver_paths: list[str]) -> tuple[list[bytes], bytes]:
+    sys.path[:] = [path for path in sys.path if path not in driver_paths]
+    return described(load(target), target)
 
 
 def _workflow(
@@ -48,6 +75,8 @@ def _workflow(
     entry: dict[str, Any] = {
         "name": workflow.name,
         "version": spec.version,
+        "service": workflow.service,
+        "place": workflow.place,
         "pool": spec.name,
         "active": workflow.active,
         "has_parameters": workflow.has_parameters,
@@ -56,17 +85,4 @@ def _workflow(
     }
     return DeployedWorkflow(
         pool=spec, active=True, takes_new=workflow.active, entry=msgspec.json.encode(entry)
-    )
-
-
-def _method(method: Method) -> bytes:
-    return msgspec.json.encode(
-        {
-            "urn": method.urn,
-            "service": method.service,
-            "external": method.external,
-            "local_only": method.local_only,
-            "input_schema": method.input_schema(),
-            "output_schema": method.output_schema(),
-        }
     )

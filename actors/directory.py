@@ -14,6 +14,12 @@ from typing import Any
 import msgspec
 
 from raysume.actors.cleaning import Cleaner, Deployed
+from raysume.actors.deployed_workflows import (
+    DeployedWorkflow,
+    live_modules,
+    refuse_taken_names,
+)
+from raysume.actors.known_methods import DeployedMethods, KnownMethods
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.succession import Succession, hand_over
@@ -30,19 +36,8 @@ LONG_POLL_S = 30.0
 _KIND = "deployed"
 
 
-class DeployedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployed version of a workflow, as the store keeps it."""
-
-    pool: PoolSpec
-    active: bool
-    takes_new: bool
-    """False for `@workflow(active=False)`."""
-    entry: bytes
-    """JSON of the ingress's WorkflowEntry."""
-
-
-class DeployedMethods(msgspec.Struct, frozen=True, kw_only=True):
-    """The methods of a deployment, as the store keeps them."""
+class MethodsOfBefore(msgspec.Struct, frozen=True, kw_only=True):
+    """The methods of all deployments, as release 0.1.0 kept them."""
 
     entries: dict[str, bytes]
     """URN -> JSON of the ingress's MethodEntry."""
@@ -56,7 +51,9 @@ class Directory:
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
         self._store: Store = open_store(self._engine.database_url, self._engine.folder)
         self._workflows: dict[str, DeployedWorkflow] = {}
-        self._methods: dict[str, bytes] = {}
+        self._methods = KnownMethods()
+        self._entries: dict[str, bytes] = {}
+        """URN -> JSON of the ingress's MethodEntry."""
         self._pools = Supervisor(self._engine, driver_paths, self._announce)
         self._version = 0
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
@@ -92,10 +89,14 @@ class Directory:
     async def _restore(self) -> None:
         for key, body in self._store.documents(_KIND):
             if key == "methods":
-                self._methods.update(msgspec.msgpack.decode(body, type=DeployedMethods).entries)
+                before = msgspec.msgpack.decode(body, type=MethodsOfBefore)
+                self._methods.restore_before(before.entries.values())
+            elif key.startswith("methods/"):
+                self._methods.restore(msgspec.msgpack.decode(body, type=DeployedMethods))
             elif key.startswith("workflow/"):
                 one = msgspec.msgpack.decode(body, type=DeployedWorkflow)
                 self._workflows[one.pool.name] = one
+        self._entries = self._methods.entries(live_modules(self._workflows.values()))
         if self._workflows:
             await self._run([one.pool for one in self._workflows.values()])
             await self._announce()
@@ -113,10 +114,16 @@ class Directory:
             A version that was deployed before and cannot run now is among the problems.
 
         Raises:
-            UsageError: a new version cannot be deployed, or none runs; nothing was changed.
+            UsageError: a new version cannot be deployed, or none runs, or a name or URN is
+                another deployment's; nothing was changed.
         """
         await self.restore()
         new = [msgspec.msgpack.decode(one, type=DeployedWorkflow) for one in workflows]
+        declared = msgspec.msgpack.decode(methods, type=DeployedMethods)
+        before = self._workflows.values()
+        live = live_modules(before, without={one.pool.workflow for one in new})
+        refuse_taken_names(new, before, live=live)
+        self._methods.check(declared, live)
         await self._hand_over([one.pool for one in new])
         pids = await self._run_new([one.pool for one in new])
         names = {one.pool.workflow for one in new}
@@ -126,9 +133,9 @@ class Directory:
                 self._keep(msgspec.structs.replace(old, active=False))
         for one in new:
             self._keep(one)
-        self._methods.update(msgspec.msgpack.decode(methods, type=DeployedMethods).entries)
-        kept = DeployedMethods(entries=self._methods)
-        self._store.put_document(_KIND, "methods", msgspec.msgpack.encode(kept))
+        kept = self._methods.take(declared, self._generation + 1)
+        self._store.put_document(_KIND, f"methods/{kept.module}", msgspec.msgpack.encode(kept))
+        self._entries = self._methods.entries(live_modules(self._workflows.values()))
         self._generation += 1
         self._store.put_document(_KIND, "generation", str(self._generation).encode())
         await self._announce()
@@ -223,7 +230,7 @@ class Directory:
         return {
             "version": self._version,
             "generation": self._generation,
-            "methods": self._methods,
+            "methods": self._entries,
             "workflows": [
                 (one.entry, one.active and one.takes_new)
                 for one in self._workflows.values()

@@ -118,10 +118,17 @@ class Chronicle:
         oldest = self._store.past_journal(self._shard, limit=1)
         return oldest[0].at_us if oldest else None
 
-    def outlived(self, older_than_us: int) -> list[JournalRow]:
-        """The journal rows that are too old to stay, oldest first; some at a time."""
-        rows = self._store.past_journal(self._shard, limit=limits.JOURNAL_COMPACT_ROWS_MAX)
-        return list(takewhile(lambda row: row.at_us < older_than_us, rows))
+    def outlived(self, older_than_us: int) -> tuple[list[JournalRow], int | None]:
+        """The journal rows that are too old to stay, oldest first, some at a time.
+
+        Returns:
+            With them, when the first row was made that stays for now; None: there is none that a
+            checkpoint covers.
+        """
+        most = limits.JOURNAL_COMPACT_ROWS_MAX
+        rows = self._store.past_journal(self._shard, limit=most + 1)
+        old = list(takewhile(lambda row: row.at_us < older_than_us, rows[:most]))
+        return old, rows[len(old)].at_us if len(old) < len(rows) else None
 
     def turns_to_keep(self, rows: list[JournalRow], there: Container[int]) -> list[HistoryRow]:
         """The turns of these journal rows as history rows, of the instances that are still there."""

@@ -57,8 +57,8 @@ class ShardLog:
         """By number: the committed records that no checkpoint holds yet."""
         self.unsent: dict[int, Outgoing] = {}
         self.departures = Departures()
-        self.oldest_us = 0
-        """No journal row is older; 0 when that is not known."""
+        self.oldest_us = _NEVER_US
+        """No journal row is older."""
 
     def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
         """(number, id) of finished instances that ended before: their rows are no longer counted."""
@@ -128,7 +128,10 @@ class PoolJournal:
             log.header = checkpoint.header
             log.unsent = {outgoing.sequence: outgoing for outgoing in checkpoint.unsent}
         log.committed_seq = log.seq
+        oldest_us = Chronicle(self._store, key, log.codec).oldest_us()
+        log.oldest_us = _NEVER_US if oldest_us is None else oldest_us
         for journal in self._store.journal_of(key, after=log.seq):
+            log.oldest_us = min(log.oldest_us, journal.at_us)
             read = log.codec.read_journal_row(journal.seq, journal.body)
             for turn in read.turns:
                 records[turn.instance.number] = turn.instance
@@ -202,7 +205,7 @@ class PoolJournal:
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
     def has_expired(self, older_than_us: int) -> bool:
-        """Whether the next checkpoint with this moment has something to remove, or to look for."""
+        """Whether the next checkpoint with this moment has something to remove, or to look at."""
         if self._first_end_us is not None and self._first_end_us < older_than_us:
             return True
         return any(log.oldest_us < older_than_us for log in self._shards.values())
@@ -259,12 +262,10 @@ class PoolJournal:
             if log.oldest_us >= older_than_us:
                 continue
             chronicle = Chronicle(self._store, log.owned.key, log.codec)
-            oldest_us = chronicle.oldest_us()
-            if oldest_us is not None:
-                log.oldest_us = oldest_us
-            elif log.owned.key not in covering:
-                log.oldest_us = _NEVER_US
-            rows = chronicle.outlived(older_than_us)
+            rows, next_us = chronicle.outlived(older_than_us)
+            if next_us is None:  # what this commit covers is looked at next time
+                next_us = older_than_us if log.owned.key in covering else _NEVER_US
+            log.oldest_us = next_us
             if rows:
                 kept += chronicle.turns_to_keep(rows, log.rows)
                 trims[log.owned.key] = rows[-1].seq

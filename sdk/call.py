@@ -164,7 +164,7 @@ class Call(Generic[I_co, O_co]):
         raw = self.raw
         fields = (
             *(raw.id, raw.method, raw.service, raw.at_us),
-            *(raw.input, raw.output, raw.error, raw.headers),
+            *(raw.input, raw.output, raw.error, raw.headers, raw.local_only),
         )
         place = () if method is None else (method.module, method.qualname)
         return (_restored, (fields, *place))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from raysume import ids, limits, parameters, registry
+from raysume import ids, limits, parameters, registry, signatures
 from raysume.errors import InvalidCall, UsageError
 from raysume.records import OutgoingCall
 
@@ -32,6 +30,8 @@ class Method:
     """May be pushed by clients that do not host the code."""
     on_error: bool
     """Calls that raised are published too, with their error and without output."""
+    implemented: bool = True
+    """False: declared here and implemented elsewhere, so that another declaration says whose it is."""
     module: str
     qualname: str
     place: str
@@ -66,9 +66,7 @@ class Method:
     @property
     def service(self) -> str:
         """The service that publishes this method's calls: as configured, else the top package."""
-        from raysume.configuration import settings
-
-        return settings().service or top_package(self.module)
+        return service_of(self.module)
 
     def input_schema(self) -> dict[str, Any]:
         """The JSON schema that an input must meet to be accepted; unknown parameters are refused."""
@@ -88,9 +86,7 @@ class Method:
 
     def signature_digest(self) -> str:
         """Equal for methods of the same parameters, in name and type, and the same output type."""
-        form = [list(self.parameters), _bare(self.input_schema()), _bare(self.output_schema())]
-        text = json.dumps(form, sort_keys=True, default=str)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return signatures.digest_of(self.input_schema(), self.output_schema())
 
     def encode_input(self, values: BaseModel) -> bytes:
         """The JSON of an input.
@@ -194,6 +190,13 @@ class Method:
         return f"<{type(self).__name__} {self.urn!r} {self.place}>"
 
 
+def service_of(module: str) -> str:
+    """The service of what a module defines: as configured, else the module's top package."""
+    from raysume.configuration import settings
+
+    return settings().service or top_package(module)
+
+
 def top_package(module: str) -> str:
     """The first part of a module's name; for a program run as a script, its name."""
     top = module.partition(".")[0]
@@ -227,14 +230,3 @@ def _check_urn(urn: object) -> None:
             f"the URN {urn[:40]}... has {len(urn)} characters; at most "
             f"{limits.METHOD_NAME_CHARS_MAX} are allowed."
         )
-
-
-def _bare(schema: Any) -> Any:
-    """A schema without the words that describe it."""
-    if isinstance(schema, dict):
-        pairs = cast(dict[str, Any], schema).items()
-        return {k: _bare(v) for k, v in pairs if k not in ("title", "description")}
-    if isinstance(schema, list):
-        items = cast("list[Any]", schema)  # type: ignore[redundant-cast]
-        return [_bare(item) for item in items]
-    return schema

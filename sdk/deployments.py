@@ -21,7 +21,9 @@ class Deployment:
     workflows: Mapping[str, Workflow[..., Any]]
     """By name."""
     methods: Mapping[str, Method]
-    """By URN."""
+    """By URN; of several declarations of one URN, the one that says whose it is."""
+    declared: tuple[Method, ...]
+    """Every declaration: an interface's method, its implementation and a stub may share a URN."""
 
 
 def collect(module: ModuleType) -> Deployment:
@@ -32,7 +34,7 @@ def collect(module: ModuleType) -> Deployment:
             one URN; names both places.
     """
     found = list(_visible(module))
-    methods = [*registry.registered(), *(value for value in found if isinstance(value, Method))]
+    methods = [*registry.declarations(), *(value for value in found if isinstance(value, Method))]
     workflows: list[Workflow[..., Any]] = [v for v in found if isinstance(v, Workflow)]
     return deployment(workflows, methods)
 
@@ -54,12 +56,15 @@ def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> De
                 f"two workflows are named {one.name!r}: at {other.place} and at {one.place}. "
                 "Give one of them another name with @workflow(name=...).",
             )
-    by_urn: dict[str, Method] = {}
-    for method in methods:
-        other_method = by_urn.setdefault(method.urn, method)
-        if other_method is not method:
-            registry.refuse_another_signature(other_method, method)
-    return Deployment(workflows=by_name, methods=by_urn)
+    by_urn: dict[str, list[Method]] = {}
+    for method in dict.fromkeys(methods):
+        same = by_urn.setdefault(method.urn, [])
+        if same:
+            registry.refuse_another_signature(same[0], method)
+        same.append(method)
+    owners = {urn: registry.owner_among(same) or same[0] for urn, same in by_urn.items()}
+    declared = tuple(method for same in by_urn.values() for method in same)
+    return Deployment(workflows=by_name, methods=owners, declared=declared)
 
 
 def _visible(module: ModuleType) -> Iterator[Any]:

@@ -11,11 +11,21 @@ import msgspec
 from raysume.configuration import written
 
 Stage = Literal[
-    "subscribed", "active", "ended", "waiting", "key", "predicate", "mailbox", "exclusive", "met"
+    "subscribed",
+    "local",
+    "active",
+    "ended",
+    "waiting",
+    "key",
+    "predicate",
+    "mailbox",
+    "exclusive",
+    "met",
 ]
 """The first thing that failed, in the order in which a call is tried; "met" when nothing did:
 
 - `subscribed`: the workflow awaits no call of the method;
+- `local`: the method is `local_only`, and the workflow belongs to another service;
 - `active`: the workflow takes no new instances, or running ones came first;
 - `ended`: the instance was over, or has failed;
 - `waiting`: it was not waiting for the method then;
@@ -26,7 +36,7 @@ Stage = Literal[
 
 _NEARNESS: tuple[Stage, ...] = (
     *("met", "exclusive", "mailbox", "predicate", "key", "active", "waiting", "ended"),
-    "subscribed",
+    *("local", "subscribed"),
 )
 
 

@@ -47,7 +47,7 @@ class ExternalMethod(Method, Generic[I_co, R_co]):
                 f"external_call({urn!r}, input=...) needs a pydantic model, not {model!r}: "
                 "its fields are the parameters."
             )
-        self.external = True
+        self.external, self.implemented = True, False
         self._model, self._output = model, output
 
     @property

@@ -28,6 +28,12 @@ class CallRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The text of the exception of a call published with `on_error=True`."""
     headers: dict[str, str] | None = None
     """Headers given by the publisher; None when there are none."""
+    local_only: bool = False
+    """Whether only workflows of `service` see it: as its method was declared when it was accepted."""
+
+    def is_seen_by(self, service: str) -> bool:
+        """Whether workflows of the service may meet the call."""
+        return not self.local_only or self.service == service
 
 
 class Segment(msgspec.Struct, array_like=True, frozen=True):

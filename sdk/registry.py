@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raysume.errors import UsageError
@@ -73,6 +74,39 @@ def registered() -> list[Method]:
     """All methods of modules, by URN; those defined inside functions are left out."""
     with _lock:
         return [list(found.values())[-1] for _, found in sorted(_of_modules.items())]
+
+
+def declarations() -> list[Method]:
+    """Every method of a module, all those of one URN included; interfaces and stubs are some."""
+    with _lock:
+        return [method for _, found in sorted(_of_modules.items()) for method in found.values()]
+
+
+def owner(urn: str) -> Method | None:
+    """The method that says whose calls of this URN are; None when this process has none."""
+    with _lock:
+        return owner_among(_all(urn))
+
+
+def owner_among(methods: Sequence[Method]) -> Method | None:
+    """Of the declarations of one URN, the one that says whose its calls are.
+
+    One that is implemented where it is declared comes before a stub, and among those
+    one that is `local_only` before others: it alone says to whom the calls are shown.
+    """
+    implemented = [method for method in methods if method.implemented]
+    local = [method for method in implemented if method.local_only]
+    return next(iter(local or implemented or methods), None)
+
+
+def forget_module(module: str) -> None:
+    """The methods that the module defined are gone: it is about to be loaded again."""
+    with _lock:
+        for urn, found in list(_of_modules.items()):
+            for key in [key for key in found if key[0] == module]:
+                del found[key]
+            if not found:
+                del _of_modules[urn]
 
 
 def refuse_another_signature(first: Method, second: Method) -> None:

@@ -22,6 +22,7 @@ from typing import (
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from raysume import parameters
+from raysume.declarations import service_of
 from raysume.dependencies import Dependency
 from raysume.errors import UsageError
 from raysume.ids import VersionId, WorkflowName
@@ -155,6 +156,11 @@ class Workflow(Generic[P, R_co]):
     def module(self) -> str:
         """The name of the module that defines it."""
         return self.function.__module__
+
+    @property
+    def service(self) -> str:
+        """The service that it belongs to: as configured, else the top package of its definition."""
+        return service_of(self.module if self.owner is None else self.owner.__module__)
 
     @property
     def file(self) -> str:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from raysume import limits
+from raysume import limits, registry
 from raysume.configuration import settings
 from raysume.errors import ConfigurationError, Unavailable
 
@@ -226,13 +226,21 @@ class Development:
 
     # --- while it runs --------------------------------------------------------------
 
-    def deploy(self) -> dict[str, Any]:
+    def deploy(self, also: str | Path | None = None) -> dict[str, Any]:
         """The target, as it is in its file now, takes new instances.
+
+        Args:
+            also: another file or module instead, which takes new instances beside the target.
 
         Raises:
             UsageError: it cannot be deployed; what runs goes on as it was.
         """
-        deployed = self._deploy(self._described())
+        from raysume.actors.deploying import described_apart
+        from raysume.actors.loading import Target
+
+        deployed = self._deploy(
+            self._described() if also is None else described_apart(Target.of(also), _driver_paths())
+        )
         self._wait_until_serving(deployed["catalogue"])
         return deployed
 
@@ -247,6 +255,7 @@ class Development:
 
         assert self._target is not None
         sys.modules.pop(self._target.module, None)
+        registry.forget_module(self._target.module)
         linecache.checkcache()
         return described(load(self._target), self._target)
 

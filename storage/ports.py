@@ -254,6 +254,8 @@ class NewCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_id: bool = False
     """True when the client chose the id: it is then remembered, for 200 or 409. All of the call
     but its headers counts as the body that must be the same."""
+    local_only: bool = False
+    """True when only workflows of `service` may see it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

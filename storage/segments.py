@@ -85,6 +85,7 @@ def record_calls(calls: Iterable[NewCall], at_us: int) -> list[CallRecord]:
             call.output,
             call.error,
             None if call.headers is None else dict(call.headers),
+            call.local_only,
         )
         for call in calls
     ]

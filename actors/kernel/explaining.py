@@ -113,6 +113,8 @@ class _Explainer:
                 stood = ", ".join(sorted({wait.method for wait in then.waits})) or "no call"
                 ended += f"; when the call came it was waiting for {stood}"
             return self._said(instance, "ended", ended + ".")
+        if not self.item.call.is_seen_by(self.kernel.service):
+            return self._said(instance, "local", self._why_hidden())
         others = ", ".join(sorted({wait.method for wait in instance.waits.values()}))
         reason = (
             f"it is not waiting for {self.item.call.method!r} now, but for {others or 'no call'}; "
@@ -152,7 +154,9 @@ class _Explainer:
         return "met", "it matches, and the wait receives it next."
 
     def _matched(self, wait: WaitRecord) -> tuple[Stage, str]:
-        """The tests that the index and the predicate make."""
+        """The tests that the service, the index and the predicate make."""
+        if not self.item.call.is_seen_by(self.kernel.service):
+            return "local", self._why_hidden()
         if key_met(wait, self.item, self.kernel.methods) is None:
             return "key", f"its key ({', '.join(wait.shape)}) has another value."
         if wait.predicate is not None:
@@ -162,6 +166,13 @@ class _Explainer:
             if not verdict:
                 return "predicate", "the match is false."
         return "met", "it matches."
+
+    def _why_hidden(self) -> str:
+        call, kernel = self.item.call, self.kernel
+        return (
+            f"{call.method!r} is local_only: this call is for workflows of service {call.service!r}, "
+            f"and {kernel.workflow.name!r} belongs to service {kernel.service!r}."
+        )
 
     def of_standing(self, *, any_met: bool) -> Iterator[WaitExplained]:
         """The workflow's standing first waits for the method."""

@@ -99,6 +99,7 @@ class Kernel:
         """
         self.workflow = workflow
         self.version = version
+        self.service = workflow.service
         self.keep_live = keep_live
         self.methods = methods
         self.runs_inline = runs_inline
@@ -191,6 +192,8 @@ class Kernel:
         """
         self.recent.covers_after = covers_after
         for call in calls:
+            if not call.call.is_seen_by(self.service):
+                continue
             self.recent.add(call)
             if self.knows(ids.instance_id_of(self.workflow.name, call.call.id)):
                 self.recent.started_an_instance((call.pos, call.offset))
@@ -332,7 +335,7 @@ class Kernel:
                 continue
             mark = self.intake.mark(delivery.partition)
             for call in following.calls:
-                if call.offset >= mark:
+                if call.offset >= mark and call.call.is_seen_by(self.service):
                     covered = self.tenure.covers(following.partition, call.offset)
                     routing.apply_call(self, call, may_start=covered)
                     self._settle()

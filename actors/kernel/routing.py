@@ -90,6 +90,8 @@ def offer_again(kernel: Kernel, stimuli: Iterable[Stimulus]) -> None:
 
 def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
     """Whether an earlier call may meet the wait: new to the instance, and no start of another."""
+    if not item.call.is_seen_by(kernel.service):
+        return False
     key = key_met(entry.wait, item, kernel.methods)
     if key is None or not instance.mailbox.is_open(entry.wait, key, (item.pos, item.offset)):
         return False

@@ -37,7 +37,8 @@ from raysume.explanations import Explanation, explanation, keeping_calls
 from raysume.methods import BoundMethod, Method, current_sink
 from raysume.methods import method_of as declared_method_of
 from raysume.queries import Query
-from raysume.records import CallRecord, OutgoingCall
+from raysume.records import OutgoingCall
+from raysume.testing.accepting import accepted, as_pushed
 from raysume.testing.calls import ShellCalls
 from raysume.testing.commands import InstanceCommands
 from raysume.testing.families import Families
@@ -146,7 +147,7 @@ class TestShell(InstanceCommands):
         else:
             values = declared.model_of(given)
         encoded = None if output is None else declared.encode_output(output)
-        call = declared.outgoing(values, output=encoded)
+        call = as_pushed(declared.outgoing(values, output=encoded))
         self._take(call)
         await self._settle()
         return call.id
@@ -291,17 +292,7 @@ class TestShell(InstanceCommands):
     def _take(self, call: OutgoingCall) -> None:
         """The call is accepted and applied; what it sets going waits for the next `await`."""
         offset = self._calls.end
-        record = CallRecord(
-            id=call.id,
-            method=call.method,
-            service=call.service,
-            at_us=self._now_us,
-            input=call.input,
-            output=call.output,
-            error=call.error,
-            headers=call.headers,
-        )
-        item = DeliveredCall(offset, offset, record)
+        item = DeliveredCall(offset, offset, accepted(call, at_us=self._now_us))
         self._calls.append(item)
         for pool in self._pools.values():
             self._deliver(pool, Delivery(0, offset, offset + 1, _CATALOGUE, [item]))

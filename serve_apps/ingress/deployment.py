@@ -64,6 +64,7 @@ class Replica:
                     output=call.output,
                     error=call.error,
                     headers=call.headers,
+                    local_only=known[call.method].local_only,
                 )
                 for call in decoded
             ],

@@ -17,7 +17,7 @@ class MethodEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     urn: str
     service: str
-    """The service that publishes it: the `service` of every call of it."""
+    """The service that owns it, and whose calls its calls are unless another owner pushes them."""
     external: bool
     """True when clients of other services may push it too."""
     local_only: bool
@@ -26,6 +26,13 @@ class MethodEntry(msgspec.Struct, frozen=True, kw_only=True):
     """JSON schema (2020-12) of the input object."""
     output_schema: dict[str, Any] | None
     """JSON schema of the output; None when any JSON will do."""
+    other_services: frozenset[str] = frozenset()
+    """Services that implement it too: they own it as well."""
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Every service that owns it."""
+        return self.other_services | {self.service}
 
 
 class WorkflowEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import msgspec
+import structlog
 
 from raysume.ids import uuid7
 from raysume.limits import (
@@ -25,6 +26,8 @@ from raysume.serve_apps.ingress.problems import ItemError, Problem
 from raysume.serve_apps.ingress.tokens import Principal
 from raysume.serve_apps.ingress.validation import CheckedMethod, MethodChecks, errors_in
 from raysume.storage.ports import NewCall
+
+_log = structlog.get_logger("raysume.ingress")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -41,6 +44,8 @@ class Reception:
         self._methods = methods
         self._principal = principal
         self._known: dict[str, CheckedMethod] = {}
+        self._services: dict[str, str] = {}
+        """URN -> the service whose calls these are."""
         self._refusals: list[tuple[int, str, ItemError]] = []
         self.calls: list[NewCall] = []
 
@@ -92,19 +97,28 @@ class Reception:
         method = self._methods.find(urn)
         if method is None:
             self._refuse(index, "method", _unknown(urn, self._methods), code="unknown-method")
+            self._warn("unknown-method", urn)
             return None
         if not self._principal.may_push(method.entry):
             self._refuse(
                 index,
                 "method",
-                f"{urn!r} belongs to service {method.entry.service!r} and is not external; use a "
-                "token of that service, or declare the method with external=True",
+                f"{urn!r} belongs to {_named(method.entry.services)} and is not external, and the "
+                f"token is of {self._principal}; use a token of that service, or declare the "
+                "method with external=True",
                 code="not-external",
                 status=403,
             )
+            self._warn("not-external", urn)
             return None
         self._known[urn] = method
+        self._services[urn] = self._principal.service_of(method.entry)
         return method
+
+    def _warn(self, code: str, urn: str) -> None:
+        """The gate's first refusal of a request is in the log: somebody's deployment or token is off."""
+        if len(self._refusals) == 1:
+            _log.warning("call_refused", code=code, method=urn[:100], by=str(self._principal))
 
     def _check(
         self, index: int, envelope: Envelope, value: dict[str, Any], method: CheckedMethod
@@ -134,7 +148,8 @@ class Reception:
         if envelope.headers:
             self._check_headers(index, envelope.headers)
         if len(self._refusals) == before:
-            self.calls.append(_new_call(envelope, method.entry.service, body_in, body_out))
+            service, local_only = self._services[envelope.method], method.entry.local_only
+            self.calls.append(_new_call(envelope, service, local_only, body_in, body_out))
 
     def _check_id(self, index: int, id: str) -> None:
         if not 0 < len(id) <= CALL_ID_CHARS_MAX:
@@ -172,7 +187,9 @@ class Reception:
         self._refusals.append((status, code, error))
 
 
-def _new_call(envelope: Envelope, service: str, body_in: bytes, body_out: bytes | None) -> NewCall:
+def _new_call(
+    envelope: Envelope, service: str, local_only: bool, body_in: bytes, body_out: bytes | None
+) -> NewCall:
     if envelope.id is None:
         return NewCall(
             id=uuid7(),
@@ -182,6 +199,7 @@ def _new_call(envelope: Envelope, service: str, body_in: bytes, body_out: bytes 
             output=body_out,
             error=envelope.error,
             headers=envelope.headers or None,
+            local_only=local_only,
         )
     # A repeated id is compared with the body it came with: white space does not count there.
     return NewCall(
@@ -193,6 +211,7 @@ def _new_call(envelope: Envelope, service: str, body_in: bytes, body_out: bytes 
         error=envelope.error,
         headers=envelope.headers or None,
         client_id=True,
+        local_only=local_only,
     )
 
 
@@ -214,6 +233,11 @@ def _too_large(index: int, size: int) -> Problem:
         f"Call {index}: {message}",
         errors=[ItemError(item=index, message=message)],
     )
+
+
+def _named(services: frozenset[str]) -> str:
+    names = " and ".join(repr(name) for name in sorted(services))
+    return f"service {names}" if len(services) == 1 else f"services {names}"
 
 
 def _unknown(urn: str, methods: MethodChecks) -> str:

@@ -21,10 +21,17 @@ class Principal:
     """The service that the token belongs to; None for an operator."""
 
     def may_push(self, method: MethodEntry) -> bool:
-        """True for operators, for the method's own service, and for external methods."""
-        if self.kind == "operator" or method.external:
-            return True
-        return self.service is not None and self.service == method.service
+        """True for operators, for the services that own the method, and for external methods."""
+        return self.kind == "operator" or method.external or self.service in method.services
+
+    def service_of(self, method: MethodEntry) -> str:
+        """The service whose call a push of the method is: the holder's own if it owns the method."""
+        if self.service is not None and self.service in method.services:
+            return self.service
+        return method.service
+
+    def __str__(self) -> str:
+        return "an operator" if self.service is None else f"service {self.service!r}"
 
 
 class TokenBook(Protocol):

@@ -70,13 +70,15 @@ def test_every_field_of_a_call_comes_back(log: CallLog) -> None:
         error="ValueError: no",
         headers={"traceparent": "00-1"},
         client_id=True,
+        local_only=True,
     )
     log.append(partition.id, [batch(full, new())])
     first, second = stored(log, partition.id)
     assert (first.id, first.method, first.service) == (full.id, full.method, full.service)
     assert (first.input, first.output, first.error) == (full.input, full.output, full.error)
-    assert first.headers == {"traceparent": "00-1"}
+    assert (first.headers, first.local_only) == ({"traceparent": "00-1"}, True)
     assert (second.output, second.error, second.headers) == (None, None, None)
+    assert second.local_only is False
 
 
 def test_offsets_have_no_holes_and_positions_rise_over_all_partitions(log: CallLog) -> None:

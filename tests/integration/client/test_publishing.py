@@ -80,6 +80,7 @@ def test_a_published_call_arrives_with_input_and_output(engine: Any) -> None:
     assert (call["method"], call["input"], call["output"]) == ("publishing.counted", {"n": 7}, 7)
 
 
+@pytest.mark.row(61)
 @pytest.mark.usefixtures("configured")
 def test_calls_arrive_in_order_and_in_batches(served: Any) -> None:
     served.stop()
@@ -109,6 +110,7 @@ def test_threads_publish_at_the_same_time(engine: Any) -> None:
     assert len(arrived) == 500
 
 
+@pytest.mark.row(61)
 @pytest.mark.usefixtures("configured")
 def test_an_outage_holds_calls_back_and_loses_none(served: Any) -> None:
     count(1)
@@ -122,6 +124,7 @@ def test_an_outage_holds_calls_back_and_loses_none(served: Any) -> None:
     assert [each["n"] for each in served.engine.inputs()] == [1, 2, 3]
 
 
+@pytest.mark.row(61)
 @pytest.mark.usefixtures("configured")
 def test_a_lost_answer_doubles_nothing(engine: Any) -> None:
     engine.lose_answers = 3
@@ -186,6 +189,7 @@ def test_in_the_engine_calls_go_to_its_sink(home: Path) -> None:
     assert not home.exists()
 
 
+@pytest.mark.row(61)
 def test_a_killed_publisher_loses_nothing_and_its_successor_sends_the_rest(
     served: Any, home: Path
 ) -> None:

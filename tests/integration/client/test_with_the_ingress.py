@@ -31,6 +31,7 @@ from raysume.errors import (
 from raysume.serve_apps.cli.root import raysume as command
 from raysume.serve_apps.ingress import MethodEntry, build_app
 from raysume.storage.memory.calls import MemoryCallLog
+from raysume.storage.ports import CallQuery
 
 
 class Refund(BaseModel):
@@ -57,16 +58,17 @@ def _entry(method: Any) -> MethodEntry:
 
 
 class Ingress:
-    def __init__(self) -> None:
-        self.log = MemoryCallLog()
+    def __init__(self, log: MemoryCallLog | None = None, port: int = 0) -> None:
+        self.log = log or MemoryCallLog()
         catalogue = fakes.catalogue()
         methods = catalogue.methods | {each.urn: _entry(each) for each in (refunded, count)}
         self.engine = fakes.FakeEngine(
             self.log, msgspec.structs.replace(catalogue, methods=methods)
         )
         self.app = build_app(self.engine, self.log, fakes.TOKENS, owner="1:1:test")
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.socket = socket.create_server(("127.0.0.1", port))
+        self.port: int = self.socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="error", lifespan="on"))
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
         self.thread.start()
@@ -194,6 +196,47 @@ def test_published_calls_arrive_and_refused_ones_are_put_aside(ingress: Ingress)
     assert publishing.flush(30)
     assert ingress.inputs() == [{"n": n} for n in range(300)]
     assert [each.code for each in publishing.refused()] == ["unknown-method"] * 3
+
+
+@pytest.mark.row(61)
+def test_calls_published_while_the_ingress_is_away_arrive_in_order_and_once(
+    ingress: Ingress,
+) -> None:
+    raysume.configure(token="shop")
+    count(0)
+    assert publishing.flush(30)
+    ingress.stop()
+    for n in range(1, 50):
+        assert count(n) == n
+    assert not publishing.flush(0.1)
+    publishing.close()  # the publisher ends while the engine is still away
+    for n in range(50, 60):
+        count(n)
+    again = Ingress(ingress.log, ingress.port)
+    try:
+        assert publishing.flush(30)
+        stored = [each.call for each in again.log.list_calls(CallQuery(limit=1_000))]
+        assert [json.loads(call.input) for call in stored] == [{"n": n} for n in range(60)]
+        assert {call.service for call in stored} == {"shop"}
+        assert publishing.refused() == []
+    finally:
+        again.stop()
+
+
+@pytest.mark.row(59)
+def test_a_publisher_with_another_services_token_is_told_and_nothing_is_stored(
+    ingress: Ingress, caplog: pytest.LogCaptureFixture
+) -> None:
+    raysume.configure(token="other")
+    with caplog.at_level("WARNING"):
+        assert count(1) == 1
+        assert publishing.flush(30)
+    [refused] = publishing.refused()
+    assert refused.code == "not-external"
+    assert "'shop'" in refused.reason
+    assert "service 'other'" in refused.reason
+    assert "ingress.counted" in caplog.text
+    assert ingress.inputs() == []
 
 
 def test_the_command_line_pushes_lists_and_starts(ingress: Ingress) -> None:

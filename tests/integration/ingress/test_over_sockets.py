@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from tests.unit.ingress.fakes import TOKENS, FakeEngine, as_json, call
 
@@ -208,6 +209,28 @@ async def test_rubbish_instead_of_http_disturbs_nobody(tmp_path: Path) -> None:
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
         writer.close()
         assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.row(59)
+async def test_a_token_of_the_wrong_service_pushes_nothing_and_that_of_the_right_one_does(
+    tmp_path: Path,
+) -> None:
+    async with ingress_on(tmp_path) as (client, engine, ingress, log):
+        wrong, right = ({"Authorization": f"Bearer {service}"} for service in ("other", "shop"))
+        batch = as_json([call(1, method="orders.paid"), call(2)])
+        for path, body in (("/v1/calls", as_json(call())), ("/v1/calls:batch", batch)):
+            refused = await client.post(path, content=body, headers=wrong)
+            assert (refused.status_code, refused.json()["code"]) == (403, "not-external")
+            assert "external=True" in refused.json()["detail"]
+            unknown = await client.post(path, content=body.replace(b"orders.", b"order."))
+            assert (unknown.status_code, unknown.json()["code"]) == (422, "unknown-method")
+        await ingress.all_delivered()
+        assert stored(log) == []
+        assert engine.pool(POOL).calls == []
+        accepted = await client.post("/v1/calls:batch", content=batch, headers=right)
+        assert accepted.status_code == 202
+        await ingress.all_delivered()
+        assert engine.pool(POOL).calls == stored(log)[1:]
 
 
 _CHILD = """

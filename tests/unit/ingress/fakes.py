@@ -40,17 +40,15 @@ TOKENS = FixedTokens(
 )
 
 
-def method(
-    urn: str, *, external: bool = False, output: dict[str, Any] | None = None
-) -> MethodEntry:
-    return MethodEntry(
-        urn=urn,
-        service="shop",
-        external=external,
-        local_only=False,
-        input_schema=ORDER,
-        output_schema=output,
-    )
+def method(urn: str, **changes: Any) -> MethodEntry:
+    plain: dict[str, Any] = {
+        "service": "shop",
+        "external": False,
+        "local_only": False,
+        "input_schema": ORDER,
+        "output_schema": None,
+    }
+    return MethodEntry(urn=urn, **{**plain, **changes})
 
 
 def workflow(name: str, pool: str, **changes: Any) -> WorkflowEntry:
@@ -73,7 +71,7 @@ def catalogue(version: int = 1, **changes: Any) -> Catalogue:
         "methods": {
             entry.urn: entry
             for entry in (
-                method("orders.submitted", output={"type": "boolean"}),
+                method("orders.submitted", output_schema={"type": "boolean"}),
                 method("orders.paid", external=True),
             )
         },

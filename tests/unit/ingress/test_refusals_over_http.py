@@ -193,18 +193,6 @@ async def test_health_and_documentation_need_no_token() -> None:
         assert {"202", "200", "409", "413", "422", "429"} <= set(post["responses"])
 
 
-async def test_a_service_pushes_its_own_methods_and_external_ones_only() -> None:
-    async with served() as one:
-        other = {"Authorization": "Bearer other"}
-        answer = await one.post("/v1/calls", call(), headers=other)
-        problem = one.refused(answer, 403, "not-external")
-        assert problem["errors"][0]["field"] == "method"
-        own = await one.post("/v1/calls", call(), headers={"Authorization": "Bearer shop"})
-        assert own.status_code == 202
-        external = await one.post("/v1/calls", call(method="orders.paid"), headers=other)
-        assert external.status_code == 202
-
-
 # --- whatever is sent --------------------------------------------------------------
 
 _json = st.recursive(

@@ -109,7 +109,7 @@ class Bench:
 
     def save(self, commit: Commit, *, checkpoint: bool = False) -> Commit:
         """The commit is in the store."""
-        self.store.commit(self.journal.prepare(commit, checkpoint=checkpoint))
+        self.store.commit(self.journal.prepare(commit, now_us=self.now_us, checkpoint=checkpoint))
         self.journal.committed(commit)
         self.tasks.extend(commit.tasks)
         self.committed.append(commit)

@@ -37,7 +37,9 @@ def start(bench: Bench, id: str, token: int = 1) -> bool:
 
 def clean(bench: Bench, older_than_us: int = LATER_US) -> list[int]:
     """The numbers that one checkpoint removed."""
-    prepared = bench.journal.prepare(Commit(), checkpoint=True, older_than_us=older_than_us)
+    prepared = bench.journal.prepare(
+        Commit(), now_us=bench.now_us, checkpoint=True, older_than_us=older_than_us
+    )
     bench.store.commit(prepared)
     bench.journal.let_go(bench.kernel)
     return [number for checkpoint in prepared.checkpoints for number in checkpoint.removed]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +29,7 @@ records = st.builds(
     st.none() | st.binary(),
     st.none() | text,
     st.none() | st.dictionaries(text, text, max_size=3),
+    st.booleans(),
 )
 
 
@@ -35,6 +38,14 @@ def test_calls_come_back_from_their_bytes(calls: list[CallRecord]) -> None:
     body = encode_calls(calls)
     assert decode_calls(body) == calls
     assert all(holds_text(body, call.id) for call in calls)
+
+
+def test_calls_that_a_release_without_local_only_stored_are_for_every_service() -> None:
+    old = ["id-1", "m", "s", 1, b"{}", None, None, {"a": "b"}]
+    body = b"\x01" + zstandard.compress(msgspec.msgpack.encode([old]))
+    [call] = decode_calls(body)
+    assert (call.headers, call.local_only) == ({"a": "b"}, False)
+    assert call.is_seen_by("another")
 
 
 def test_text_that_no_call_holds_is_told_from_the_bytes() -> None:
