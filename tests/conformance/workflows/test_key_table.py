@@ -126,6 +126,7 @@ def test_the_table_has_sixteen_formulas() -> None:
     assert len(NAMES) == 16
 
 
+@pytest.mark.row(45)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_key_of_a_formula_is_as_in_the_table(name: str) -> None:
     formula, paths, full = formulas(Instance())[name]
@@ -156,6 +157,7 @@ def calls() -> list[CallRecord]:
     ]
 
 
+@pytest.mark.row(45)
 @pytest.mark.parametrize("name", NAMES)
 def test_key_and_rest_find_exactly_the_calls_that_the_formula_is_true_for(name: str) -> None:
     formula, _, _ = formulas(Instance())[name]

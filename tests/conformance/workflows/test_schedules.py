@@ -49,6 +49,7 @@ async def test_a_scheduled_instance_may_wait_for_calls(deploy: Deploy) -> None:
         assert run.result == 3
 
 
+@pytest.mark.row(33)
 async def test_a_first_sleep_starts_an_instance_each_time_it_ends(deploy: Deploy) -> None:
     @workflow
     async def recurring() -> str:
