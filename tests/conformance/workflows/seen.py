@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from raysume.actors.kernel.index import WaitIndex
 from raysume.testing import TestShell
 from raysume.testing.views import Run
 
@@ -25,3 +26,9 @@ def unexpected(logged: Sequence[str], named: Sequence[str]) -> list[str]:
     surprises = [error for error in logged if not any(text in error for text in named)]
     missing = [text for text in named if not any(text in error for error in logged)]
     return [*surprises, *(f"no error was logged with {text!r}" for text in missing)]
+
+
+def index_of(shell: TestShell) -> WaitIndex:
+    """The index of the shell's only workflow, as of now."""
+    [pool] = shell._pools.values()  # pyright: ignore[reportPrivateUsage]
+    return pool.kernel.index

@@ -39,6 +39,7 @@ async def test_a_wait_built_by_a_function_is_awaited_again_after_a_rejection(
         await shell.push(decide, request=3, answer="approve", output="yes")
         assert run.result == "approve"
         assert [view.name for view in run.waits] == [None, "approval", "approval"]
+        assert shell.counts() == Counts(calls=3, waits=3, completed=1)
 
 
 class Left:

@@ -118,6 +118,7 @@ async def test_a_sleep_resumes_at_every_tick(deploy: Deploy) -> None:
         assert run.status == "waiting"
         await shell.advance(timedelta(minutes=1))
         assert run.result == 2
+        assert shell.counts() == Counts(calls=1, waits=3, completed=1)
 
 
 async def test_sleeping_until_a_moment_ends_then(deploy: Deploy) -> None:

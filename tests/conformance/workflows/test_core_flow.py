@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.conformance.workflows.marks import Marks
 from tests.conformance.workflows.methods import decide, m1, m2, m3, m4, m5, m6, submit
-from tests.conformance.workflows.seen import statuses
+from tests.conformance.workflows.seen import index_of, statuses
 
 from raysume import Container, GroupResult, all_of, any_of, group, subflow, wait, workflow
 from raysume.methods import Method
@@ -68,6 +68,7 @@ async def test_the_first_wait_is_standing(deploy: Deploy) -> None:
         for number in range(24):
             await shell.push(m1, id=number)
         assert shell.counts() == Counts(calls=24, waits=24, completed=24)
+        assert len(index_of(shell)) == 1
         assert [run.result for run in shell.instances(standing)] == list(range(24))
         await shell.push(m1, id=100)
         assert shell.counts() == Counts(calls=25, waits=24, completed=24)

@@ -36,6 +36,7 @@ async def test_a_failed_instance_goes_on_where_it_failed_with_the_same_call(depl
         await shell.push(m2, id=1, text="b")
         [run] = shell.instances(fragile)
         assert (run.status, run.failures) == ("failed", 1)
+        assert run.errors == ["instance failed: RuntimeError: the printer is on fire"]
         await shell.retry(run)
         assert (run.status, run.failures) == ("failed", 2)
         broken.clear()

@@ -107,6 +107,31 @@ async def test_a_wait_that_runs_again_may_match_otherwise(deploy: Deploy) -> Non
         assert shell.counts() == Counts(calls=4, waits=3, completed=1)
 
 
+@pytest.mark.row(52)
+async def test_of_several_conditional_matches_the_last_whose_condition_is_true_wins(
+    deploy: Deploy,
+) -> None:
+    @workflow
+    async def conditional(urgent: bool, foreign: bool) -> str:
+        call = await (
+            wait(m1)
+            .match_if(lambda call: call.input.text == "usual")
+            .match_if(lambda call: call.input.text == "urgent", when=urgent)
+            .match_if(lambda call: call.input.text == "foreign", when=foreign)
+        )
+        return str(call.input.text)
+
+    async with deploy(conditional) as shell:
+        cases = ((False, False), (True, False), (False, True), (True, True))
+        runs = [await shell.start(conditional, *case) for case in cases]
+        await shell.push(m1, text="none of them")
+        assert [run.status for run in runs] == ["waiting"] * 4
+        for text in ("foreign", "urgent", "usual"):
+            await shell.push(m1, text=text)
+        assert [run.result for run in runs] == ["usual", "urgent", "foreign", "foreign"]
+        assert shell.counts() == Counts(calls=4, waits=4, completed=4)
+
+
 @pytest.mark.row(26)
 async def test_a_wait_runs_again_without_the_code_before_it(deploy: Deploy) -> None:
     ran = Marks()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.conformance.workflows.marks import Marks
 from tests.conformance.workflows.methods import m1, m2, m3, m4
-from tests.conformance.workflows.seen import statuses
+from tests.conformance.workflows.seen import index_of, statuses
 
 from raysume import all_of, any_of, subflow, wait, workflow
 from raysume.testing import Counts, TestShell
@@ -32,6 +32,7 @@ async def test_a_subflow_at_the_start_keeps_the_first_wait_standing(deploy: Depl
         await shell.push(m1, text="b")
         assert shell.counts() == Counts(calls=2, waits=4, completed=2)
         assert [run.result for run in shell.instances(outer)] == ["a", "b"]
+        assert len(index_of(shell)) == 1, "the standing first wait is no longer one"
         assert statuses(*shell.instances(outer)) == {"completed": 4}
 
 
@@ -83,6 +84,7 @@ async def test_two_subflows_may_be_the_first_wait_together(deploy: Deploy) -> No
                 await shell.push(method, text=method.urn[-2:])
             assert shell.counts() == Counts(calls=2 * round_, waits=5 * round_, completed=round_)
         assert [run.result for run in shell.instances(both)] == [("m1", "m2")] * 2
+        assert len(index_of(shell)) == 2, "the standing first wait has two members"
         assert statuses(*shell.instances(both)) == {"completed": 10}
         await shell.push(m1)
         assert [run.status for run in shell.instances(both)] == [
