@@ -1,4 +1,4 @@
-"""The workflows that the tests of a whole engine run: small, and each counts what it received."""
+"""The workflows that the tests of a whole engine run: small ones, and the business samples."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ from raysume import (
     wait,
     workflow,
 )
+from samples import Onboarding as Onboarding
+from samples import RequestApproval as RequestApproval
+from samples import board_approval as board_approval
+from samples import book_trip as book_trip
+from samples import invite_all as invite_all
+from samples import order_review as order_review
+from samples import project_approval as project_approval
 
 
 class Item(BaseModel):
