@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -188,13 +188,10 @@ class Development:
 
         port = self._port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        serve().start(http_options={"host": "127.0.0.1", "port": port})
+        bound = IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token)
         self._exit.callback(serve().shutdown)
-        serve().run(
-            IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token),
-            name="raysume",
-            route_prefix="/",
-        )
+        patiently(lambda: serve().start(http_options={"host": "127.0.0.1", "port": port}))
+        patiently(lambda: serve().run(bound, name="raysume", route_prefix="/"))
 
     def _write_endpoint(self) -> None:
         from raysume.client.endpoint import Endpoint, write_endpoint
@@ -276,6 +273,25 @@ class Development:
 
         with contextlib.suppress(RayError):
             ray.get(self._directory.stop.remote(), timeout=30)
+
+
+def patiently(ask: Callable[[], object]) -> None:
+    """What Serve was asked for is there.
+
+    Serve gives its proxies a minute, which is too short where many pools start beside them. What
+    it has begun goes on meanwhile: asked again, it looks again.
+
+    Raises:
+        TimeoutError: it had no time at the last attempt either.
+    """
+    for left in reversed(range(limits.SERVE_START_ATTEMPTS)):
+        try:
+            ask()
+        except TimeoutError:
+            if not left:
+                raise
+        else:
+            return
 
 
 def run_dev(

@@ -1,4 +1,8 @@
-"""How often each line ran, live and with reloads: a reload must make none run again."""
+"""How often each line ran, live and with reloads: a reload must make none run again.
+
+That a function which is entered at a saved wait runs nothing on its way there is the compiler's
+matter, and shown by tests/unit/compiler/test_differential.py; only what it calls is seen here.
+"""
 
 from __future__ import annotations
 

@@ -26,13 +26,15 @@ from raysume import (
     wait,
     workflow,
 )
-from samples import Onboarding as Onboarding
-from samples import RequestApproval as RequestApproval
-from samples import board_approval as board_approval
-from samples import book_trip as book_trip
-from samples import invite_all as invite_all
-from samples import order_review as order_review
-from samples import project_approval as project_approval
+from samples import (
+    Onboarding,
+    RequestApproval,
+    board_approval,
+    book_trip,
+    invite_all,
+    order_review,
+    project_approval,
+)
 
 
 class Item(BaseModel):
@@ -53,6 +55,12 @@ said = external_call("engine.said", input=Item, output=bool)
 nap_asked = external_call("engine.nap_asked", input=Item, output=bool)
 print_asked = external_call("engine.print_asked", input=Item, output=bool)
 trouble = external_call("engine.trouble", input=Item, output=bool)
+
+SAMPLES = (
+    *(Onboarding, RequestApproval, board_approval, book_trip),
+    *(invite_all, order_review, project_approval),
+)
+"""Deployed with the others, as everything that a module can see."""
 
 SIGNALS = Path(os.environ.get("ENGINE_SIGNALS", "."))
 """A folder of named pipes and ledgers, by which tests and steps tell each other things."""
