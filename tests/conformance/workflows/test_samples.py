@@ -56,6 +56,7 @@ async def test_what_is_known_of_a_client_is_in_its_fields(deploy: Deploy, post: 
             await shell.push(call.method, input=call.input, output=call.output)
             [run] = shell.instances(workflow)
             assert shell.query(run, onboarding.Onboarding.stage) == stage
+        [run] = shell.instances(workflow)
         assert run.container.form == onboarding.Registration(client=661, name="Ann")
         assert (run.container.accepted, run.container.notes) == (True, "likes tea")
 
