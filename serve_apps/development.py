@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,6 +25,7 @@ import msgspec
 from raysume import limits
 from raysume.configuration import settings
 from raysume.errors import ConfigurationError, Unavailable
+from raysume.serve_apps.patience import patiently
 
 if TYPE_CHECKING:
     from raysume.actors.loading import Target
@@ -273,25 +274,6 @@ class Development:
 
         with contextlib.suppress(RayError):
             ray.get(self._directory.stop.remote(), timeout=30)
-
-
-def patiently(ask: Callable[[], object]) -> None:
-    """What Serve was asked for is there.
-
-    Serve gives its proxies a minute, which is too short where many pools start beside them. What
-    it has begun goes on meanwhile: asked again, it looks again.
-
-    Raises:
-        TimeoutError: it had no time at the last attempt either.
-    """
-    for left in reversed(range(limits.SERVE_START_ATTEMPTS)):
-        try:
-            ask()
-        except TimeoutError:
-            if not left:
-                raise
-        else:
-            return
 
 
 def run_dev(

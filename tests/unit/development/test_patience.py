@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raysume import limits
-from raysume.serve_apps.development import patiently
+from raysume.serve_apps.patience import patiently
 
 
 class Slow:
