@@ -211,6 +211,9 @@ it, deploying failed, and calls must not wait for it."""
 POOL_STEADY_S: Final = 60.0
 """Seconds after which a pool that dies is brought back at once again, as after its first death."""
 
+SERVE_START_ATTEMPTS: Final = 5
+"""Times that Serve may fail to start its proxies within its own 60 s: it is long, not stuck."""
+
 START_S_MAX: Final = 60.0
 """Seconds that a development cluster may take until its ingress answers."""
 

@@ -25,6 +25,7 @@ import msgspec
 from raysume import limits, registry
 from raysume.configuration import settings
 from raysume.errors import ConfigurationError, Unavailable
+from raysume.serve_apps.patience import patiently
 
 if TYPE_CHECKING:
     from raysume.actors.loading import Target
@@ -190,13 +191,10 @@ class Development:
 
         port = self._port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        serve().start(http_options={"host": "127.0.0.1", "port": port})
+        bound = IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token)
         self._exit.callback(serve().shutdown)
-        serve().run(
-            IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token),
-            name="raysume",
-            route_prefix="/",
-        )
+        patiently(lambda: serve().start(http_options={"host": "127.0.0.1", "port": port}))
+        patiently(lambda: serve().run(bound, name="raysume", route_prefix="/"))
 
     def _write_endpoint(self) -> None:
         from raysume.client.endpoint import Endpoint, write_endpoint

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from tests.conformance.workflows.methods import decide, m1, m2, m3, submit
-from tests.conformance.workflows.seen import logged_errors
 
 from raysume import all_of, wait, workflow
 from raysume.methods import Method
@@ -16,6 +16,7 @@ from raysume.waits import Wait
 Deploy = Callable[..., TestShell]
 
 
+@pytest.mark.row(10)
 async def test_a_wait_built_by_a_function_is_awaited_again_after_a_rejection(
     deploy: Deploy,
 ) -> None:
@@ -38,7 +39,7 @@ async def test_a_wait_built_by_a_function_is_awaited_again_after_a_rejection(
         await shell.push(decide, request=3, answer="approve", output="yes")
         assert run.result == "approve"
         assert [view.name for view in run.waits] == [None, "approval", "approval"]
-        assert logged_errors(shell) == []
+        assert shell.counts() == Counts(calls=3, waits=3, completed=1)
 
 
 class Left:
@@ -73,6 +74,7 @@ class Right:
         return wait(method).match_if(lambda call: call.input.id == start).after_match(count)
 
 
+@pytest.mark.row(11)
 async def test_functions_of_one_name_keep_their_own_closures_in_a_sequence(
     deploy: Deploy,
 ) -> None:
@@ -93,9 +95,9 @@ async def test_functions_of_one_name_keep_their_own_closures_in_a_sequence(
         assert shell.counts() == Counts(calls=3, waits=3, completed=1)
         [run] = shell.instances(closures)
         assert run.result == ["left 11", "right 19"]
-        assert logged_errors(shell) == []
 
 
+@pytest.mark.row(12)
 async def test_functions_of_one_name_keep_their_own_closures_in_a_group(deploy: Deploy) -> None:
     @workflow
     async def closures_together() -> list[str]:
@@ -111,4 +113,3 @@ async def test_functions_of_one_name_keep_their_own_closures_in_a_group(deploy: 
         assert shell.counts() == Counts(calls=3, waits=4, completed=1)
         [run] = shell.instances(closures_together)
         assert run.result == ["right 19", "left 11"]
-        assert logged_errors(shell) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from tests.conformance.workflows.conftest import Deploy
 from tests.conformance.workflows.methods import m1, m2, m3
 
@@ -108,6 +109,7 @@ async def test_an_instance_that_was_there_before_is_awaited_but_not_cancelled(
         assert (own.result, waiting.result) == ("shipped 5", "shipped 5")
 
 
+@pytest.mark.logs_errors("no such address")
 async def test_a_child_that_fails_or_is_cancelled_raises_in_the_parent(deploy: Deploy) -> None:
     @workflow
     async def careful(order: int) -> str:
@@ -128,6 +130,7 @@ async def test_a_child_that_fails_or_is_cancelled_raises_in_the_parent(deploy: D
         assert "is cancelled" in stopped.result
 
 
+@pytest.mark.logs_errors("not in this shell")
 async def test_a_child_outside_the_shell_says_what_to_do(deploy: Deploy) -> None:
     async with deploy(handle) as shell:
         run = await shell.start(handle, 1)

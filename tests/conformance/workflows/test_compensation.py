@@ -45,6 +45,8 @@ def make_bookings() -> Bookings:
     return Bookings(book, release, log, refuses)
 
 
+@pytest.mark.row(76)
+@pytest.mark.logs_errors("no car")
 async def test_completed_steps_are_undone_in_reverse_when_the_instance_fails(
     deploy: Deploy,
 ) -> None:
@@ -73,6 +75,7 @@ async def test_completed_steps_are_undone_in_reverse_when_the_instance_fails(
     assert len(bookings.log) == 5
 
 
+@pytest.mark.row(77)
 async def test_completed_steps_are_undone_when_the_instance_is_cancelled(deploy: Deploy) -> None:
     bookings = make_bookings()
     book, release = bookings.book, bookings.release
@@ -96,6 +99,8 @@ async def test_completed_steps_are_undone_when_the_instance_is_cancelled(deploy:
     assert bookings.log[2:] == ["finally", "release hotel hotel-7", "release flight flight-7"]
 
 
+@pytest.mark.row(78)
+@pytest.mark.logs_errors("hotel stays")
 async def test_a_compensation_is_retried_and_then_waits_for_somebody(deploy: Deploy) -> None:
     bookings = make_bookings()
     book, release = bookings.book, bookings.release
@@ -122,6 +127,8 @@ async def test_a_compensation_is_retried_and_then_waits_for_somebody(deploy: Dep
     assert bookings.log[4:] == ["release hotel hotel-7", "release flight flight-7"]
 
 
+@pytest.mark.row(79)
+@pytest.mark.logs_errors("RuntimeError: no", "flight stays")
 async def test_undoing_that_cannot_succeed_is_given_up_by_cancelling(deploy: Deploy) -> None:
     bookings = make_bookings()
     book, release = bookings.book, bookings.release
@@ -143,6 +150,8 @@ async def test_undoing_that_cannot_succeed_is_given_up_by_cancelling(deploy: Dep
         assert (run.status, len(bookings.log)) == ("cancelled", 2)
 
 
+@pytest.mark.row(76)
+@pytest.mark.logs_errors("right behind it")
 async def test_a_step_whose_result_a_failing_turn_took_is_undone_too(deploy: Deploy) -> None:
     bookings = make_bookings()
     book, release = bookings.book, bookings.release

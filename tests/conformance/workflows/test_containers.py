@@ -164,6 +164,7 @@ async def test_a_container_with_a_standing_wait_is_started_by_calls(deploy: Depl
         assert (first.result, second.result) == ([1, 2, 3], [10, 2, 3])
 
 
+@pytest.mark.logs_errors("valid integer")
 async def test_an_assignment_of_another_type_fails_the_instance(deploy: Deploy) -> None:
     class Strict(Container):
         count: int = 0
@@ -215,6 +216,7 @@ async def test_a_class_that_inherits_a_workflow_has_one_of_its_own(deploy: Deplo
 # --- refusals --------------------------------------------------------------------
 
 
+@pytest.mark.row(55)
 def test_a_container_may_not_define_init() -> None:
     with pytest.raises(CompileError, match=r"Sealed defines `__init__`.*\[container-init\]"):
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.conformance.workflows.methods import m1, m2
 
 from raysume import Depends, WaitTimeout, sleep, step, subflow, wait, workflow
@@ -46,6 +47,7 @@ def get_clerk() -> Clerk:
     return Clerk()
 
 
+@pytest.mark.runs_again("get_clerk", "__init__", "likes")
 async def test_dependencies_are_made_anew_and_are_no_parameters(deploy: Deploy) -> None:
     @workflow
     async def ask(text: str, clerk: Clerk = Depends(get_clerk)) -> list[str]:
@@ -73,6 +75,7 @@ async def test_dependencies_are_made_anew_and_are_no_parameters(deploy: Deploy) 
         ]
 
 
+@pytest.mark.runs_again("__init__")
 async def test_a_test_puts_another_in_the_place_of_a_dependency(deploy: Deploy) -> None:
     Clerk.made = 0
 
@@ -101,6 +104,7 @@ async def test_a_test_puts_another_in_the_place_of_a_dependency(deploy: Deploy) 
     assert Clerk.made == 1
 
 
+@pytest.mark.logs_errors("no connection")
 async def test_a_dependency_that_cannot_be_made_fails_its_instance_only(deploy: Deploy) -> None:
     def unlucky() -> int:
         raise OSError("no connection")
@@ -115,6 +119,7 @@ async def test_a_dependency_that_cannot_be_made_fails_its_instance_only(deploy: 
         assert (run.status, run.error) == ("failed", "OSError: no connection")
 
 
+@pytest.mark.runs_again("get_clerk", "__init__")
 async def test_a_dependency_is_not_shared_with_what_catches_its_timeout(deploy: Deploy) -> None:
     @workflow
     async def late(number: int, clerk: Clerk = Depends(get_clerk)) -> str:

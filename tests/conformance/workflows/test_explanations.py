@@ -53,6 +53,7 @@ async def test_each_part_of_a_predicate_is_shown_by_itself(deploy: Deploy) -> No
         ]
 
 
+@pytest.mark.logs_errors("ZeroDivisionError")
 async def test_a_predicate_that_raises_says_what(deploy: Deploy) -> None:
     @workflow
     async def raising(number: int) -> int:

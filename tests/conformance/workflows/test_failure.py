@@ -15,6 +15,8 @@ from raysume.testing import TestShell
 Deploy = Callable[..., TestShell]
 
 
+@pytest.mark.row(39, 78)
+@pytest.mark.logs_errors("the printer is on fire")
 async def test_a_failed_instance_goes_on_where_it_failed_with_the_same_call(deploy: Deploy) -> None:
     broken = [True]
     ran: list[str] = []
@@ -34,6 +36,7 @@ async def test_a_failed_instance_goes_on_where_it_failed_with_the_same_call(depl
         await shell.push(m2, id=1, text="b")
         [run] = shell.instances(fragile)
         assert (run.status, run.failures) == ("failed", 1)
+        assert run.errors == ["instance failed: RuntimeError: the printer is on fire"]
         await shell.retry(run)
         assert (run.status, run.failures) == ("failed", 2)
         broken.clear()
@@ -44,6 +47,7 @@ async def test_a_failed_instance_goes_on_where_it_failed_with_the_same_call(depl
     assert ran == ["before"]
 
 
+@pytest.mark.logs_errors("RuntimeError: not now")
 async def test_calls_that_come_while_an_instance_is_failed_are_found_after_a_retry(
     deploy: Deploy,
 ) -> None:
@@ -70,6 +74,7 @@ async def test_calls_that_come_while_an_instance_is_failed_are_found_after_a_ret
         assert run.result == "ab"
 
 
+@pytest.mark.logs_errors("RuntimeError: not yet")
 async def test_an_instance_that_failed_before_its_first_saved_point_is_retried(
     deploy: Deploy,
 ) -> None:
@@ -93,6 +98,7 @@ async def test_an_instance_that_failed_before_its_first_saved_point_is_retried(
         assert run.result == "x"
 
 
+@pytest.mark.logs_errors("RuntimeError: not now")
 async def test_timers_that_were_due_meanwhile_ring_after_a_retry(deploy: Deploy) -> None:
     broken = [True]
 
@@ -116,6 +122,7 @@ async def test_timers_that_were_due_meanwhile_ring_after_a_retry(deploy: Deploy)
         assert run.result == "call"
 
 
+@pytest.mark.logs_errors("ConnectionError: refused")
 async def test_a_step_that_failed_for_good_runs_once_more_at_a_retry(deploy: Deploy) -> None:
     attempts: list[str] = []
     broken = [True]
@@ -141,6 +148,7 @@ async def test_a_step_that_failed_for_good_runs_once_more_at_a_retry(deploy: Dep
     assert len(set(attempts)) == 1
 
 
+@pytest.mark.logs_errors("ConnectionError: refused")
 async def test_a_workflow_retries_by_itself_with_pauses(deploy: Deploy) -> None:
     tries: list[int] = []
 
@@ -166,6 +174,7 @@ async def test_a_workflow_retries_by_itself_with_pauses(deploy: Deploy) -> None:
         assert shell.instances(stubborn)[0].retry_at is None
 
 
+@pytest.mark.logs_errors("ValueError: never", "KeyError: 'never'")
 async def test_a_workflow_gives_up_after_its_last_attempt_or_at_once(deploy: Deploy) -> None:
     tries: list[str] = []
 
@@ -225,6 +234,7 @@ async def test_cancelling_is_final_and_asked_twice_changes_nothing(deploy: Deplo
     assert done == ["callback", "finally"]
 
 
+@pytest.mark.logs_errors("RuntimeError: broken")
 async def test_a_failed_instance_can_be_cancelled(deploy: Deploy) -> None:
     done: list[str] = []
 

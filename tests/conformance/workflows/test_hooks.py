@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from pydantic import Field
 from tests.conformance.workflows.methods import m1, m2, submit
 
@@ -55,6 +56,7 @@ def _tell(text: str) -> None:
     submit(len(_ends), text)
 
 
+@pytest.mark.logs_errors("unlucky", "variable 'lock'")
 async def test_hooks_are_called_once_as_an_instance_ends(deploy: Deploy) -> None:
     _ends.clear()
     async with deploy(Ending.run) as shell:
@@ -75,6 +77,7 @@ async def test_hooks_are_called_once_as_an_instance_ends(deploy: Deploy) -> None
         assert shell.counts() == Counts(calls=6, waits=3, completed=1)
 
 
+@pytest.mark.logs_errors("ValueError: again", "KeyError: 'never'")
 async def test_an_instance_that_is_retried_by_itself_has_not_failed_for_its_hook(
     deploy: Deploy,
 ) -> None:
@@ -133,6 +136,7 @@ async def test_a_result_is_what_was_returned_whatever_a_hook_does_to_it(deploy: 
         assert (run.result, run.container.items) == ([5], [5, 0])
 
 
+@pytest.mark.logs_errors("awaits a wait", "ValueError: broken", "in the hook")
 async def test_what_a_hook_raises_is_logged_and_changes_nothing(deploy: Deploy) -> None:
     class Raising(Container):
         @workflow

@@ -1,18 +1,21 @@
-"""SCENARIOS row 45: which part of sixteen formulas becomes a key, and whether it decides alone."""
+"""SCENARIOS rows 45, 46: which part of a formula becomes a key, and whether it decides alone."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
+from tests.conformance.workflows.conftest import Deploy
 
-from raysume import external_call, wait
+from raysume import external_call, wait, workflow
 from raysume.call import Call
 from raysume.matching import Parsed, bind, evaluate, extractor
 from raysume.records import CallRecord
@@ -126,6 +129,7 @@ def test_the_table_has_sixteen_formulas() -> None:
     assert len(NAMES) == 16
 
 
+@pytest.mark.row(45)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_key_of_a_formula_is_as_in_the_table(name: str) -> None:
     formula, paths, full = formulas(Instance())[name]
@@ -156,6 +160,7 @@ def calls() -> list[CallRecord]:
     ]
 
 
+@pytest.mark.row(45)
 @pytest.mark.parametrize("name", NAMES)
 def test_key_and_rest_find_exactly_the_calls_that_the_formula_is_true_for(name: str) -> None:
     formula, _, _ = formulas(Instance())[name]
@@ -172,3 +177,60 @@ def test_key_and_rest_find_exactly_the_calls_that_the_formula_is_true_for(name: 
     expected = [bool(formula(Call.of(record, event))) for record in records]
     assert [is_found(record) for record in records] == expected
     assert any(expected)
+
+
+class Letters(BaseModel):
+    """A, B and C of the formulas about soundness."""
+
+    A: int
+    B: bool
+    C: bool
+
+
+letters = external_call("conformance.letters", input=Letters, output=str)
+WANTED = 7
+
+
+def alternatives(wanted: int) -> dict[str, Formula]:
+    """The formulas about soundness: in each, A alone would be a key, and must not be."""
+    return {
+        "A or not B": lambda call: wanted == call.input.A or not call.input.B,
+        "A or not(B and C)": lambda call: (
+            wanted == call.input.A or not (call.input.B and call.input.C)
+        ),
+        "(A and C) or not B": lambda call: (
+            (wanted == call.input.A and call.input.C) or not call.input.B
+        ),
+        "A or (B and not C)": lambda call: (
+            wanted == call.input.A or (call.input.B and not call.input.C)
+        ),
+    }
+
+
+@pytest.mark.row(46)
+@pytest.mark.parametrize("name", alternatives(WANTED))
+def test_no_key_is_taken_from_an_alternative(name: str) -> None:
+    binding = bind(wait(letters).match_if(alternatives(WANTED)[name]))
+    assert binding.shape == ()
+    assert binding.predicate is not None
+
+
+@pytest.mark.row(46)
+@pytest.mark.parametrize("name", alternatives(WANTED))
+async def test_a_call_is_matched_when_only_the_other_alternative_is_true(
+    deploy: Deploy, name: str
+) -> None:
+    @workflow
+    async def alternative() -> tuple[int, bool, bool]:
+        found = (await wait(letters).match_if(alternatives(WANTED)[name])).input
+        return found.A, found.B, found.C
+
+    async with deploy(alternative) as shell:
+        expected: list[tuple[int, bool, bool]] = []
+        for given in itertools.product((0, WANTED), (False, True), (False, True)):
+            a, b, c = given
+            call = SimpleNamespace(input=Letters(A=a, B=b, C=c))
+            expected += [given] if alternatives(WANTED)[name](call) else []
+            await shell.push(letters, A=a, B=b, C=c)
+        assert any(a != WANTED for a, _, _ in expected)
+        assert [run.result for run in shell.instances(alternative)] == expected

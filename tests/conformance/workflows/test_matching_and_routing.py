@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
+from pydantic import BaseModel
 from tests.conformance.workflows.methods import decide, m1, m2, m3, submit
-from tests.conformance.workflows.seen import logged_errors
+from tests.conformance.workflows.seen import index_of
 
-from raysume import all_of, instance, push_call, wait, workflow
+from raysume import Depends, all_of, external_call, instance, push_call, wait, workflow
 from raysume.testing import Counts, TestShell
 
 Deploy = Callable[..., TestShell]
 
 
+@pytest.mark.row(47)
 async def test_two_workflows_each_get_the_call_once(deploy: Deploy) -> None:
     @workflow
     async def left() -> int:
@@ -29,6 +32,7 @@ async def test_two_workflows_each_get_the_call_once(deploy: Deploy) -> None:
         assert [run.result for run in shell.instances(right)] == [4]
 
 
+@pytest.mark.row(48)
 async def test_a_running_instance_comes_before_a_new_one(deploy: Deploy) -> None:
     @workflow
     async def twice() -> list[int]:
@@ -46,6 +50,7 @@ async def test_a_running_instance_comes_before_a_new_one(deploy: Deploy) -> None
         assert len(shell.instances(twice)) == 2
 
 
+@pytest.mark.row(49)
 async def test_a_call_meets_one_wait_of_an_instance(deploy: Deploy) -> None:
     @workflow
     async def both() -> list[int]:
@@ -62,6 +67,7 @@ async def test_a_call_meets_one_wait_of_an_instance(deploy: Deploy) -> None:
         assert run.result == [1, 2]
 
 
+@pytest.mark.row(50)
 async def test_a_call_that_came_early_is_found_by_its_wait(deploy: Deploy) -> None:
     @workflow
     async def early() -> str:
@@ -81,6 +87,7 @@ async def test_a_call_that_came_early_is_found_by_its_wait(deploy: Deploy) -> No
         assert run.result == "kept"
 
 
+@pytest.mark.row(50)
 async def test_from_now_ignores_what_came_before(deploy: Deploy) -> None:
     @workflow
     async def fresh() -> str:
@@ -117,19 +124,34 @@ async def test_early_calls_are_received_oldest_first_and_once(deploy: Deploy) ->
         assert run.result == [1, 2]
 
 
+class Addressed(BaseModel):
+    """What may have an address."""
+
+    number: int
+    address: str | None = None
+
+
+addressed = external_call("conformance.addressed", input=Addressed, output=str)
+
+
+@pytest.mark.row(53)
 async def test_none_is_not_a_key_but_still_decides(deploy: Deploy) -> None:
     @workflow
-    async def by_text(text: str | None) -> int:
-        call = await wait(m1).match_if(lambda call: call.input.text == text or text is None)
-        return call.input.id
+    async def by_address(address: str | None) -> int:
+        call = await wait(addressed).match_if(lambda call: call.input.address == address)
+        return call.input.number
 
-    async with deploy(by_text) as shell:
-        anything = await shell.start(by_text, None)
-        exact = await shell.start(by_text, "x")
-        await shell.push(m1, text="y", id=1)
-        assert (anything.result, exact.status) == (1, "waiting")
-        await shell.push(m1, text="x", id=2)
-        assert exact.result == 2
+    async with deploy(by_address) as shell:
+        nowhere = await shell.start(by_address, None)
+        assert index_of(shell).shapes_of(addressed.urn) == []
+        home = await shell.start(by_address, "home")
+        assert index_of(shell).shapes_of(addressed.urn) == [("input.address",)]
+        await shell.push(addressed, number=1, address="away")
+        assert (nowhere.status, home.status) == ("waiting", "waiting")
+        await shell.push(addressed, number=2)
+        assert (nowhere.result, home.status) == (2, "waiting")
+        await shell.push(addressed, number=3, address="home")
+        assert home.result == 3
 
 
 @push_call("conformance.noticed")
@@ -156,14 +178,28 @@ async def test_a_call_made_in_a_workflow_is_published_once(deploy: Deploy) -> No
         assert shell.counts().calls == 2
 
 
-async def test_an_inactive_workflow_takes_no_new_instances(deploy: Deploy) -> None:
+@pytest.mark.row(54)
+async def test_an_inactive_workflow_takes_no_new_instances_and_ends_those_it_has(
+    deploy: Deploy,
+) -> None:
     @workflow(active=False)
     async def retired() -> None:
         await wait(m1).match_any()
 
-    async with deploy(retired) as shell:
-        await shell.push(m1)
+    @workflow
+    async def retiring() -> int:
+        first = await wait(m1).match_any()
+        second = await wait(m2).match_any()
+        return first.input.id + second.input.id
+
+    async with deploy(retired, retiring) as shell:
+        await shell.push(m1, id=1)
+        retiring.active = False  # what deploying it again with active=False changes
+        await shell.push(m1, id=2)
+        await shell.push(m2, id=10)
         assert shell.instances(retired) == []
+        assert [run.result for run in shell.instances(retiring)] == [11]
+        assert shell.counts() == Counts(calls=3, waits=2, completed=1)
 
 
 async def test_an_instance_knows_itself_and_can_be_tagged(deploy: Deploy) -> None:
@@ -204,6 +240,13 @@ class Rule:
         return number % 2 == 0
 
 
+def get_strict_rule() -> Rule:
+    """A dependency: made again whenever the instance is loaded."""
+    return Rule(5)
+
+
+@pytest.mark.row(43)
+@pytest.mark.runs_again("accepts")
 async def test_a_match_may_mix_literals_methods_and_functions(deploy: Deploy) -> None:
     @workflow
     async def complex_match() -> int:
@@ -227,29 +270,31 @@ async def test_a_match_may_mix_literals_methods_and_functions(deploy: Deploy) ->
         await shell.push(m1, text="now", id=50)
         assert run.result == 50
         assert shell.counts() == Counts(calls=4, waits=2, completed=1)
-        assert logged_errors(shell) == []
 
 
+@pytest.mark.row(44)
+@pytest.mark.runs_again("accepts", "is_even", "get_strict_rule", "__init__")
 async def test_a_match_may_use_literals_and_every_kind_of_method(deploy: Deploy) -> None:
     @workflow
-    async def use_cases() -> list[int]:
+    async def use_cases(strict: Rule = Depends(get_strict_rule)) -> list[int]:
         rule = Rule(10)
         await wait(m2).match_any()
         literal = await wait(m1).match_if(lambda call: call.input.id == 12)
         method = await wait(m1).match_if(lambda call: rule.accepts(call.input.id))
+        given = await wait(m1).match_if(lambda call: strict.accepts(call.input.id))
         static = await wait(m1).match_if(lambda call: Rule.is_even(call.input.id))
-        return [call.input.id for call in (literal, method, static)]
+        return [call.input.id for call in (literal, method, given, static)]
 
     async with deploy(use_cases) as shell:
         await shell.push(m2)
-        for number in (12, 10, 13, 14):
+        for number in (11, 12, 13, 10, 7, 5, 13, 14):
             await shell.push(m1, id=number)
         [run] = shell.instances(use_cases)
-        assert run.result == [12, 10, 14]
-        assert shell.counts() == Counts(calls=5, waits=4, completed=1)
-        assert logged_errors(shell) == []
+        assert run.result == [12, 10, 5, 14]
+        assert shell.counts() == Counts(calls=9, waits=5, completed=1)
 
 
+@pytest.mark.row(49)
 async def test_one_call_meets_only_one_of_two_waits_in_sequence(deploy: Deploy) -> None:
     @workflow
     async def twice_the_same() -> None:
@@ -261,13 +306,7 @@ async def test_one_call_meets_only_one_of_two_waits_in_sequence(deploy: Deploy) 
         assert shell.counts() == Counts(calls=1, waits=2, completed=0)
 
 
-def in_use(shell: TestShell) -> tuple[int, list[tuple[str, ...]]]:
-    """How many waits the only workflow's index has, and the key shapes for `decide`."""
-    [pool] = shell._pools.values()  # pyright: ignore[reportPrivateUsage]
-    index = pool.kernel.index
-    return len(index), index.shapes_of(decide.urn)
-
-
+@pytest.mark.row(65)
 async def test_an_entry_of_the_index_goes_with_the_last_wait_of_its_shape(
     deploy: Deploy,
 ) -> None:
@@ -277,10 +316,13 @@ async def test_an_entry_of_the_index_goes_with_the_last_wait_of_its_shape(
         await wait(decide).match(request=start.input.request)
 
     async with deploy(comes_and_goes) as shell:
-        assert in_use(shell) == (1, [])
+        index = index_of(shell)
+        assert (len(index), index.shapes_of(decide.urn)) == (1, [])
         for request in (1, 2, 3):
             await shell.push(submit, request=request, output=True)
-            assert in_use(shell) == (2, [("input.request",)])
+            index = index_of(shell)
+            assert (len(index), index.shapes_of(decide.urn)) == (2, [("input.request",)])
             await shell.push(decide, request=request, answer="", output="")
-            assert in_use(shell) == (1, [])
+            index = index_of(shell)
+            assert (len(index), index.shapes_of(decide.urn)) == (1, [])
         assert shell.counts() == Counts(calls=6, waits=6, completed=3)

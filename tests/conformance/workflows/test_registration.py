@@ -53,6 +53,7 @@ def durable(function: Any) -> Any:
     return workflow(function)
 
 
+@pytest.mark.row(55)
 def test_an_ordinary_function_is_no_workflow() -> None:
     def ordinary() -> None:
         return None
@@ -60,6 +61,7 @@ def test_an_ordinary_function_is_no_workflow() -> None:
     assert refused(lambda: durable(ordinary), said="async def") == "not-async"
 
 
+@pytest.mark.row(55)
 def test_a_generator_is_no_workflow() -> None:
     async def yields() -> Any:
         yield 1
@@ -67,6 +69,7 @@ def test_a_generator_is_no_workflow() -> None:
     assert refused(lambda: durable(yields), said="Collect the values in a list") == "generator"
 
 
+@pytest.mark.row(55)
 def test_a_wait_inside_with_is_refused_when_it_is_defined() -> None:
     async def inside() -> None:
         with contextlib.nullcontext():
@@ -75,6 +78,7 @@ def test_a_wait_inside_with_is_refused_when_it_is_defined() -> None:
     assert refused(lambda: durable(inside), said="try/finally") == "wait-in-with"
 
 
+@pytest.mark.row(55)
 def test_a_wait_inside_a_comprehension_is_refused_when_it_is_defined() -> None:
     async def inside() -> list[Any]:
         return [await wait(m1).match_any() for _ in range(3)]
@@ -82,6 +86,7 @@ def test_a_wait_inside_a_comprehension_is_refused_when_it_is_defined() -> None:
     assert refused(lambda: durable(inside), said="all_of") == "wait-in-comprehension"
 
 
+@pytest.mark.row(55)
 def test_one_urn_with_another_signature_is_refused() -> None:
     def define() -> None:
         @push_call("registration.clash")
@@ -97,6 +102,7 @@ def test_one_urn_with_another_signature_is_refused() -> None:
     assert refused(define, said="defined twice with different signatures") == "signature-clash"
 
 
+@pytest.mark.row(55)
 def test_a_clash_of_two_modules_is_refused_naming_both_places() -> None:
     here = external_call("registration.modules", input=m1.input_model, output=str)
     there = external_call("registration.modules", input=m1.input_model, output=int)
@@ -104,6 +110,7 @@ def test_a_clash_of_two_modules_is_refused_naming_both_places() -> None:
     assert refused(lambda: deployment([], [here, there]), said=said) == "signature-clash"
 
 
+@pytest.mark.row(55)
 def test_two_workflows_of_one_name_are_refused_with_both_places() -> None:
     @workflow(name="registration-twin")
     async def one() -> None:
@@ -121,6 +128,7 @@ class Opaque:
     """Has no JSON form."""
 
 
+@pytest.mark.row(55)
 def test_a_parameter_without_json_form_is_refused_when_the_workflow_is_defined() -> None:
     async def takes(thing: Opaque) -> None:
         await wait(m1).match(text=str(thing))
@@ -129,6 +137,7 @@ def test_a_parameter_without_json_form_is_refused_when_the_workflow_is_defined()
     assert refused(lambda: durable(takes), said=said) == "unserialisable-type"
 
 
+@pytest.mark.row(55)
 def test_a_result_without_json_form_is_refused_when_the_workflow_is_defined() -> None:
     async def gives() -> Opaque:
         await wait(m1).match_any()
@@ -138,6 +147,7 @@ def test_a_result_without_json_form_is_refused_when_the_workflow_is_defined() ->
     assert refused(lambda: durable(gives), said=said) == "unserialisable-type"
 
 
+@pytest.mark.row(55)
 def test_a_method_whose_types_have_no_json_form_is_refused_when_it_is_defined() -> None:
     def define() -> None:
         @push_call("registration.opaque")
@@ -148,6 +158,7 @@ def test_a_method_whose_types_have_no_json_form_is_refused_when_it_is_defined() 
     assert refused(define, said="without a JSON form") == "unserialisable-type"
 
 
+@pytest.mark.row(55)
 async def test_a_refused_definition_leaves_others_alone(deploy: Deploy) -> None:
     async def inside() -> None:
         with contextlib.nullcontext():
@@ -163,11 +174,13 @@ async def test_a_refused_definition_leaves_others_alone(deploy: Deploy) -> None:
         assert [run.result for run in shell.instances(sound)] == [3]
 
 
+@pytest.mark.row(56)
 @pytest.mark.parametrize("make", [all_of, any_of, group])
 def test_a_group_needs_members(make: Callable[..., Any]) -> None:
     assert refused(make, said="has no members") == "empty-group"
 
 
+@pytest.mark.row(56)
 @pytest.mark.parametrize("make", [all_of, any_of, group])
 def test_none_is_no_member(make: Callable[..., Any]) -> None:
     refusal = refused(lambda: make(wait(m1), None), said="member 1 .* is None")
@@ -179,6 +192,8 @@ def test_a_list_of_members_is_refused_with_what_to_write() -> None:
     assert refused(lambda: all_of(members), said=r"all_of\(\*members\)") == "group-of-list"
 
 
+@pytest.mark.row(56)
+@pytest.mark.logs_errors("[member-is-none]")
 async def test_a_null_member_fails_the_instance_that_made_it(deploy: Deploy) -> None:
     @workflow
     async def null_member() -> None:
@@ -194,6 +209,8 @@ async def test_a_null_member_fails_the_instance_that_made_it(deploy: Deploy) -> 
         assert "[member-is-none]" in run.error
 
 
+@pytest.mark.row(51)
+@pytest.mark.logs_errors("[later-wait-without-match]")
 async def test_a_later_wait_without_a_match_fails_the_instance_with_the_remedy(
     deploy: Deploy,
 ) -> None:
@@ -249,6 +266,7 @@ def opened() -> Iterator[IO[str]]:
         yield file
 
 
+@pytest.mark.logs_errors("variable 'kept'")
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -280,6 +298,7 @@ async def test_a_value_that_cannot_be_saved_is_named_with_its_place_and_remedy(
         assert "[unsavable-state]" in run.error
 
 
+@pytest.mark.logs_errors("variable 'held'")
 async def test_a_value_in_a_subflow_that_cannot_be_saved_names_the_subflow(
     deploy: Deploy,
 ) -> None:

@@ -11,6 +11,7 @@ from tests.conformance.workflows.methods import m1
 from raysume import instance, sleep, sleep_until, wait, workflow
 from raysume.errors import UsageError
 from raysume.schedules import Timetable
+from raysume.testing import Counts
 
 
 @workflow(every="0 9 * * *")
@@ -49,6 +50,7 @@ async def test_a_scheduled_instance_may_wait_for_calls(deploy: Deploy) -> None:
         assert run.result == 3
 
 
+@pytest.mark.row(33)
 async def test_a_first_sleep_starts_an_instance_each_time_it_ends(deploy: Deploy) -> None:
     @workflow
     async def recurring() -> str:
@@ -62,6 +64,9 @@ async def test_a_first_sleep_starts_an_instance_each_time_it_ends(deploy: Deploy
         await shell.advance(timedelta(days=4, hours=1))
         results = [run.result for run in shell.instances(recurring)]
         assert results == [(began + timedelta(days=days)).isoformat() for days in (2, 4)]
+        assert shell.counts() == Counts(calls=0, waits=4, completed=2)
+        await shell.advance(timedelta(days=2))
+        assert len(shell.instances(recurring)) == 3
 
 
 async def test_a_first_moment_starts_once_for_each_moment_that_it_gives(deploy: Deploy) -> None:

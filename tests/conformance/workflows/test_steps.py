@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from tests.conformance.workflows.methods import m1, m2
 
 from raysume import Retry, StepFailed, step, step_key, wait, workflow
@@ -189,6 +190,7 @@ async def test_a_result_that_cannot_be_saved_fails_the_step_with_its_name(deploy
         assert "[unsavable-state]" in run.result
 
 
+@pytest.mark.logs_errors("UnsavableState")
 async def test_an_argument_that_cannot_be_saved_is_named_with_its_line(deploy: Deploy) -> None:
     def takes(_lock: object) -> None:
         raise AssertionError("it must not run")

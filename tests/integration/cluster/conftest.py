@@ -9,7 +9,9 @@ import pytest
 from tests.integration.cluster.running import Engine, Pipe
 
 from raysume import Client
+from samples_letters import Post
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 WORKFLOWS = Path(__file__).with_name("engine_workflows.py")
 
 
@@ -20,10 +22,29 @@ def signals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def engine(tmp_path_factory: pytest.TempPathFactory, signals: Path) -> Iterator[Engine]:
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which the letters of the samples are."""
+    return tmp_path_factory.mktemp("post") / "letters.txt"
+
+
+@pytest.fixture
+def post(letters: Path) -> Post:
+    """The letters that the samples sent."""
+    return Post(letters)
+
+
+@pytest.fixture(scope="package")
+def engine(
+    tmp_path_factory: pytest.TempPathFactory, signals: Path, letters: Path
+) -> Iterator[Engine]:
     """The engine, with the workflows of engine_workflows.py."""
-    folder = tmp_path_factory.mktemp("engine")
-    engine = Engine(WORKFLOWS, folder / "data", ENGINE_SIGNALS=str(signals)).start()
+    engine = Engine(
+        WORKFLOWS,
+        tmp_path_factory.mktemp("engine") / "data",
+        ENGINE_SIGNALS=str(signals),
+        SAMPLE_LETTERS=str(letters),
+        PYTHONPATH=str(EXAMPLES),
+    ).start()
     yield engine
     assert engine.stop() == 0
 

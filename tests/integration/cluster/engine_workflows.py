@@ -1,4 +1,4 @@
-"""The workflows that the tests of a whole engine run: small, and each counts what it received."""
+"""The workflows that the tests of a whole engine run: small ones, and the business samples."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ from raysume import (
     wait,
     workflow,
 )
+from samples import (
+    Onboarding,
+    RequestApproval,
+    board_approval,
+    book_trip,
+    invite_all,
+    order_review,
+    project_approval,
+)
 
 
 class Item(BaseModel):
@@ -46,6 +55,12 @@ said = external_call("engine.said", input=Item, output=bool)
 nap_asked = external_call("engine.nap_asked", input=Item, output=bool)
 print_asked = external_call("engine.print_asked", input=Item, output=bool)
 trouble = external_call("engine.trouble", input=Item, output=bool)
+
+SAMPLES = (
+    *(Onboarding, RequestApproval, board_approval, book_trip),
+    *(invite_all, order_review, project_approval),
+)
+"""Deployed with the others, as everything that a module can see."""
 
 SIGNALS = Path(os.environ.get("ENGINE_SIGNALS", "."))
 """A folder of named pipes and ledgers, by which tests and steps tell each other things."""
