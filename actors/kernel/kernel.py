@@ -310,11 +310,11 @@ class Kernel:
 
     def _deliver(self, delivery: Delivery) -> None:
         self.intake.add(delivery)
-        while (following := self.intake.following(delivery.partition)) is not None:
+        while (following := self.intake.following()) is not None:
             if isinstance(following, RangeOrder):
                 self.commit.ranges.append(following)
                 continue
-            mark = self.intake.mark(delivery.partition)
+            mark = self.intake.mark(following.partition)
             for call in following.calls:
                 if call.offset >= mark:
                     covered = self.tenure.covers(following.partition, call.offset)

@@ -109,6 +109,22 @@ async def test_a_pool_that_hangs_delays_nobody_else() -> None:
         await one.all_there()
 
 
+async def test_nothing_overtakes_what_was_accepted_into_another_partition_before() -> None:
+    async with stage() as one:
+        pool = one.engine.pool(A)
+        pool.gate.clear()
+        one.dispatcher.announce(one.partition, one.accept("orders.submitted").end)
+        one.log.close_partition(one.partition)
+        one.partition = one.log.open_partition(owner="1:0:test").id
+        one.accept("orders.submitted")
+        one.accept("orders.submitted")
+        await pool.arrived.wait()
+        assert pool.under_way_max == 1
+        pool.gate.set()
+        await one.all_there()
+        assert pool.under_way_max == 1
+
+
 async def test_at_most_two_deliveries_are_under_way_and_the_rest_is_merged() -> None:
     async with stage() as one:
         pool = one.engine.pool(A)
