@@ -177,6 +177,7 @@ async def test_a_moment_that_has_passed_by_the_clock_of_the_shell_is_refused(
         await shell.push(m1)
         in_time, too_late = (run.result for run in shell.instances(late))
         assert in_time == "awake"
+        assert too_late is not None
         assert f"{tomorrow.isoformat()} has passed. Compare it with instance().now" in too_late
 
 
