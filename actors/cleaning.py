@@ -23,8 +23,9 @@ from raysume.actors.needs import (
     needs_of_successor,
 )
 from raysume.actors.specs import PoolSpec
+from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import from_us, wall_clock_us
-from raysume.storage.ports import CallLog, Store
+from raysume.storage.ports import Store
 from raysume.storage.retention import Deleted
 
 _log = structlog.get_logger("raysume.directory")

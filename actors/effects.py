@@ -37,7 +37,7 @@ from raysume.compiler import dumps, keeping_provided
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.steps import Step
-from raysume.storage.ports import CallLog
+from raysume.storage.call_ports import CallLog
 
 Publish = Callable[[str, int, list[OutgoingCall]], Awaitable[None]]
 """(publisher, sequence number of the first, calls): returns once they are accepted."""

@@ -20,7 +20,8 @@ from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
 from raysume.actors.specs import PoolSpec
-from raysume.storage.ports import CallLog, Store
+from raysume.storage.call_ports import CallLog
+from raysume.storage.ports import Store
 
 _KIND = "tenure"
 

@@ -33,8 +33,9 @@ from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
 from raysume.actors.remembering import recent_calls
 from raysume.errors import UsageError
+from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import CallLog, InstanceRow, ShardRef, Store, StoreCommit
+from raysume.storage.ports import InstanceRow, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
 
 

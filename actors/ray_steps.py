@@ -4,6 +4,12 @@ A pool asks the runner for the outcome of an attempt, by the attempt's key. The 
 one Ray task for the key, writes what came of it to the store, and then answers. A pool that
 died meanwhile asks again after its recovery: it gets the outcome that is there, or waits for
 the task that still runs. When the runner dies, the task runs again, with the same step_key().
+
+Where outcomes are: the store has every outcome whole until the pool has committed it, since
+Ray's object store is memory and dies with its node. What travels is another matter: a small
+outcome is the runner's answer; a large one (`limits.STEP_RESULT_BYTES_INLINE`) stays in the
+object store, where the task has put it, and the pool fetches it from there by reference. If
+the object is lost meanwhile, the pool asks the runner again, which has the recorded one.
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +30,7 @@ from raysume.actors.loading import Target, load
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import NAMESPACE, EngineSpec
 from raysume.actors.stepping import attempt_step, failed_attempt
-from raysume.actors.untyped import RayError, ray
+from raysume.actors.untyped import CRASHES, RayError, ray
 from raysume.compiler import definitions_scope, dumps, loads
 from raysume.errors import RaysumeError, StepFailed, Unavailable, UsageError
 from raysume.steps import Step
@@ -33,6 +40,8 @@ RUNNER_NAME = "raysume-runner"
 """The name of the runner's actor."""
 
 _DOCUMENTS = "step-outcome"
+_MAX_RETRIES = 3
+"""How often Ray runs a task again whose process died, unless its options say otherwise."""
 _log = structlog.get_logger("raysume.runner")
 
 
@@ -66,16 +75,28 @@ def run_attempt(data: bytes, driver_paths: list[str]) -> bytes:
     definitions = [workflow.definition for workflow in deployment.workflows.values()]
     with definitions_scope({definition.name: definition for definition in definitions}):
         step: Step[Any] = loads(attempt.step)
-        done = asyncio.run(
-            attempt_step(
-                step,
-                step.function,
-                key=attempt.key,
-                step_id=attempt.step_id,
-                attempt=attempt.attempt,
-            )
+        ended = attempt_step(
+            step,
+            step.function,
+            key=attempt.key,
+            step_id=attempt.step_id,
+            attempt=attempt.attempt,
         )
+        # Not asyncio.run: it would keep the KeyboardInterrupt of ray.cancel from the function.
+        with asyncio.Runner() as runner:
+            done = runner.get_loop().run_until_complete(ended)
     return msgspec.msgpack.encode(done)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An attempt whose outcome is not recorded yet."""
+
+    task: Any = None
+    """Ray's reference to the outcome; None: there is none, or not yet."""
+    outcome: asyncio.Task[bytes] | None = None
+    """Ends when the outcome is recorded."""
+    is_cancelled: bool = False
 
 
 class Runner:
@@ -86,10 +107,10 @@ class Runner:
         spec = msgspec.msgpack.decode(engine, type=EngineSpec)
         self._store = open_store(spec.database_url, spec.folder)
         self._driver_paths = driver_paths
-        self._running: dict[str, tuple[Any, asyncio.Task[bytes]]] = {}
+        self._running: dict[str, _Running] = {}
 
-    async def run(self, data: bytes) -> bytes:
-        """The attempt's outcome is in the store, and is returned.
+    async def run(self, data: bytes) -> bytes | list[Any]:
+        """The attempt's outcome is in the store, and is returned; a large one as [reference].
 
         Durability: asked again with the same attempt, also after a crash of whoever asked, it
         gives the recorded outcome, or that of the task that still runs.
@@ -97,43 +118,55 @@ class Runner:
         attempt = msgspec.msgpack.decode(data, type=RemoteAttempt)
         running = self._running.get(attempt.id)
         if running is None:
+            running = self._running[attempt.id] = _Running()
+            ended = self._recorded(attempt, data, running)
+            running.outcome = asyncio.get_running_loop().create_task(ended)
+        assert running.outcome is not None
+        outcome = await asyncio.shield(running.outcome)
+        if len(outcome) > limits.STEP_RESULT_BYTES_INLINE and running.task is not None:
+            return [running.task]
+        return outcome
+
+    async def _recorded(self, attempt: RemoteAttempt, data: bytes, running: _Running) -> bytes:
+        try:
             found = await self._in_thread(self._store.get_document, _DOCUMENTS, attempt.id)
             if found is not None:
                 return bytes(found)
-            running = self._running.get(attempt.id) or self._begin(attempt, data)
-        return await asyncio.shield(running[1])
-
-    def _begin(self, attempt: RemoteAttempt, data: bytes) -> tuple[Any, asyncio.Task[bytes]]:
-        problem: Exception | None = None
-        reference: Any = None
-        try:
-            task = ray.remote(run_attempt).options(**loads(attempt.options))
-            reference = task.remote(data, self._driver_paths)
-        except Exception as error:  # the options are the user's: whatever Ray says of them
-            problem = UsageError(
-                f"Ray refused the options of step {attempt.label!r}: {error}. Correct ray={{...}}."
-            )
-        outcome = self._outcome(attempt, reference, problem)
-        running = (reference, asyncio.get_running_loop().create_task(outcome))
-        self._running[attempt.id] = running
-        return running
-
-    async def _outcome(
-        self, attempt: RemoteAttempt, reference: Any, problem: Exception | None
-    ) -> bytes:
-        try:
-            if problem is not None:
-                outcome = _failed(attempt, problem, retriable=False)
-            else:
-                try:
-                    outcome = bytes(await reference)
-                except (RayError, RaysumeError) as error:
-                    told = StepFailed(f"the Ray task ended without an outcome: {error}")
-                    outcome = _failed(attempt, told, retriable=attempt.retriable)
+            outcome = await self._outcome(attempt, data, running)
             await self._record(attempt.id, outcome)
             return outcome
         finally:
             del self._running[attempt.id]
+
+    async def _outcome(self, attempt: RemoteAttempt, data: bytes, running: _Running) -> bytes:
+        """What the task gave; when its process dies, it runs again as often as Ray would run it.
+
+        Ray itself may not: it would also run a recorded attempt again, to make a lost object.
+        """
+        options = loads(attempt.options)
+        try:
+            again = options.pop("max_retries", _MAX_RETRIES)
+            task = ray.remote(run_attempt).options(**options, max_retries=0)
+            while True:
+                if running.is_cancelled:
+                    raise StepFailed("it was cancelled")
+                running.task = task.remote(data, self._driver_paths)
+                try:
+                    return bytes(await running.task)
+                except CRASHES:
+                    if again == 0:
+                        raise
+                    again -= 1
+        except (RayError, RaysumeError) as error:
+            running.task = None
+            told = StepFailed(f"the Ray task ended without an outcome: {error}")
+            return _failed(attempt, told, retriable=attempt.retriable)
+        except Exception as error:  # the options are the user's: whatever Ray says of them
+            running.task = None
+            problem = UsageError(
+                f"Ray refused the options of step {attempt.label!r}: {error}. Correct ray={{...}}."
+            )
+            return _failed(attempt, problem, retriable=False)
 
     async def _record(self, id: str, outcome: bytes) -> None:
         backoff_s = limits.RETRY_BACKOFF_S_MIN
@@ -150,10 +183,21 @@ class Runner:
         """The outcomes are recorded by whoever asked; tasks that still run are cancelled."""
         for id in ids:
             running = self._running.get(id)
-            if running is not None and running[0] is not None:
-                ray.cancel(running[0])
-                await asyncio.wait([running[1]])
+            if running is not None:
+                await self._cancel(running)
             await self._in_thread(self._store.delete_document, _DOCUMENTS, id)
+
+    async def _cancel(self, running: _Running) -> None:
+        """The task has ended: it was interrupted, and its process killed if that was not enough."""
+        running.is_cancelled = True
+        assert running.outcome is not None
+        for force in (False, True):
+            if running.task is not None:
+                ray.cancel(running.task, force=force)
+            ended, _ = await asyncio.wait([running.outcome], timeout=limits.STEP_CANCEL_S)
+            if ended:
+                return
+        await asyncio.wait([running.outcome])
 
     async def _in_thread(self, do: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, do, *arguments)
@@ -187,7 +231,15 @@ class RaySteps:
             retriable=step.retry is not None,
             target=self._target,
         )
-        outcome = await self._actor().run.remote(msgspec.msgpack.encode(asked))
+        data = msgspec.msgpack.encode(asked)
+        outcome = await self._actor().run.remote(data)
+        if not isinstance(outcome, bytes):
+            [reference] = outcome
+            try:
+                outcome = await reference
+            except RayError as error:  # with its node or the runner: the store still has it
+                _log.warning("outcome_lost_on_its_way", attempt=asked.id, error=str(error))
+                outcome = await self._actor().run.remote(data)
         return msgspec.msgpack.decode(outcome, type=StepDone)
 
     async def forget(self, ids: list[str]) -> None:

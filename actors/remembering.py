@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from raysume import limits
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.records import START_OF_LOG, Place
-from raysume.storage.ports import CallLog
+from raysume.storage.call_ports import CallLog
 
 
 def recent_calls(

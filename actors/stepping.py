@@ -11,10 +11,11 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from raysume import limits
 from raysume.actors.kernel.records import StepDone
 from raysume.compiler import dumps
 from raysume.durable import current_turn
-from raysume.errors import StepFailed
+from raysume.errors import StepFailed, UsageError
 from raysume.steps import Step, current_step
 
 
@@ -51,6 +52,8 @@ async def attempt_step(
         retry = step.retry
         retriable = retry is not None and not isinstance(error, retry.give_up_on)
         return failed_attempt(step_id, attempt, error, retriable=retriable)
+    if len(payload) > limits.STEP_RESULT_BYTES_MAX:
+        return failed_attempt(step_id, attempt, _too_large(step, payload), retriable=False)
     return StepDone(step_id, attempt, True, payload)
 
 
@@ -114,6 +117,15 @@ def _is_being_cancelled() -> bool:
     """Whether somebody cancels the attempt itself, not something that its function awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _too_large(step: Step[Any], payload: bytes) -> UsageError:
+    return UsageError.by_rule(
+        "step-result-too-large",
+        f"the result of step {step.label!r} has {len(payload):,} bytes when saved; "
+        f"{limits.STEP_RESULT_BYTES_MAX:,} are allowed, because it is written into the journal "
+        "whole. Keep it elsewhere (a file, a bucket, a table) and return where it is.",
+    )
 
 
 def _portable(error: BaseException) -> bytes:

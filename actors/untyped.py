@@ -9,15 +9,26 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import (
+    LocalRayletDiedError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from raysume.actors.specs import NAMESPACE
 from raysume.errors import RaysumeError
 
-__all__ = ["RayError", "RayTaskError", "actor_named", "cause_of", "ray", "serve"]
+__all__ = ["CRASHES", "RayError", "RayTaskError", "actor_named", "cause_of", "ray", "serve"]
 
 ray: Any = importlib.import_module("ray")
 """The `ray` module."""
+
+
+CRASHES = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
+"""How a task ends whose process or node died under it."""
 
 
 def serve() -> Any:

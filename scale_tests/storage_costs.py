@@ -20,12 +20,11 @@ from pathlib import Path
 import msgspec
 
 from raysume.ids import uuid7
+from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.ports import (
-    Batch,
     Checkpoint,
     InstanceRow,
     JournalRow,
-    NewCall,
     OwnedShard,
     ShardRef,
     Store,

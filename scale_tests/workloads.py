@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from raysume import external_call, wait, workflow
+from raysume import external_call, step, wait, workflow
 
 
 class Opened(BaseModel):
@@ -53,3 +53,22 @@ async def probe() -> int:
     number: int = first.input.probe
     call = await wait(asked).match(probe=number)
     return call.input.probe
+
+
+def make(size: int) -> bytes:
+    """So many bytes, made at once: only their way is to be measured."""
+    return b"x" * size
+
+
+@workflow
+async def steps_result(size: int) -> int:
+    """A step in a Ray task makes something of this size; the workflow goes on with its length."""
+    made = await step(make, size, ray={"num_cpus": 0})
+    return len(made)
+
+
+@workflow
+async def steps_result_here(size: int) -> int:
+    """The same with a step in the pool."""
+    made = await step(make, size)
+    return len(made)

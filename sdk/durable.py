@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from raysume.errors import UsageError
@@ -26,6 +27,13 @@ class Turn(Protocol):
     @property
     def instance(self) -> Any:
         """What `instance()` returns (see raysume.instances)."""
+        ...
+
+    def has_passed(self, moment: datetime) -> bool:
+        """Whether a sleep of the turn cannot end at `moment` any more, by the clock of the turn.
+
+        That is the pool's, or a TestShell's. None has passed where a first sleep begins anew.
+        """
         ...
 
     def publish(self, call: OutgoingCall) -> None:

@@ -34,6 +34,15 @@ class Instance(Protocol):
         ...
 
     @property
+    def now(self) -> datetime:
+        """When this run of its code, from one wait to the next, began (aware, UTC).
+
+        In a TestShell by the shell's clock, which `advance` moves: reckon moments for
+        `sleep_until` and `.since` from it, and tests decide what time it is.
+        """
+        ...
+
+    @property
     def log(self) -> Any:
         """A structlog logger bound to the instance."""
         ...
@@ -54,11 +63,13 @@ class Instance(Protocol):
 class RunningInstance:
     """An `Instance` made of plain values; tags are collected in `tags` for the turn's commit."""
 
-    __slots__ = ("_log", "id", "started_at", "tags", "version", "workflow")
+    __slots__ = ("_log", "id", "now", "started_at", "tags", "version", "workflow")
 
-    def __init__(self, *, id: str, workflow: str, version: str, started_at: datetime) -> None:
+    def __init__(
+        self, *, id: str, workflow: str, version: str, started_at: datetime, now: datetime
+    ) -> None:
         self.id, self.workflow, self.version = id, workflow, version
-        self.started_at = started_at
+        self.started_at, self.now = started_at, now
         self.tags: dict[str, Any] = {}
         """What `tag` was given since the turn began."""
         self._log: Any = None

@@ -125,6 +125,18 @@ COMPENSATION_ATTEMPTS: Final = 5
 STEP_THREADS: Final = 32
 """Threads of a pool actor for synchronous steps: they mostly wait for the network."""
 
+STEP_RESULT_BYTES_MAX: Final = 128_000_000
+"""Bytes of one step's result, as saved: it goes into a journal row whole, where a few more of
+its batch must fit too (SQLite holds no row above 1 GB), and again at every wait that keeps it."""
+
+STEP_RESULT_BYTES_INLINE: Final = 100_000
+"""Bytes of an outcome up to which the runner answers with it; above, with a reference to it in
+the object store: beyond this Ray itself puts values there, so an answer would be a second copy."""
+
+STEP_CANCEL_S: Final = 5.0
+"""Seconds that a cancelled Ray task has to end by itself, with its `finally` blocks, before its
+process is killed: code that is inside a C library does not hear of it at all."""
+
 EXPLAIN_WAITS_MAX: Final = 300
 """Waits of a pool that one explanation tries, those with the call's key first: under 1 ms each."""
 

@@ -22,7 +22,8 @@ class Timetable:
     def __init__(self, every: str, tz: str | None, *, what: str) -> None:
         """
         Args:
-            every: five fields: minute, hour, day of the month, month, day of the week.
+            every: five fields: minute, hour, day of the month, month, day of the week. Of six,
+                the first is the second of the minute.
             tz: an IANA time zone; None: UTC.
             what: the workflow, for messages.
 

@@ -180,6 +180,12 @@ def _step(
 ) -> Any:
     """A step that calls `fn(*args, **kwargs)`; awaited, it gives what the function returns.
 
+    What it returns is saved, and written into the journal whole: one larger than
+    `limits.STEP_RESULT_BYTES_MAX` fails the step, and one that a variable keeps is written
+    again at every wait. Keep large data elsewhere, and return where it is. From a Ray task a
+    large result reaches the pool through Ray's object store; what is recorded durably is the
+    result itself, since the object store does not outlive its node.
+
     Args:
         fn: a plain function, sync or async. For a parameter named like one of the options
             use `functools.partial`.
@@ -188,7 +194,9 @@ def _step(
             time, or whose step was cancelled, goes on to its end in its thread: nothing can
             stop a thread. What it returns then does not count.
         ray: options of a Ray task, e.g. `{"num_gpus": 1}`, in which it runs, independent of the
-            pool; None runs it in the pool. In a TestShell it runs in place.
+            pool; None runs it in the pool. In a TestShell it runs in place. When the step is
+            cancelled, the task is interrupted (KeyboardInterrupt), and its process killed if
+            it has not ended a few seconds later.
         compensate: undoes the completed step when the instance fails for good later or is
             cancelled. It is called with the step's arguments, or none if it takes none; a
             parameter named `result` gets what the step returned.

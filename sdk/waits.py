@@ -266,16 +266,20 @@ def sleep(delay: timedelta) -> Sleep:
 def sleep_until(moment: datetime) -> Sleep:
     """A durable timer that is due at `moment`.
 
+    In a workflow the clock that counts is that of its turn, `instance().now`: in a TestShell
+    the shell's. A sleep that was kept in a variable until its moment passed ends at once.
+
     Raises:
         ValueError: `moment` has no time zone, or has passed.
     """
     until = aware(moment, "sleep_until")
-    turn: Any = current_turn.get()
-    is_first = turn is not None and getattr(turn, "is_first", False)  # its end starts instances
-    if until <= datetime.now(UTC) and not is_first:
+    turn = current_turn.get()
+    has_passed = until <= datetime.now(UTC) if turn is None else turn.has_passed(until)
+    if has_passed:
+        clock = "datetime.now(UTC)" if turn is None else "instance().now"
         raise ValueError(
             f"sleep_until needs a moment to come; {until.isoformat()} has passed. Compare it with "
-            "datetime.now(UTC) first, and go on without sleeping."
+            f"{clock} first, and go on without sleeping."
         )
     return Sleep(until=until)
 

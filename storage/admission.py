@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from raysume.storage.ports import Accepted, Batch, NewCall
+from raysume.storage.call_ports import Accepted, Batch, NewCall
 
 Outcome = Literal["accepted", "duplicate", "conflict"]
 

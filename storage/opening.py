@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from raysume.errors import ConfigurationError
-from raysume.storage.ports import CallLog, Store
+from raysume.storage.call_ports import CallLog
+from raysume.storage.ports import Store
 
 STATE_FILE_NAME: Final = "state.db"
 CALLS_FILE_NAME: Final = "calls.db"

@@ -11,8 +11,8 @@ import zstandard
 
 from raysume.errors import ConfigurationError
 from raysume.records import CallRecord, Segment
+from raysume.storage.call_ports import CallQuery, FoundCall, NewCall
 from raysume.storage.moments import to_us
-from raysume.storage.ports import CallQuery, FoundCall, NewCall
 
 _FORMAT: Final = b"\x01"
 """First byte of a stored body: msgpack of a list of calls, compressed with zstd."""

@@ -24,6 +24,7 @@ def new_turn(kernel: Kernel, instance: Instance) -> InstanceTurn:
         workflow=kernel.workflow.name,
         version=kernel.version,
         started_at=moment(instance.started_us),
+        now=moment(kernel.now_us),
     )
     if instance.live is None:
         instance.provided = {}

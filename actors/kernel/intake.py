@@ -1,10 +1,14 @@
 """Takes in deliveries: every call of a partition is applied once, in order, whatever arrives.
 
 A delivery covers a range. What was applied before is cut off; a gap, or a range that came
-without its calls, is asked from the log.
+without its calls, is asked from the log. Across partitions the calls follow each other in
+the order in which they were accepted: while some of a partition are being read, those of
+others wait, since what a dead ingress accepted comes before what its successor accepts.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from raysume.actors.kernel.commits import RangeOrder
 from raysume.actors.kernel.deliveries import Delivery
@@ -36,8 +40,34 @@ class Intake:
         held.append(delivery)
         held.sort(key=lambda one: one.start)
 
-    def following(self, partition: int) -> Delivery | RangeOrder | None:
+    def following(self) -> Delivery | RangeOrder | None:
         """What comes next: a delivery to apply, a range to read from the log, or nothing yet."""
+        firsts: list[tuple[int, int]] = []
+        is_reading = False
+        for partition in {**self._held, **self._asked}:
+            first = self._first(partition)
+            if isinstance(first, RangeOrder):
+                return first
+            if first is None:
+                is_reading = is_reading or self._asked.get(partition, 0) > self.mark(partition)
+                continue
+            pos = self._pos_of(first)
+            if pos is None:
+                return self._held[partition].pop(0)  # it has no calls whose order could matter
+            firsts.append((pos, partition))
+        if is_reading or not firsts:
+            return None
+        firsts.sort()
+        return self._take(firsts[0][1], upto=firsts[1][0] if len(firsts) > 1 else None)
+
+    def applied(self, delivery: Delivery) -> None:
+        """The calls of the delivery were applied."""
+        self.watermarks[delivery.partition] = delivery.end
+        if self._asked.get(delivery.partition, delivery.end + 1) <= delivery.end:
+            del self._asked[delivery.partition]
+
+    def _first(self, partition: int) -> Delivery | RangeOrder | None:
+        """What the partition goes on with; None: nothing is held, or the log is being read."""
         held = self._held.get(partition, [])
         while held:
             first, mark = held[0], self.mark(partition)
@@ -51,13 +81,25 @@ class Intake:
                 if order is not None:
                     return order
             else:
-                return held.pop(0)
+                return first
         self._held.pop(partition, None)
         return None
 
-    def applied(self, delivery: Delivery) -> None:
-        """The calls of the delivery were applied."""
-        self.watermarks[delivery.partition] = delivery.end
+    def _pos_of(self, delivery: Delivery) -> int | None:
+        """The place in the log of the first call to apply; None when there is none."""
+        mark = self.mark(delivery.partition)
+        return next((call.pos for call in delivery.calls if call.offset >= mark), None)
+
+    def _take(self, partition: int, *, upto: int | None) -> Delivery:
+        """The first delivery held of the partition, without what comes after `upto`."""
+        held = self._held[partition]
+        first = held.pop(0)
+        if upto is None or not first.calls or first.calls[-1].pos <= upto:
+            return first
+        size = next(n for n, call in enumerate(first.calls) if call.pos > upto)
+        cut = first.calls[size].offset
+        held.insert(0, msgspec.structs.replace(first, start=cut, calls=first.calls[size:]))
+        return msgspec.structs.replace(first, end=cut, calls=first.calls[:size])
 
     def _order(self, partition: int, start: int, end: int) -> RangeOrder | None:
         if end <= self._asked.get(partition, 0):

@@ -210,7 +210,7 @@ class Kernel:
                 case TimersDue():
                     self._ring(event.upto_us)
                 case StepEnded():
-                    self._step_ended(event)
+                    turning.end_step(self, event)
                 case Started():
                     starts.start(self, event)
                 case ChildEnded():
@@ -329,11 +329,11 @@ class Kernel:
 
     def _deliver(self, delivery: Delivery) -> None:
         self.intake.add(delivery)
-        while (following := self.intake.following(delivery.partition)) is not None:
+        while (following := self.intake.following()) is not None:
             if isinstance(following, RangeOrder):
                 self.commit.ranges.append(following)
                 continue
-            mark = self.intake.mark(delivery.partition)
+            mark = self.intake.mark(following.partition)
             for call in following.calls:
                 if call.offset >= mark and call.call.is_seen_by(self.service):
                     covered = self.tenure.covers(following.partition, call.offset)
@@ -366,17 +366,6 @@ class Kernel:
                 else:
                     self.stimulate(instance, TimerDue(timer_id))
             self._settle()
-
-    def _step_ended(self, event: StepEnded) -> None:
-        instance = self.instances.get(event.instance)
-        if instance is None:
-            return
-        if instance.status is Status.FAILED:
-            failing.keep_result(self, instance, event.done)
-            return
-        asked = instance.steps.get(event.done.step)
-        if asked is not None and asked.attempt == event.done.attempt:
-            self.stimulate(instance, event.done)
 
     def outgoing_of(self, shard_number: int, calls: Iterable[bytes]) -> list[Outgoing]:
         """The calls published by a turn, numbered, and kept until they are accepted."""

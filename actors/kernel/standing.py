@@ -102,7 +102,8 @@ class Standing:
 
 def learning_turn(workflow: Workflow[Any, Any], version: str, now_us: int) -> InstanceTurn:
     """The turn in which the first wait is learnt; it belongs to no instance."""
+    now = moment(now_us)
     handle = RunningInstance(
-        id=STANDING_ID, workflow=workflow.name, version=version, started_at=moment(now_us)
+        id=STANDING_ID, workflow=workflow.name, version=version, started_at=now, now=now
     )
     return InstanceTurn(instance=handle, number=0, now_us=now_us)

@@ -21,7 +21,7 @@ from raysume.actors.kernel import (
 )
 from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
 from raysume.actors.kernel.causes import cause_of
-from raysume.actors.kernel.commits import TurnEnded, TurnTask
+from raysume.actors.kernel.commits import StepEnded, TurnEnded, TurnTask
 from raysume.actors.kernel.compensations import load_compensations, save_compensations, saved
 from raysume.actors.kernel.mailboxes import key_met, key_of
 from raysume.actors.kernel.records import (
@@ -85,6 +85,19 @@ def end_task(kernel: Kernel, ended: TurnEnded) -> None:
         _conclude(kernel, instance, ended.task.turn, stimulus)
     if instance.inbox:
         kernel.is_ready(instance)
+
+
+def end_step(kernel: Kernel, ended: StepEnded) -> None:
+    """The step's outcome is the instance's next stimulus, or waits while the instance is failed."""
+    instance = kernel.instances.get(ended.instance)
+    if instance is None:
+        return
+    if instance.status is Status.FAILED:
+        failing.keep_result(kernel, instance, ended.done)
+        return
+    asked = instance.steps.get(ended.done.step)
+    if asked is not None and asked.attempt == ended.done.attempt:
+        kernel.stimulate(instance, ended.done)
 
 
 def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:

@@ -99,6 +99,10 @@ class InstanceTurn:
         self.count += 1
         return f"{self.number}.{self.count}"
 
+    def has_passed(self, moment: datetime) -> bool:
+        """See `raysume.durable.Turn.has_passed`."""
+        return not self.is_first and microseconds(moment) <= self.now_us
+
     def publish(self, call: OutgoingCall) -> None:
         """See `raysume.durable.Turn.publish`."""
         self.outgoing.append(msgspec.msgpack.encode(call))

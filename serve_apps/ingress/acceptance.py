@@ -22,7 +22,7 @@ from raysume.errors import Overloaded, PartitionClosed, RaysumeError, Unavailabl
 from raysume.limits import ACCEPT_QUEUE_CALLS_MAX, APPEND_CALLS_MAX, STORE_RETRY_S
 from raysume.records import Segment
 from raysume.serve_apps.ingress.adoption import adopt
-from raysume.storage.ports import Accepted, Batch, CallLog, Partition
+from raysume.storage.call_ports import Accepted, Batch, CallLog, Partition
 
 Emit = Callable[[list[Segment], list[Partition]], None]
 """Called in the event loop with what is to be delivered: new segments, and closed partitions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysume.storage.ports import CallLog, Partition
+from raysume.storage.call_ports import CallLog, Partition
 from raysume.storage.processes import is_other_live_process
 
 

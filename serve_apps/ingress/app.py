@@ -31,7 +31,7 @@ from raysume.serve_apps.ingress.gate import Gate
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.problems import ItemError, Problem
 from raysume.serve_apps.ingress.tokens import TokenBook
-from raysume.storage.ports import CallLog
+from raysume.storage.call_ports import CallLog
 
 
 def build_app(

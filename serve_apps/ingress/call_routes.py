@@ -30,7 +30,7 @@ from raysume.serve_apps.ingress.requests import (
     publisher_of,
     unsupported,
 )
-from raysume.storage.ports import Accepted, Batch, CallQuery, FoundCall, NewCall
+from raysume.storage.call_ports import Accepted, Batch, CallQuery, FoundCall, NewCall
 
 router = APIRouter(prefix="/v1", tags=["calls"])
 

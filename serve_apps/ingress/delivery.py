@@ -118,9 +118,7 @@ class PoolStream:
 
     def _send_more(self) -> None:
         loop = asyncio.get_running_loop()
-        # A pool that failed is tried with its oldest range alone, so that order is kept.
-        window = 1 if self.failures else DELIVERIES_IN_FLIGHT
-        while self._pending and len(self._under_way) < window:
+        while self._pending and self._may_send_beside():
             if self._pending.only_empty and not self._hurry:
                 if self._empty_since is None:
                     self._empty_since = loop.time()
@@ -130,6 +128,23 @@ class PoolStream:
             self._empty_since = None
             next_range = self._pending.take()
             self._under_way.append((next_range, loop.create_task(self._send(next_range))))
+
+    def _may_send_beside(self) -> bool:
+        """Whether the next range may travel while others do, so that they may arrive in any order.
+
+        A pool that failed is tried with its oldest range alone, and ranges of other partitions,
+        or ones that the pool has to read from the log, arrive after all before them and before
+        all after them: within a partition the offsets keep the order, across them only this.
+        """
+        if not self._under_way:
+            return True
+        if self.failures or len(self._under_way) >= DELIVERIES_IN_FLIGHT:
+            return False
+        last, following = self._under_way[-1][0], self._pending.oldest
+        return last.partition == following.partition and FROM_LOG not in (
+            last.catalogue,
+            following.catalogue,
+        )
 
     async def _send(self, one: Range) -> Exception | None:
         try:

@@ -16,8 +16,8 @@ from raysume.serve_apps.ingress.app import build_app
 from raysume.serve_apps.ingress.cluster import RayEngine
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.tokens import FixedTokens, Principal
+from raysume.storage.call_ports import Batch, NewCall, Publisher
 from raysume.storage.opening import open_call_log
-from raysume.storage.ports import Batch, NewCall, Publisher
 from raysume.storage.processes import owner_of_this_process
 
 

@@ -28,7 +28,7 @@ from raysume.serve_apps.ingress.engine import Catalogue, Engine, WorkflowEntry
 from raysume.serve_apps.ingress.progress import Progress
 from raysume.serve_apps.ingress.tokens import TokenBook
 from raysume.serve_apps.ingress.validation import Checker, MethodChecks, compile_schema
-from raysume.storage.ports import Accepted, Batch, CallLog, Partition
+from raysume.storage.call_ports import Accepted, Batch, CallLog, Partition
 
 T = TypeVar("T")
 

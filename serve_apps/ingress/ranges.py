@@ -122,6 +122,11 @@ class PendingRanges:
         """True when no range holds a call or has to be read from the log."""
         return self.awaited == 0 and all(one.catalogue != FROM_LOG for one in self._ranges)
 
+    @property
+    def oldest(self) -> Range:
+        """The range that `take` gives next; there is one."""
+        return self._ranges[0]
+
     def add(self, new: Range) -> None:
         """`new` is sent after all others; when too much is held, the pool reads from the log."""
         self.awaited += new.awaited

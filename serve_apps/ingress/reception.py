@@ -25,7 +25,7 @@ from raysume.serve_apps.ingress.envelopes import Envelope, Items, is_too_deep, t
 from raysume.serve_apps.ingress.problems import ItemError, Problem
 from raysume.serve_apps.ingress.tokens import Principal
 from raysume.serve_apps.ingress.validation import CheckedMethod, MethodChecks, errors_in
-from raysume.storage.ports import NewCall
+from raysume.storage.call_ports import NewCall
 
 _log = structlog.get_logger("raysume.ingress")
 

@@ -12,8 +12,8 @@ from raysume.serve_apps.ingress.gate import PRINCIPAL
 from raysume.serve_apps.ingress.ingress import Ingress
 from raysume.serve_apps.ingress.problems import Problem, unusable
 from raysume.serve_apps.ingress.tokens import Principal
+from raysume.storage.call_ports import FoundCall, Publisher
 from raysume.storage.moments import from_us
-from raysume.storage.ports import FoundCall, Publisher
 from raysume.storage.segments import made_at_us
 
 _SEQUENCE_MAX = (1 << 62) - 1

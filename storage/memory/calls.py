@@ -12,8 +12,8 @@ from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.limits import CALLS_DELETED_NAMES_MAX, CALLS_DELETED_SEGMENTS_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, admit, names_in
+from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
 from raysume.storage.moments import to_us, wall_clock_us
-from raysume.storage.ports import Appended, Batch, CallQuery, FoundCall, Partition
 from raysume.storage.retention import (
     Deleted,
     SegmentEdge,
@@ -25,7 +25,7 @@ from raysume.storage.segments import calls_for, cut, record_calls
 
 
 class MemoryCallLog:
-    """Implements `raysume.storage.ports.CallLog`. Safe to use from several threads.
+    """Implements `raysume.storage.call_ports.CallLog`. Safe to use from several threads.
 
     Durability: none; what is said to be durable lives as long as this object.
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 from raysume.limits import FIND_CALL_AFTER_S, FIND_CALL_BEFORE_S, READ_SEGMENTS_MAX
 from raysume.records import Segment
 from raysume.storage.admission import id_hash
+from raysume.storage.call_ports import CallQuery, FoundCall
 from raysume.storage.moments import to_us
-from raysume.storage.ports import CallQuery, FoundCall
 from raysume.storage.segments import (
     call_with_id,
     calls_for,

@@ -13,8 +13,8 @@ from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.limits import STORE_BUSY_S_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, Names, admit, names_in
+from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
 from raysume.storage.moments import to_us, wall_clock_us
-from raysume.storage.ports import Appended, Batch, CallQuery, FoundCall, Partition
 from raysume.storage.processes import end_process, is_other_live_process
 from raysume.storage.retention import Deleted
 from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
@@ -30,7 +30,7 @@ _GENERATION: Final = 0
 
 
 class SqliteCallLog:
-    """Implements `raysume.storage.ports.CallLog`. Safe to use from several threads.
+    """Implements `raysume.storage.call_ports.CallLog`. Safe to use from several threads.
 
     Durability: WAL with synchronous=FULL; what is said to be durable has been synced.
 

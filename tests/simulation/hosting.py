@@ -18,7 +18,8 @@ from raysume.actors.kernel.instances import Instance
 from raysume.actors.readings import Readings
 from raysume.errors import StoreUnavailable
 from raysume.records import OutgoingCall, Segment
-from raysume.storage.ports import Batch, NewCall, Publisher, StoreCommit
+from raysume.storage.call_ports import Batch, NewCall, Publisher
+from raysume.storage.ports import StoreCommit
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sealing import Seal
 from raysume.storage.sqlite.calls import SqliteCallLog

@@ -42,8 +42,9 @@ from raysume.actors.remembering import recent_calls
 from raysume.compiler import dumps
 from raysume.durable import turn_scope
 from raysume.records import OutgoingCall, Segment
+from raysume.storage.call_ports import Batch, NewCall, Publisher
 from raysume.storage.memory.state import MemoryStore
-from raysume.storage.ports import Batch, NewCall, Publisher, ShardRef
+from raysume.storage.ports import ShardRef
 from raysume.storage.sealing import Seal
 from raysume.workflows import Workflow
 

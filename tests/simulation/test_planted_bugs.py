@@ -12,7 +12,7 @@ from tests.simulation.pools import SimPool
 from tests.simulation.world import simulate
 
 from raysume.actors.journaling import PoolJournal, ShardLog
-from raysume.actors.kernel import looking_back, routing
+from raysume.actors.kernel import looking_back, routing, turning
 from raysume.actors.kernel.commits import Commit, LookedBack, StepEnded
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
@@ -187,7 +187,7 @@ def steps_are_not_asked_again(patch: pytest.MonkeyPatch) -> None:
 
 def results_of_steps_count_twice(patch: pytest.MonkeyPatch) -> None:
     """A late duplicate of an attempt's end is taken for the next attempt's."""
-    step_ended = Kernel._step_ended  # pyright: ignore[reportPrivateUsage]
+    step_ended = turning.end_step
 
     def planted(self: Kernel, event: Any) -> None:
         instance = self.instances.get(event.instance)
@@ -198,7 +198,7 @@ def results_of_steps_count_twice(patch: pytest.MonkeyPatch) -> None:
             event = StepEnded(instance=event.instance, done=now)
         step_ended(self, event)
 
-    patch.setattr(Kernel, "_step_ended", planted)
+    patch.setattr(turning, "end_step", planted)
 
 
 def checkpoints_forget_rows(patch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,9 @@ from raysume.actors.loading import Target
 from raysume.actors.needs import needs_of
 from raysume.actors.specs import PoolSpec
 from raysume.errors import Unavailable
+from raysume.storage.call_ports import CallQuery
 from raysume.storage.moments import wall_clock_us
-from raysume.storage.ports import CallQuery, InstanceQuery
+from raysume.storage.ports import InstanceQuery
 
 
 class Thing(BaseModel):

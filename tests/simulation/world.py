@@ -17,8 +17,8 @@ from tests.simulation.workloads import Push, Start, Workload
 from raysume import ids, registry
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.records import Segment
+from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.memory.calls import MemoryCallLog
-from raysume.storage.ports import Batch, NewCall
 
 ACTIONS_MAX = 60_000
 """A simulation that is not over by then goes round in circles."""
@@ -193,15 +193,22 @@ class World:
 
     def append(self, batch: Batch) -> None:
         """The batch is accepted; every pool gets its part, sooner or later."""
-        if self.rng.random() < 0.05 * self.trouble and not self._is_anybody_behind():
-            self.log.close_partition(self.partitions[-1])
-            self._open_partition()
+        if self.rng.random() < 0.05 * self.trouble:
+            self._change_partition()
         segment = self.log.append(self.partitions[-1], [batch]).segment
         if segment is None:
             return
         self.ends[segment.partition] = segment.end
         for pool in self.pools:
             self._post(pool, segment)
+
+    def _change_partition(self) -> None:
+        """Another ingress goes on; the first that it tells every pool is what the last one left."""
+        left = self.partitions[-1]
+        self.log.close_partition(left)
+        for pool in self.pools:
+            pool.deliver(Delivery(left, 0, self.ends[left], 0, []))
+        self._open_partition()
 
     def _is_anybody_behind(self) -> bool:
         return any(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from raysume.storage.call_ports import CallLog
 from raysume.storage.memory.calls import MemoryCallLog
 from raysume.storage.memory.state import MemoryStore
-from raysume.storage.ports import CallLog, Store
+from raysume.storage.ports import Store
 from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.storage.sqlite.state import SqliteStore
 

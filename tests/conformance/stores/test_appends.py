@@ -10,7 +10,7 @@ import pytest
 from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.ids import uuid7
 from raysume.records import CallRecord
-from raysume.storage.ports import Appended, Batch, CallLog, NewCall, Publisher
+from raysume.storage.call_ports import Appended, Batch, CallLog, NewCall, Publisher
 
 OWNER = "1:0:test"
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from raysume.errors import PartitionClosed, StoreUnavailable
-from raysume.storage.ports import Batch, JournalRow, NewCall, ShardRef, StoreCommit
+from raysume.storage.call_ports import Batch, NewCall
+from raysume.storage.ports import JournalRow, ShardRef, StoreCommit
 from raysume.storage.processes import (
     end_process,
     is_other_live_process,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raysume.ids import uuid7
-from raysume.storage.ports import Appended, Batch, CallLog, NewCall, Publisher
+from raysume.storage.call_ports import Appended, Batch, CallLog, NewCall, Publisher
 
 OWNER = "1:0:test"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from raysume.ids import uuid7
+from raysume.storage.call_ports import Batch, CallLog, CallQuery, FoundCall, NewCall
 from raysume.storage.moments import from_us
-from raysume.storage.ports import Batch, CallLog, CallQuery, FoundCall, NewCall
 
 OWNER = "1:0:test"
 

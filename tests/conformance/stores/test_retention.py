@@ -13,17 +13,13 @@ import pytest
 from raysume import limits
 from raysume.errors import InvariantViolated
 from raysume.ids import uuid7
+from raysume.storage.call_ports import Batch, CallLog, CallQuery, NewCall, Publisher
 from raysume.storage.moments import from_us
 from raysume.storage.ports import (
-    Batch,
-    CallLog,
-    CallQuery,
     Checkpoint,
     InstanceQuery,
     InstanceRow,
-    NewCall,
     OwnedShard,
-    Publisher,
     ShardRef,
     Store,
     StoreCommit,

@@ -18,7 +18,8 @@ from alembic.script import ScriptDirectory
 
 from raysume.errors import ConfigurationError, StoreUnavailable
 from raysume.storage import migrations, schema
-from raysume.storage.ports import Batch, Checkpoint, JournalRow, NewCall, ShardRef, StoreCommit
+from raysume.storage.call_ports import Batch, NewCall
+from raysume.storage.ports import Checkpoint, JournalRow, ShardRef, StoreCommit
 from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.state import SqliteStore

@@ -15,16 +15,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from raysume.ids import uuid7
-from raysume.storage.ports import (
-    Batch,
-    Checkpoint,
-    InstanceRow,
-    JournalRow,
-    NewCall,
-    Publisher,
-    ShardRef,
-    StoreCommit,
-)
+from raysume.storage.call_ports import Batch, NewCall, Publisher
+from raysume.storage.ports import Checkpoint, InstanceRow, JournalRow, ShardRef, StoreCommit
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.storage.sqlite.state import SqliteStore

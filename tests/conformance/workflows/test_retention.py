@@ -56,6 +56,7 @@ def configured() -> Iterator[None]:
 
 
 @pytest.mark.row(64)
+@pytest.mark.logs_errors("ValueError: bad")
 async def test_what_ended_or_came_before_its_retention_is_gone_with_all_dependants(
     deploy: Deploy,
 ) -> None:
@@ -185,6 +186,7 @@ async def test_a_call_that_went_to_a_removed_instance_alone_goes_to_no_other(
         assert second.result == 2
 
 
+@pytest.mark.logs_errors("ValueError: 0")
 async def test_a_parent_that_failed_does_not_start_its_removed_child_again(deploy: Deploy) -> None:
     async with deploy(parent, named) as shell:
         run = await shell.start(parent, "child")

@@ -163,7 +163,14 @@ async def test_a_point_that_never_was_is_refused_with_those_that_were(deploy: De
         assert len(run.history) == 2
 
 
-@pytest.mark.parametrize("end", ["completed", "cancelled", "failed"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "completed",
+        "cancelled",
+        pytest.param("failed", marks=pytest.mark.logs_errors("bad answer")),
+    ],
+)
 async def test_an_instance_that_has_ended_is_rewound(deploy: Deploy, end: str) -> None:
     @workflow
     async def short() -> str:
@@ -364,6 +371,7 @@ async def test_a_step_runs_again_after_a_rewind_to_it(deploy: Deploy) -> None:
         assert (run.result, made) == (2, ["letter", "letter"])
 
 
+@pytest.mark.logs_errors("flaky' failed at attempt 1")
 async def test_steps_under_way_and_queued_calls_are_left_behind(deploy: Deploy) -> None:
     attempts: list[int] = []
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from tests.conformance.workflows.methods import m1, m2
 
-from raysume import Retry, StepFailed, step, step_key, wait, workflow
+from raysume import Retry, StepFailed, limits, step, step_key, wait, workflow
 from raysume.testing import TestShell
 from raysume.testing.calls import ShellCalls
 
@@ -188,6 +188,35 @@ async def test_a_result_that_cannot_be_saved_fails_the_step_with_its_name(deploy
         assert "locked" in run.result
         assert "lock" in run.result
         assert "[unsavable-state]" in run.result
+
+
+async def test_a_result_that_is_too_large_to_be_recorded_fails_the_step_at_once(
+    deploy: Deploy,
+) -> None:
+    sizes: list[int] = []
+
+    def make() -> bytes:
+        sizes.append(limits.STEP_RESULT_BYTES_MAX + 1)
+        return bytes(sizes[-1])
+
+    @workflow
+    async def hoarding() -> str:
+        await wait(m1).match_any()
+        try:
+            await step(make, retry=Retry(max_attempts=3))
+        except StepFailed as failed:
+            return str(failed.__cause__)
+        return "kept"
+
+    async with deploy(hoarding) as shell:
+        await shell.push(m1)
+        [run] = shell.instances(hoarding)
+        told = run.result
+        assert told is not None
+        assert re.match(r"the result of step '.*make' has 128,\d{3},\d{3} bytes when saved", told)
+        assert "128,000,000 are allowed" in told
+        assert "return where it is. [step-result-too-large]" in told
+    assert len(sizes) == 1, "it would be too large again"
 
 
 @pytest.mark.logs_errors("UnsavableState")

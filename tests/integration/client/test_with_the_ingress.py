@@ -30,8 +30,8 @@ from raysume.errors import (
 )
 from raysume.serve_apps.cli.root import raysume as command
 from raysume.serve_apps.ingress import MethodEntry, build_app
+from raysume.storage.call_ports import CallQuery
 from raysume.storage.memory.calls import MemoryCallLog
-from raysume.storage.ports import CallQuery
 
 
 class Refund(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from raysume import (
     Retry,
     StepFailed,
     WaitTimeout,
+    any_of,
     external_call,
     instance,
     push_call,
@@ -111,8 +113,20 @@ def give_signal(name: str) -> None:
 def laborious(key: str) -> str:
     """Notes its key, tells that it runs, and ends when the test says so."""
     note(f"{key}-attempts", step_key())
+    note(f"{key}-pids", str(os.getpid()))
     give_signal(f"{key}-runs")
     return await_signal(f"{key}-goes-on")
+
+
+def endless(key: str) -> None:
+    """Runs until it is interrupted, and tells of it."""
+    give_signal(f"{key}-runs")
+    nothing = threading.Event()
+    try:
+        while not nothing.wait(0.01):
+            pass
+    finally:
+        give_signal(f"{key}-interrupted")
 
 
 def failing_twice(key: str) -> int:
@@ -170,6 +184,29 @@ async def labour_elsewhere() -> str:
         return f"{key}: {await step(laborious, key, ray=options)}"
     except StepFailed as error:
         return f"{key}: {error.__cause__}"
+
+
+@workflow
+async def race_elsewhere(key: str, hears: bool) -> str:
+    """A step in a Ray task against a call; the step never ends by itself."""
+    race = any_of(
+        step(endless if hears else laborious, key, ray={"num_cpus": 0}, name="step"),
+        wait(closed, name="call").match(key=key),
+    )
+    return (await race).name or "?"
+
+
+def length(data: bytes) -> int:
+    """How long it is."""
+    return len(data)
+
+
+@workflow
+async def make_elsewhere(size: int) -> int:
+    """A large result comes from one Ray task, and goes into another one."""
+    made = await step(bytes, size, ray={"num_cpus": 0})
+    await wait(closed).match(key=f"made {size}")
+    return await step(length, made, ray={"num_cpus": 0})
 
 
 @workflow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from tests.integration.cluster.running import ANSWER_S, Engine, begin, calls_of
 from raysume import Client
 
 KEYS = [f"stream-{n}" for n in range(12)]
-PARTS = ("counting@", "raysume-directory", "SERVE_REPLICA::raysume#ingress")
+INGRESS = "SERVE_REPLICA::raysume#ingress"
+PARTS = ("counting@", "raysume-directory", INGRESS)
 ROUNDS = 3
 PACE_S = 0.002
 
@@ -74,3 +77,20 @@ def test_kills_of_every_part_lose_no_call_double_none_and_keep_their_order(
     for key, run in runs.items():
         assert run.result(timeout=60) == stream.pushed[key]
     assert min(len(pushed) for pushed in stream.pushed.values()) > 30
+
+
+def test_what_a_killed_ingress_accepted_is_seen_before_what_its_successor_accepts(
+    engine: Engine, client: Client
+) -> None:
+    run = begin(client, "counting", "engine.begun", "succession")
+    pool = engine.pid_of("counting@")
+    os.kill(pool, signal.SIGSTOP)
+    try:
+        for number in range(20):  # each in a request of its own: most wait in the ingress
+            client.push("engine.ticked", input={"key": "succession", "n": number}, output=True)
+        killed = engine.kill(INGRESS)
+        engine.pid_of(INGRESS, other_than=killed)
+        client.push_many(calls_of("engine.ticked", "succession", [*range(20, 40), -1]))
+    finally:
+        os.kill(pool, signal.SIGCONT)
+    assert run.result(timeout=60) == list(range(40))

@@ -20,7 +20,7 @@ from tests.unit.ingress.fakes import TOKENS, FakeEngine, as_json, call
 
 from raysume.limits import REQUEST_BODY_BYTES_MAX
 from raysume.serve_apps.ingress import build_app
-from raysume.storage.ports import CallLog, CallQuery
+from raysume.storage.call_ports import CallLog, CallQuery
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sqlite.calls import SqliteCallLog
 

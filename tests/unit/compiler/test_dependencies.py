@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -33,6 +34,9 @@ class Turn:
     task: Any = None
     instance: Any = None
     provided: dict[int, Any] = field(default_factory=dict)
+
+    def has_passed(self, moment: datetime) -> bool:
+        raise NotImplementedError(moment)
 
     def publish(self, call: OutgoingCall) -> None:
         raise NotImplementedError(call)

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -221,6 +222,9 @@ class Turn:
 
     def entered(self, name: str, _coroutine: object) -> None:
         self.names.append(name)
+
+    def has_passed(self, moment: datetime) -> bool:
+        raise NotImplementedError(moment)
 
     def publish(self, call: Any) -> None:
         raise NotImplementedError

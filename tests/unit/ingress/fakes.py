@@ -12,7 +12,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswe
 from raysume.errors import NotFound, NotRetriable, NotRewindable, Unavailable, UsageError
 from raysume.explanations import WaitExplained
 from raysume.serve_apps.ingress import Catalogue, FixedTokens, MethodEntry, Principal, WorkflowEntry
-from raysume.storage.ports import CallLog
+from raysume.storage.call_ports import CallLog
 
 ORDER = {
     "type": "object",
@@ -101,6 +101,8 @@ class Pool:
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Event()
+        self.under_way = self.under_way_max = 0
+        """Deliveries that wait for an answer, now and at most."""
 
     def take(self, delivery: Delivery, log: CallLog, urns: frozenset[str]) -> None:
         self.deliveries.append(delivery)
@@ -146,7 +148,12 @@ class FakeEngine:
     async def deliver(self, pool: str, delivery: bytes) -> int:
         there = self.pool(pool)
         there.arrived.set()
-        await there.gate.wait()
+        there.under_way += 1
+        there.under_way_max = max(there.under_way_max, there.under_way)
+        try:
+            await there.gate.wait()
+        finally:
+            there.under_way -= 1
         if there.away:
             there.away -= 1
             raise Unavailable(f"{pool} restarts")

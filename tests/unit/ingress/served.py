@@ -10,8 +10,8 @@ import httpx
 from tests.unit.ingress.fakes import TOKENS, FakeEngine, as_json
 
 from raysume.serve_apps.ingress import build_app
+from raysume.storage.call_ports import CallQuery
 from raysume.storage.memory.calls import MemoryCallLog
-from raysume.storage.ports import CallQuery
 
 OPERATOR = {"Authorization": "Bearer operator"}
 NDJSON = {"Content-Type": "application/x-ndjson"}

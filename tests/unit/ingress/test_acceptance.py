@@ -13,8 +13,8 @@ from raysume.errors import Overloaded, PartitionClosed, StoreUnavailable, Unavai
 from raysume.limits import ACCEPT_QUEUE_CALLS_MAX
 from raysume.records import Segment
 from raysume.serve_apps.ingress.acceptance import Acceptor
+from raysume.storage.call_ports import Appended, Batch, CallQuery, NewCall, Partition, Publisher
 from raysume.storage.memory.calls import MemoryCallLog
-from raysume.storage.ports import Appended, Batch, CallQuery, NewCall, Partition, Publisher
 
 
 class FailingLog(MemoryCallLog):

@@ -10,7 +10,7 @@ from tests.unit.ingress.fakes import as_json, call
 from tests.unit.ingress.served import NDJSON, OPERATOR, served
 
 from raysume.ids import uuid7
-from raysume.storage.ports import CallQuery
+from raysume.storage.call_ports import CallQuery
 
 # --- accepted ----------------------------------------------------------------------
 

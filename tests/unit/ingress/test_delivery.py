@@ -15,8 +15,8 @@ from raysume.limits import BACKLOG_CALLS_MAX, DELIVERY_CALLS_MAX
 from raysume.records import Segment
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.ranges import FROM_LOG
+from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.memory.calls import MemoryCallLog
-from raysume.storage.ports import Batch, NewCall
 
 A, B = "approval@v1/0", "fulfil@v1/0"
 
@@ -107,6 +107,22 @@ async def test_a_pool_that_hangs_delays_nobody_else() -> None:
         assert one.engine.pool(A).calls == []
         one.engine.pool(A).gate.set()
         await one.all_there()
+
+
+async def test_nothing_overtakes_what_was_accepted_into_another_partition_before() -> None:
+    async with stage() as one:
+        pool = one.engine.pool(A)
+        pool.gate.clear()
+        one.dispatcher.announce(one.partition, one.accept("orders.submitted").end)
+        one.log.close_partition(one.partition)
+        one.partition = one.log.open_partition(owner="1:0:test").id
+        one.accept("orders.submitted")
+        one.accept("orders.submitted")
+        await pool.arrived.wait()
+        assert pool.under_way_max == 1
+        pool.gate.set()
+        await one.all_there()
+        assert pool.under_way_max == 1
 
 
 async def test_at_most_two_deliveries_are_under_way_and_the_rest_is_merged() -> None:

@@ -10,7 +10,7 @@ from tests.unit.ingress.fakes import as_json, call, catalogue, method
 from tests.unit.ingress.served import NDJSON, Served, served
 
 from raysume.records import CallRecord
-from raysume.storage.ports import CallQuery
+from raysume.storage.call_ports import CallQuery
 
 OWN, OTHER = "Bearer shop", "Bearer other"
 

@@ -83,6 +83,46 @@ def test_partitions_have_watermarks_of_their_own() -> None:
 # --- starts --------------------------------------------------------------------------
 
 
+def test_calls_wait_while_earlier_ones_of_another_partition_are_read_from_the_log() -> None:
+    bench = Bench(collector)
+    bench.apply(delivery(call(begun, 0, pos=1, key="a", n=4), partition=1))
+    commit = bench.apply(
+        Delivered(delivery=Delivery(1, 0, 4, 0, [])),
+        delivery(call(one, 0, pos=5, key="a", n=4), partition=2),
+    )
+    assert [(order.partition, order.start, order.end) for order in commit.ranges] == [(1, 1, 4)]
+    assert bench.kernel.watermarks == {1: 1}
+    bench.apply(delivery(call(one, 1, pos=2, key="a", n=1), partition=1))
+    bench.apply(delivery(call(one, 2, pos=3, key="a", n=2), partition=1))
+    assert bench.kernel.watermarks == {1: 3}, "the next in order are applied as they come"
+    bench.apply(delivery(call(one, 3, pos=4, key="a", n=3), partition=1))
+    assert bench.result() == [1, 2, 3, 4]
+    assert bench.kernel.watermarks == {1: 4, 2: 1}
+
+
+def test_what_partitions_hold_together_is_applied_in_the_order_of_acceptance() -> None:
+    bench = Bench(collector)
+    bench.apply(delivery(call(begun, 0, pos=1, key="a", n=4), partition=1))
+    notices = [Delivered(delivery=Delivery(n, 0, 3, 0, [])) for n in (2, 3)]
+    assert len(bench.apply(*notices).ranges) == 2
+    bench.apply(
+        delivery(*(call(one, n, pos=p, key="a", n=p) for n, p in enumerate((3, 4, 7))), partition=3)
+    )
+    assert bench.kernel.watermarks == {1: 1}
+    bench.apply(
+        delivery(*(call(one, n, pos=p, key="a", n=p) for n, p in enumerate((2, 5, 6))), partition=2)
+    )
+    assert bench.result() == [2, 3, 4, 5]
+    assert bench.kernel.watermarks == {1: 1, 2: 3, 3: 3}
+
+
+def test_a_range_without_calls_waits_for_nobody() -> None:
+    bench = Bench(collector)
+    bench.apply(Delivered(delivery=Delivery(1, 0, 4, 0, [])))
+    bench.apply(Delivered(delivery=Delivery(2, 0, 100, 1, [])))
+    assert bench.kernel.watermarks == {2: 100}
+
+
 def test_a_call_id_starts_one_instance_however_often_it_is_used() -> None:
     bench = Bench(collector)
     first = call(begun, 0, key="a", n=0)

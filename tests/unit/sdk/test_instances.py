@@ -21,13 +21,17 @@ class Turn:
     instance: Any
     task: Any = None
 
+    def has_passed(self, moment: datetime) -> bool:
+        raise NotImplementedError(moment)
+
     def publish(self, call: OutgoingCall) -> None:
         raise NotImplementedError(call)
 
 
 def running() -> RunningInstance:
+    began = datetime(2024, 1, 1, tzinfo=UTC)
     return RunningInstance(
-        id="i1", workflow="approval", version="abc123", started_at=datetime(2024, 1, 1, tzinfo=UTC)
+        id="i1", workflow="approval", version="abc123", started_at=began, now=began
     )
 
 

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -107,6 +108,9 @@ def test_inside_a_turn_the_call_goes_to_the_turn() -> None:
         task: Any = None
         instance: Any = None
         calls: list[OutgoingCall] = field(default_factory=list[OutgoingCall])
+
+        def has_passed(self, moment: datetime) -> bool:
+            raise NotImplementedError(moment)
 
         def publish(self, call: OutgoingCall) -> None:
             self.calls.append(call)

@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +30,9 @@ class Turn:
 
     task: Any = None
     instance: Any = None
+
+    def has_passed(self, moment: datetime) -> bool:
+        raise NotImplementedError(moment)
 
     def publish(self, call: OutgoingCall) -> None:
         raise NotImplementedError(call)

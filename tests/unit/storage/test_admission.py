@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysume.storage.admission import Known, admit, body_digest, id_hash, names_in
-from raysume.storage.ports import Batch, NewCall, Publisher
+from raysume.storage.call_ports import Batch, NewCall, Publisher
 
 
 @st.composite
