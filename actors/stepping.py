@@ -103,7 +103,12 @@ async def _begin(
     async def finish() -> Any:
         result = call() if running is None else await running
         if inspect.isawaitable(result):
-            result = await asyncio.get_running_loop().create_task(_awaited(result), context=context)
+            task = asyncio.get_running_loop().create_task(_awaited(result), context=context)
+            try:
+                return await task
+            finally:
+                if inspect.iscoroutine(result):
+                    result.close()  # its time may be over before it has begun
         return result
 
     return finish
