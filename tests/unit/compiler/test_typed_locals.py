@@ -1,5 +1,7 @@
 """Annotated variables that can never be saved are refused where they are kept across a wait."""
 
+# ruff: noqa: ASYNC230, F821, PLC3002, SIM115 - code as users may write it
+
 from __future__ import annotations
 
 import ast
