@@ -51,7 +51,7 @@ def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> De
     by_name: dict[str, Workflow[..., Any]] = {}
     for one in workflows:
         one.check_owner()
-        check_reachable(one.definition)
+        check_reachable(one.definition, deploys=True)
         other = by_name.setdefault(one.name, one)
         if other is not one:
             raise UsageError.by_rule(

@@ -126,15 +126,14 @@ class Definition:
         return durability.is_inline(self) and not getattr(self.owner, "has_hooks", False)
 
     def check(self) -> None:
-        """Nothing is refused that names tell now: waits that cannot be saved or lack a match,
-        what is kept across them, helpers that wait.
+        """No wait lacks a match or stands where it, or what is kept across it, cannot be saved,
+        as far as names tell now.
 
         Raises:
             CompileError: one does.
         """
         durability.refuse_opaque_waits(self)
         typed_locals.refuse_unsavable_locals(self)
-        forewarning.refuse_unmarked_subflows(self)
         forewarning.refuse_later_waits(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> SubflowCall:
@@ -281,5 +280,6 @@ def _defined(function: Any, *, name: str, kind: Kind) -> Definition:
     definition = Definition(function, compiled, name=name, kind=kind)
     if not definition.nested:
         definition.check()
+        forewarning.warn_of_unmarked_subflows(definition)
         register(definition)
     return definition

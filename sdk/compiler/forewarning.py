@@ -1,14 +1,15 @@
-"""What would fail at a wait, refused as soon as names tell: by the decorator, or at deployment.
+"""What would fail at a wait, told as soon as names tell: by the decorator, or at deployment.
 
-A helper that waits without being a subflow, and a later wait that says nothing about which
-call. Where names do not tell (a helper that is passed as a value, a wait built elsewhere), the
-same rules refuse at the wait.
+A later wait that says nothing about which call is refused by both; a helper that waits without
+being a subflow is warned of by the decorator and refused at deployment. Where names do not tell
+(a helper that is passed as a value, a wait built elsewhere), the same rules refuse at the wait.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import warnings
 from collections.abc import Iterator
 from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -22,12 +23,20 @@ from raysume.errors import CompileError
 if TYPE_CHECKING:
     from raysume.compiler.definitions import Definition
 
+
+class UnmarkedSubflowWarning(UserWarning):
+    """A workflow awaits a function that waits but is no subflow: its instances will fail there."""
+
+
 _MATCHES: Final = ("match", "match_if", "match_any")
 
 
-def check_reachable(definition: Definition) -> None:
+def check_reachable(definition: Definition, *, deploys: bool) -> None:
     """The definition and every durable function that it names pass their checks, now that all
     names are defined.
+
+    Args:
+        deploys: helpers that wait are refused, too; else they fail the instances that come to them.
 
     Raises:
         CompileError: one does not.
@@ -41,6 +50,9 @@ def check_reachable(definition: Definition) -> None:
         seen.add(id(found.compiled))
         if not found.nested:
             found.check()
+        unmarked = unmarked_subflow(found) if deploys else None
+        if unmarked is not None:
+            raise unmarked
         node = found.compiled.source.node
         pending += named(node, Names(found.function, node, found.owner))
 
@@ -48,19 +60,22 @@ def check_reachable(definition: Definition) -> None:
 # --- helpers that wait -----------------------------------------------------------
 
 
-def refuse_unmarked_subflows(definition: Definition) -> None:
-    """No plain `async def` that waits is awaited.
+def warn_of_unmarked_subflows(definition: Definition) -> None:
+    """Whoever defines a workflow that awaits a plain `async def` which waits is warned."""
+    error = unmarked_subflow(definition)
+    if error is not None:
+        warnings.warn(error.message, UnmarkedSubflowWarning, stacklevel=5)
 
-    Raises:
-        CompileError: one is.
-    """
+
+def unmarked_subflow(definition: Definition) -> CompileError | None:
+    """The refusal of a plain `async def` that waits and is awaited; None when there is none."""
     node = definition.compiled.source.node
     names = Names(definition.function, node)
     for awaited, helper in _helpers(node, names):
         line = _wait_in(helper, set())
         if line is not None:
             code = helper.__code__
-            raise _by_rule(
+            return _by_rule(
                 "unmarked-subflow",
                 definition,
                 awaited,
@@ -68,6 +83,7 @@ def refuse_unmarked_subflows(definition: Definition) -> None:
                 f"waits in line {line}, but is not durable: what it does cannot be saved.",
                 "Decorate it with @subflow.",
             )
+    return None
 
 
 def _helpers(node: ast.AsyncFunctionDef, names: Names) -> Iterator[tuple[ast.Await, FunctionType]]:

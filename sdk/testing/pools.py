@@ -249,7 +249,7 @@ def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[s
                 f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
             )
         workflow.check_owner()
-        check_reachable(workflow.definition)
+        check_reachable(workflow.definition, deploys=False)
         if workflow.name in pools:
             raise UsageError.by_rule(
                 "duplicate-workflow",

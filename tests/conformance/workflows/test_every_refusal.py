@@ -27,6 +27,7 @@ from raysume import (
     workflow,
 )
 from raysume.compiler import RULES
+from raysume.compiler.forewarning import UnmarkedSubflowWarning
 from raysume.deployments import deployment
 from raysume.errors import UsageError
 from raysume.schedules import Timetable
@@ -105,12 +106,17 @@ async def further() -> None:
 
 
 def unmarked_subflow() -> Any:
-    @workflow
-    async def awaits_it() -> None:
-        await wait(m1).match_any()
-        await further()
+    with pytest.warns(
+        UnmarkedSubflowWarning, match=r"test_every_refusal\.py:\d+:\d+: awaits_it .*"
+    ):
 
-    return awaits_it
+        @workflow
+        async def awaits_it() -> None:
+            await wait(m1).match_any()
+            await further()
+
+    TestShell(awaits_it)
+    return deployment([awaits_it], [])
 
 
 def later_wait_without_match() -> Any:
@@ -298,37 +304,21 @@ def test_the_code_has_the_documented_rules_and_no_others() -> None:
     assert not used & set(RULES)
 
 
-def test_a_wait_that_is_known_to_be_one_only_at_deployment_is_refused_there() -> None:
-    later = _Later()
-
+def test_a_helper_that_is_known_only_at_deployment_is_refused_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     @workflow(name="refusals.late")
     async def awaits_a_later_helper() -> None:
         await wait(m1).match_any()
         await later_helper()
 
-    async def replaced() -> None:
-        await wait(m2).match(id=1)
-
-    shell = TestShell(awaits_a_later_helper)
-    assert shell is not None
-    globals()["later_helper"] = replaced
-    try:
-        with pytest.raises(UsageError, match=r"\[unmarked-subflow\]"):
-            deployment([awaits_a_later_helper], [])
-        with pytest.raises(UsageError, match=r"\[unmarked-subflow\]"):
-            TestShell(awaits_a_later_helper)
-    finally:
-        globals()["later_helper"] = later
+    deployment([awaits_a_later_helper], [])
+    monkeypatch.setitem(globals(), "later_helper", helper)
+    with pytest.raises(UsageError, match=r"\[unmarked-subflow\]"):
+        deployment([awaits_a_later_helper], [])
 
 
-class _Later:
-    """Nothing that names could tell about."""
-
-    def __call__(self) -> Awaitable[None]:
-        raise NotImplementedError
-
-
-later_helper: Callable[[], Awaitable[None]] = _Later()
+later_helper: Callable[[], Awaitable[None]] = lambda: sleep(timedelta(days=1))
 
 
 async def test_a_helper_that_only_computes_may_be_awaited(

@@ -284,7 +284,7 @@ def _saves_itself() -> Any:
 
 def _unknown_name() -> Any:
     async def flow() -> Any:
-        thing: Nowhere = 1  # type: ignore[name-defined]  # noqa: F821 # pyright: ignore
+        thing: Nowhere = 1  # type: ignore[name-defined]  # pyright: ignore
         other: "not a type" = 2  # type: ignore  # pyright: ignore
         await wait("a")
         return thing, other
