@@ -260,7 +260,7 @@ def _field(node: ast.AST, part: ast.AST) -> str:
         value: Any = getattr(node, name, None)
         if value is part:
             return name
-        if isinstance(value, list) and any(each is part for each in cast("list[Any]", value)):
-            number = cast("list[Any]", value).index(part) if name == "cases" else ""
-            return f"case{number}" if name == "cases" else name
+        for number, each in enumerate(value if value.__class__ is list else ()):
+            if each is part:
+                return f"case{number}" if name == "cases" else name
     return ""

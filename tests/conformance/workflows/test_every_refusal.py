@@ -133,7 +133,8 @@ def later_wait_without_match() -> Any:
 
 
 def empty_group() -> Any:
-    return all_of()
+    nothing: list[Awaitable[Any]] = []
+    return all_of(*nothing)
 
 
 def member_is_none() -> Any:

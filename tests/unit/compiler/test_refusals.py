@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import functools
@@ -16,7 +17,8 @@ import pytest
 from tests.unit.compiler.harness import Leaf, from_text
 
 from raysume import Container, workflow
-from raysume.compiler import RULES, compile_subflow, compile_workflow, compiled
+from raysume.compiler import RULES, building, compile_subflow, compile_workflow
+from raysume.compiler.statements import Statements
 from raysume.errors import CompileError
 
 
@@ -235,13 +237,16 @@ def test_code_that_pythons_compiler_refuses_once_lowered_is_refused(
     def refuses(*_: object, **__: object) -> Any:
         raise SyntaxError("no such statement")
 
-    monkeypatch.setattr(compiled.building, "build", refuses)
+    monkeypatch.setattr(building, "build", refuses)
     assert "no such statement" in refused_text("async def flow(): pass\n", "not-compilable").message
 
 
 def test_an_await_that_was_not_lifted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # A net, too: every await that Python allows is lifted, or named by a rule of its own.
-    monkeypatch.setattr(compiled.Statements, "block", lambda _, body: body)
+    def leaves_it(_: Statements, body: list[ast.stmt]) -> list[ast.stmt]:
+        return body
+
+    monkeypatch.setattr(Statements, "block", leaves_it)
     error = refused_text("async def flow():\n    x = await wait('a')\n", "await-uncovered")
     assert error.details["line"] == 2
 

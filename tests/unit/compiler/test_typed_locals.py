@@ -47,8 +47,9 @@ def refused(function: Callable[..., Any], *, kind: Any = compile_workflow) -> Co
         kind(function, name="flow")
     details = caught.value.details
     assert details["rule"] == "unsavable-local"
-    lines = Path(details["file"]).read_text().splitlines()
-    assert lines[details["line"] - 1].endswith("# here")
+    lines: list[str] = Path(details["file"]).read_text().splitlines()
+    number: int = details["line"]
+    assert lines[number - 1].endswith("# here")
     assert caught.value.message.startswith(f"{details['file']}:{details['line']}:")
     assert details["remedy"] in caught.value.message
     return caught.value
@@ -113,7 +114,7 @@ def _thread() -> Any:
 def _captured() -> Any:
     async def flow() -> Any:
         found: BinaryIO = open(__file__, "rb")  # here
-        read = lambda: found.read()
+        read: Any = lambda: found.read()
         await wait("a")
         return read()
 
@@ -137,7 +138,7 @@ def _loop() -> Any:
         for name in names:
             await wait("a")
             if name:
-                last.close()
+                last.close()  # pyright: ignore[reportPossiblyUnboundVariable]
             last = open(name)
 
     return flow
@@ -179,7 +180,7 @@ def _other_branch() -> Any:
             log: TextIO = open(__file__)
         else:
             await wait("a")
-        return log.read() if now else ""
+        return log.read() if now else ""  # pyright: ignore[reportPossiblyUnboundVariable]
 
     return flow
 
@@ -236,7 +237,7 @@ def _ordinary_await() -> Any:
 def _deleted() -> Any:
     async def flow() -> Any:
         lock: threading.Lock = threading.Lock()
-        use = lambda: lock
+        use: Any = lambda: lock
         use()
         del lock
         await wait("a")
@@ -361,7 +362,7 @@ def test_an_annotation_is_only_looked_up() -> None:
     async def flow() -> Any:
         ran: print("no") = 1  # type: ignore  # pyright: ignore
         await wait("a")
-        return ran
+        return ran  # pyright: ignore
 
     assert isinstance(ast.parse("print('no')", mode="eval").body, ast.Call)
     compile_workflow(flow, name="flow")
