@@ -45,10 +45,15 @@ def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> De
     Raises:
         UsageError: two workflows have one name, or two methods with different signatures
             one URN; names both places.
+        CompileError: a workflow, or a subflow that it names, waits where or how it cannot, which
+            could not be told before all names were defined.
     """
+    from raysume.compiler.forewarning import check_reachable
+
     by_name: dict[str, Workflow[..., Any]] = {}
     for one in workflows:
         one.check_owner()
+        check_reachable(one.definition, deploys=True)
         other = by_name.setdefault(one.name, one)
         if other is not one:
             raise UsageError.by_rule(

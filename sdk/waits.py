@@ -6,7 +6,7 @@ it is awaited: helper functions may return it, lists may hold it, groups may nes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -215,6 +215,10 @@ class Wait(Durable, Generic[C_co]):
         return f"<wait{name} for {self.method.urn!r}>"
 
 
+@overload
+def wait(
+    method: PushedMethod[P, Coroutine[Any, Any, O_]], name: str | None = None
+) -> Wait[PushedCall[P, O_]]: ...
 @overload
 def wait(method: PushedMethod[P, O_], name: str | None = None) -> Wait[PushedCall[P, O_]]: ...
 @overload

@@ -117,14 +117,18 @@ class AsyncClient:
 
     @overload
     async def start(
-        self, workflow: Workflow[..., R], /, *args: Any, id: str | None = None, **kwargs: Any
+        self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncRun[R]: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[..., R], /, *args: Any, id: str | None, **kwargs: Any
     ) -> AsyncRun[R]: ...
     @overload
     async def start(
         self, workflow: str, /, *args: Any, id: str | None = None, **kwargs: Any
     ) -> AsyncRun[Any]: ...
     async def start(
-        self, workflow: Any, /, *args: Any, id: str | None = None, **kwargs: Any
+        self, workflow: Any, /, *args: Any, id: Any = None, **kwargs: Any
     ) -> AsyncRun[Any]:
         """The instance exists, durably. See `Client.start`."""
         plan = questions.plan_start(workflow, args, kwargs, id)

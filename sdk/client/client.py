@@ -119,14 +119,16 @@ class Client:
             return batcher.taken
 
     @overload
+    def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+    @overload
     def start(
-        self, workflow: Workflow[..., R], /, *args: Any, id: str | None = None, **kwargs: Any
+        self, workflow: Workflow[..., R], /, *args: Any, id: str | None, **kwargs: Any
     ) -> Run[R]: ...
     @overload
     def start(
         self, workflow: str, /, *args: Any, id: str | None = None, **kwargs: Any
     ) -> Run[Any]: ...
-    def start(self, workflow: Any, /, *args: Any, id: str | None = None, **kwargs: Any) -> Run[Any]:
+    def start(self, workflow: Any, /, *args: Any, id: Any = None, **kwargs: Any) -> Run[Any]:
         """The instance exists, durably. Starting the same id again gives the same instance.
 
         Args:

@@ -12,7 +12,7 @@ from functools import cached_property
 from types import CellType, CoroutineType, FunctionType, MethodType
 from typing import Any, ClassVar, Literal
 
-from raysume.compiler import durability, giving, revive
+from raysume.compiler import durability, forewarning, giving, revive, typed_locals
 from raysume.compiler.compiled import Compiled, Point, compiled_of, place_of_nested
 from raysume.compiler.finding import register
 from raysume.compiler.refusals import refusal
@@ -126,12 +126,15 @@ class Definition:
         return durability.is_inline(self) and not getattr(self.owner, "has_hooks", False)
 
     def check(self) -> None:
-        """No wait stands where it cannot be saved, as far as names tell now.
+        """No wait lacks a match or stands where it, or what is kept across it, cannot be saved,
+        as far as names tell now.
 
         Raises:
             CompileError: one does.
         """
         durability.refuse_opaque_waits(self)
+        typed_locals.refuse_unsavable_locals(self)
+        forewarning.refuse_later_waits(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> SubflowCall:
         self._bind(*args, **kwargs)
@@ -276,6 +279,7 @@ def _defined(function: Any, *, name: str, kind: Kind) -> Definition:
     compiled = compiled_of(function, name=name)
     definition = Definition(function, compiled, name=name, kind=kind)
     if not definition.nested:
-        durability.refuse_opaque_waits(definition)
+        definition.check()
+        forewarning.warn_of_unmarked_subflows(definition)
         register(definition)
     return definition

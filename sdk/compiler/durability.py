@@ -36,16 +36,16 @@ def refuse_opaque_waits(definition: Definition) -> None:
         for node in preparation.nested_functions(outer)
         if isinstance(node, ast.AsyncFunctionDef) and node.decorator_list
     ]
-    names: _Names | None = None
+    names: Names | None = None
     for node in (outer, *nested):
         found = [each for statement in node.body for each in opaque_awaits(statement)]
         if not found:
             continue
-        names = names or _Names(definition, outer)
+        names = names or Names(definition.function, outer)
         if node is not outer and not names.is_subflow(node):
             continue
         for rule, awaited in found:
-            if _is_durable(awaited.value, names):
+            if is_durable(awaited.value, names):
                 raise refusal_at(awaited, rule, name=definition.name, file=definition.filename)
 
 
@@ -62,7 +62,7 @@ def is_inline(
         return True
     node = definition.compiled.source.node
     owner = definition.owner or owner
-    names = _Names(definition, node, owner)
+    names = Names(definition.function, node, owner)
     for statement in node.body:
         if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in everything_below(statement)):
             return False
@@ -73,13 +73,14 @@ def is_inline(
         if any(True for _ in opaque_awaits(statement)):
             return False
         awaits = [n for n in everything_below(statement) if isinstance(n, ast.Await)]
-        if not all(_is_durable(found.value, names) for found in awaits):
+        if not all(is_durable(found.value, names) for found in awaits):
             return False
     seen = seen | {id(definition.compiled)}
-    return all(is_inline(other, seen, owner) for other in _named(node, names))
+    return all(is_inline(other, seen, owner) for other in named(node, names))
 
 
-def _named(node: ast.AST, names: _Names) -> Iterator[Definition]:
+def named(node: ast.AST, names: Names) -> Iterator[Definition]:
+    """The durable functions that the code names."""
     from raysume.compiler.definitions import Definition
 
     for part in everything_below(node):
@@ -89,7 +90,8 @@ def _named(node: ast.AST, names: _Names) -> Iterator[Definition]:
                 yield value
 
 
-def _is_durable(node: ast.expr, names: _Names) -> bool:
+def is_durable(node: ast.expr, names: Names) -> bool:
+    """Whether what is awaited certainly is a durable thing."""
     while True:
         if not isinstance(node, ast.Call):
             return isinstance(names.value(node), Durable)
@@ -103,14 +105,13 @@ def _is_durable(node: ast.expr, names: _Names) -> bool:
         node = node.func.value
 
 
-class _Names:
+class Names:
     """Values of dotted names in a function, without running anything of the user's."""
 
     def __init__(
-        self, definition: Definition, node: ast.AsyncFunctionDef, owner: type | None = None
+        self, function: Any, node: ast.AsyncFunctionDef, owner: type | None = None
     ) -> None:
-        function = definition.function
-        self._receiver = None if owner is None else _receiver_of(definition, node, owner)
+        self._receiver = None if owner is None else _receiver_of(function, node, owner)
         self._owner = owner
         self._local: set[str] = set()
         for part in everything_below(node):
@@ -164,11 +165,11 @@ class _Names:
         return getattr(builtins, name, UNKNOWN)
 
 
-def _receiver_of(definition: Definition, node: ast.AsyncFunctionDef, owner: type) -> str | None:
+def _receiver_of(function: Any, node: ast.AsyncFunctionDef, owner: type) -> str | None:
     """What a method of the class calls its object; None for other functions."""
     arguments = [*node.args.posonlyargs, *node.args.args]
     homes = {base.__qualname__ for base in owner.__mro__}
-    if not arguments or definition.function.__qualname__.rpartition(".")[0] not in homes:
+    if not arguments or function.__qualname__.rpartition(".")[0] not in homes:
         return None
     name = arguments[0].arg
     stored = (

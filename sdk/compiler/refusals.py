@@ -113,6 +113,10 @@ RULES: Final[dict[str, Rule]] = {
         says="is asynchronous or a generator, but a query only reads saved state",
         remedy="Make it a plain `def` that returns a value.",
     ),
+    "unsavable-local": Rule(
+        says="keeps a variable across a wait whose type can never be saved",
+        remedy="Close, release or use it up before the wait, and make it again behind the wait.",
+    ),
     "not-compilable": Rule(
         says="is refused by Python's own compiler",
         remedy="Correct it.",
@@ -128,6 +132,7 @@ def refusal(
     line: int,
     column: int = 0,
     detail: str = "",
+    **more: str,
 ) -> CompileError:
     """The error that says which rule refuses the function, where, and what to do.
 
@@ -135,6 +140,7 @@ def refusal(
         rule: a key of RULES.
         name: the function.
         detail: more about this case, put behind what the rule says.
+        more: facts for the error's `details`, e.g. the variable.
     """
     found = RULES[rule]
     says = f"{found.says} ({detail})" if detail else found.says
@@ -145,10 +151,13 @@ def refusal(
         line=line,
         column=column + 1,
         remedy=found.remedy,
+        **more,
     )
 
 
-def refusal_at(node: ast.AST, rule: str, *, name: str, file: str, detail: str = "") -> CompileError:
+def refusal_at(
+    node: ast.AST, rule: str, *, name: str, file: str, detail: str = "", **more: str
+) -> CompileError:
     """The refusal at the place of a syntax node."""
     return refusal(
         rule,
@@ -157,4 +166,5 @@ def refusal_at(node: ast.AST, rule: str, *, name: str, file: str, detail: str = 
         line=getattr(node, "lineno", 1),
         column=getattr(node, "col_offset", 0),
         detail=detail,
+        **more,
     )

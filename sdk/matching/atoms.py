@@ -98,10 +98,34 @@ def check_names(tree: ast.Lambda, method: Method, where: str) -> None:
     """
     name = tree.args.args[0].arg if tree.args.args else ""
     for node in ast.walk(tree.body):
-        path = paths.path_of(node, _root_of(name)) if isinstance(node, ast.expr) else None
-        if path is not None:
-            paths.check_attribute(method, path, where)
-        _check_call_attribute(node, name, where)
+        _check_node(node, name, method, where)
+
+
+def check_reads(tree: ast.AST, name: str, method: Method, file: str) -> None:
+    """What a function reads of a variable that holds a call of the method exists.
+
+    Raises:
+        UsageError: it does not, as far as can be known.
+    """
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        inner = node.args if isinstance(node, _FUNCTIONS) and node is not tree else None
+        if inner is not None and name in {n.arg for n in ast.walk(inner) if isinstance(n, ast.arg)}:
+            continue
+        if not isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+            _check_node(node, name, method, f"{file}:{getattr(node, 'lineno', 0)}")
+        pending.extend(ast.iter_child_nodes(node))
+
+
+_FUNCTIONS = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _check_node(node: ast.AST, name: str, method: Method, where: str) -> None:
+    path = paths.path_of(node, _root_of(name)) if isinstance(node, ast.expr) else None
+    if path is not None:
+        paths.check_attribute(method, path, where)
+    _check_call_attribute(node, name, where)
 
 
 def _check_call_attribute(node: ast.AST, name: str, where: str) -> None:

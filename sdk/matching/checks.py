@@ -1,12 +1,14 @@
-"""Names in the matches of a workflow, checked when it is compiled.
+"""Names in the matches of a workflow, and of what it reads of its calls, checked when it is compiled.
 
-`wait(submit).match(usr="ann")` is refused at import, where the method can be found by its
-name; everything else is checked when the wait is built or bound.
+`wait(submit).match(usr="ann")` is refused at import, and so is `call.input.usr` of a call that
+was received there, where the method can be found by its name; everything else is checked when
+the wait is built or bound.
 """
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
@@ -20,7 +22,7 @@ _UNKNOWN: Any = object()
 
 
 def check_matches(function: FunctionType) -> None:
-    """The names in the function's `.match(...)` and `.match_if(lambda ...)` exist.
+    """The names in the function's matches and callbacks, and those it reads of its calls, exist.
 
     Raises:
         UsageError: one does not; names file, line, and what is near.
@@ -38,6 +40,9 @@ def check_matches(function: FunctionType) -> None:
         method = _method_of(call.func.value, names, local)  # type: ignore[attr-defined]
         if method is not None:
             _check(call, method, f"{function.__code__.co_filename}:{call.lineno}")
+    for name, method in _received(tree, names, local):
+        if _is_resolved(method):
+            atoms.check_reads(tree, name, method, function.__code__.co_filename)
 
 
 def _matches(tree: ast.AST) -> Iterator[ast.Call]:
@@ -45,16 +50,14 @@ def _matches(tree: ast.AST) -> Iterator[ast.Call]:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("match", "match_if")
+            and node.func.attr in ("match", "match_if", "after_match")
         ):
             yield node
 
 
 def _check(call: ast.Call, method: Method, where: str) -> None:
-    try:
-        _ = method.input_model, method.output_type
-    except UsageError:
-        return  # an annotation that is defined later: checked when the wait is bound
+    if not _is_resolved(method):
+        return
     name: str = call.func.attr  # type: ignore[attr-defined]
     if name == "match":
         try:
@@ -63,6 +66,37 @@ def _check(call: ast.Call, method: Method, where: str) -> None:
             raise UsageError(f"{where}: {error}") from None
     elif call.args and isinstance(call.args[0], ast.Lambda):
         atoms.check_names(call.args[0], method, where)
+
+
+def _is_resolved(method: Method) -> bool:
+    """False when an annotation is defined later: then it is checked when the wait is bound."""
+    try:
+        _ = method.input_model, method.output_type
+    except UsageError:
+        return False
+    return True
+
+
+def _received(
+    tree: ast.AST, names: Mapping[str, Any], local: set[str]
+) -> Iterator[tuple[str, Method]]:
+    """The variables that hold calls of one method and nothing else: `call = await wait(m)...`."""
+    stored = Counter(
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
+    )
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=ast.Await(value=value))
+                | ast.NamedExpr(target=ast.Name(id=name), value=ast.Await(value=value))
+            ) if stored[name] == 1:
+                method = _method_of(value, names, local)
+                if method is not None:
+                    yield name, method
+            case _:
+                pass
 
 
 def _method_of(node: ast.expr, names: Mapping[str, Any], local: set[str]) -> Method | None:

@@ -34,6 +34,7 @@ from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.stepping import attempt_step
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
+from raysume.compiler.forewarning import check_reachable
 from raysume.configuration import settings, written
 from raysume.containers import Container
 from raysume.dependencies import dependencies_replaced
@@ -335,6 +336,7 @@ def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[s
                 f"TestShell takes workflows, not {workflow!r}. Decorate it with @workflow."
             )
         workflow.check_owner()
+        check_reachable(workflow.definition, deploys=False)
         if workflow.name in pools:
             raise UsageError.by_rule(
                 "duplicate-workflow",

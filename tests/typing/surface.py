@@ -6,6 +6,7 @@ A line ending in `#: T` must reveal the type T; one ending in `# E: what` must b
 # ruff: noqa: ARG001, ARG002, ARG005, B018 - only read by type checkers
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from typing import reveal_type
 
@@ -29,6 +30,7 @@ from raysume import (
     wait,
     workflow,
 )
+from raysume.testing import TestShell
 
 
 class Order(BaseModel):
@@ -117,6 +119,26 @@ async def approval() -> str:
     step(charge, "five")  # E: argument
     step(charge)  # E: argument
     step(charge, 5, unit="EUR")  # E: argument
+    reveal_type(await step(functools.partial(charge, 5)))  #: bytes
+    reveal_type(await step(functools.partial(fetch, "u"), retry=Retry(3)))  #: list[int]
+    reveal_type(await step(Desk().decide, 7))  #: str
+    step(charge, 5, retry=3)  # E: argument
+    step(charge, 5, timeout=3)  # E: argument
+    step(charge(5))  # E: argument
+    Retry(max_attempts="3")  # E: argument
+    sleep(3)  # E: argument
+    wait(submit).timeout(3)  # E: argument
+    wait(submit).since("yesterday")  # E: argument
+    wait(submit).match_if(True)  # E: argument
+    wait(submit).match_if(lambda: True)  # E: argument
+    wait(paid).after_match(lambda call: call.input.amont)  # E: attribute
+    wait(paid).when_cancelled(lambda call: None)  # E: argument
+    wait("typing.paid")  # E: argument
+    wait(paid, name=3)  # E: argument
+    reveal_type((await wait(paid).match(amount=1).exclusive().from_now()).output)  #: float
+    reveal_type((await wait(paid).match_if(lambda call: call.input.amount > 1)).at)  #: datetime
+    reveal_type((await wait(later)).output)  #: str
+    reveal_type((await wait(later)).read(lambda number: number))  #: int
 
     reveal_type(await escalate(Order(id=1)))  #: float
     escalate("order")  # E: argument
@@ -150,6 +172,27 @@ async def groups() -> None:
     nested = await any_of(all_of(step(charge, 1), sleep(timedelta(1))), step(fetch, "u"))
     reveal_type(nested.result)  #: tuple[bytes, None] | list[int]
 
+    called, child = await all_of(wait(submit), fulfil(Order(id=1)))
+    reveal_type(called.output)  #: bool
+    reveal_type(child)  #: int
+    six = await all_of(*(fulfil(Order(id=1)), escalate(Order(id=1)), step(charge, 1)))
+    reveal_type(six)  #: tuple[int, float, bytes]
+    five = await any_of(
+        fulfil(Order(id=1)),
+        escalate(Order(id=1)),
+        step(charge, 1),
+        all_of(step(fetch, "u")),
+        sleep(timedelta(1)),
+    )
+    reveal_type(five.result)  #: int | float | bytes | tuple[list[int]] | None
+    limited = await all_of(step(charge, 1), step(fetch, "u")).timeout(timedelta(1))
+    reveal_type(limited)  #: tuple[bytes, list[int]]
+    all_of(3)  # E: argument
+    all_of(wait(paid), None)  # E: argument
+    any_of([wait(paid), wait(paid)])  # E: argument
+    all_of(wait(paid)).timeout(5)  # E: argument
+    all_of(wait(paid)).until(lambda g: True)  # E: group
+
     some = await group(wait(paid), sleep(timedelta(1))).until(lambda g: g.completed >= 1)
     reveal_type(some.completed)  #: int
     group(wait(paid)).until(lambda g: g.complete)  # E: attribute
@@ -162,6 +205,21 @@ async def fulfil(order: Order) -> int:
 
 @workflow  # E: argument
 def not_async() -> None: ...
+
+
+@workflow(every=9)  # E: argument
+async def at_nine() -> None: ...
+
+
+@subflow  # E: argument
+def not_durable() -> None: ...
+
+
+@push_call(5)  # E: argument
+def no_urn() -> None: ...
+
+
+external_call("typing.no_input", input=5)  # E: argument
 
 
 async def runs() -> None:
@@ -204,6 +262,16 @@ class Onboarding(Container):
 def asks(client: Client) -> None:
     run = client.start(Onboarding.run, Order(id=1))
     reveal_type(run.result())  #: str
+    reveal_type(client.start(fulfil, Order(id=1)).result(timeout=30))  #: int
+    reveal_type(client.start(fulfil, order=Order(id=1), id="fulfil-7").result())  #: int
+    reveal_type(client.start("typing.fulfil", order=1).result())  #: Any
+    reveal_type(run.status())  #: str
+    client.start(fulfil, "x")  # E: argument
+    client.start(fulfil)  # E: argument
+    client.start(fulfil, Order(id=1), id=7)  # E: argument
+    client.start(escalate, Order(id=1))  # E: argument
+    run.result(timeout="long")  # E: argument
+    client.push("typing.paid", {"amount": 1})  # E: argument
     reveal_type(client.query(run, Onboarding.progress, 3))  #: list[str]
     reveal_type(Onboarding().progress(since=3))  #: list[str]
     client.query(run, Onboarding.progress, "x")  # E: argument
@@ -212,3 +280,24 @@ def asks(client: Client) -> None:
 
 async def asks_later(client: AsyncClient) -> None:
     reveal_type(await client.query("id", Onboarding.progress))  #: list[str]
+    run = await client.start(fulfil, Order(id=1))
+    reveal_type(await run.result())  #: int
+    reveal_type(await (await client.start(fulfil, Order(id=1), id="7")).result())  #: int
+    await client.start(fulfil, "x")  # E: argument
+    run.result().status  # E: attribute
+
+
+async def tests() -> None:
+    async with TestShell(approval, fulfil) as shell:
+        run = await shell.start(fulfil, Order(id=1))
+        reveal_type(run.result)  #: int | None
+        reveal_type(shell.instances(approval)[0].result)  #: str | None
+        reveal_type(await shell.push(submit, order=Order(id=1), user="ann", output=True))  #: str
+        reveal_type((run.status, run.waits[0].kind, run.locals))  #: tuple[str, str, dict[str, Any]]
+        await shell.start(fulfil, "x")  # E: argument
+        await shell.start(fulfil)  # E: argument
+        await shell.start(escalate, Order(id=1))  # E: argument
+        await shell.advance(3)  # E: argument
+        shell.stub(charge, raises="broken")  # E: argument
+        shell.instances(charge)  # E: argument
+    TestShell("approval")  # E: argument

@@ -217,7 +217,8 @@ async def test_a_later_wait_without_a_match_fails_the_instance_with_the_remedy(
     @workflow
     async def unmatched() -> None:
         await wait(m1).match_any()
-        await wait(m2)
+        built = wait(m2)
+        await built
 
     async with deploy(unmatched) as shell:
         await shell.push(m1)

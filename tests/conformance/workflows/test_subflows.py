@@ -10,6 +10,7 @@ from tests.conformance.workflows.methods import m1, m2, m3, m4
 from tests.conformance.workflows.seen import index_of, statuses
 
 from raysume import all_of, any_of, subflow, wait, workflow
+from raysume.compiler.forewarning import UnmarkedSubflowWarning
 from raysume.testing import Counts, TestShell
 
 Deploy = Callable[..., TestShell]
@@ -215,10 +216,12 @@ async def test_a_function_without_marker_is_refused_where_it_waits(deploy: Deplo
     async def helper() -> None:
         await wait(m2).match_any()
 
-    @workflow
-    async def unmarked() -> None:
-        await wait(m1).match_any()
-        await helper()
+    with pytest.warns(UnmarkedSubflowWarning, match=r"helper .*@subflow"):
+
+        @workflow
+        async def unmarked() -> None:
+            await wait(m1).match_any()
+            await helper()
 
     async with deploy(unmarked) as shell:
         await shell.push(m1)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -188,7 +188,7 @@ def test_a_start_binds_arguments_and_uses_the_workflows_id(client: Client, engin
     assert engine.instances["fulfil-7"]["input"] == {"order": 7, "express": False}
     assert client.start(fulfil, 8, express=True, id="mine").id == "mine"
     with pytest.raises(UsageError, match="parameters"):
-        client.start(fulfil, 1, 2, 3)
+        client.start(cast(Any, fulfil), 1, 2, 3)
     with pytest.raises(UsageError, match="keyword"):
         client.start("client.fulfil", 1)
     with pytest.raises(NotFound):

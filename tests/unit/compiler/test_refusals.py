@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import functools
@@ -16,7 +17,8 @@ import pytest
 from tests.unit.compiler.harness import Leaf, from_text
 
 from raysume import Container, workflow
-from raysume.compiler import RULES, compile_subflow, compile_workflow
+from raysume.compiler import RULES, building, compile_subflow, compile_workflow
+from raysume.compiler.statements import Statements
 from raysume.errors import CompileError
 
 
@@ -226,6 +228,27 @@ def test_a_syntax_tree_that_is_too_deep_is_refused() -> None:
     lines = ["async def flow(x):", "    if x == 0: await wait(0)"]
     lines += [f"    elif x == {n}: await wait({n})" for n in range(1, 900)]
     refused_text("\n".join(lines) + "\n", "too-deep")
+
+
+def test_code_that_pythons_compiler_refuses_once_lowered_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A net: no function is known whose lowered form is refused although it was not.
+    def refuses(*_: object, **__: object) -> Any:
+        raise SyntaxError("no such statement")
+
+    monkeypatch.setattr(building, "build", refuses)
+    assert "no such statement" in refused_text("async def flow(): pass\n", "not-compilable").message
+
+
+def test_an_await_that_was_not_lifted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A net, too: every await that Python allows is lifted, or named by a rule of its own.
+    def leaves_it(_: Statements, body: list[ast.stmt]) -> list[ast.stmt]:
+        return body
+
+    monkeypatch.setattr(Statements, "block", leaves_it)
+    error = refused_text("async def flow():\n    x = await wait('a')\n", "await-uncovered")
+    assert error.details["line"] == 2
 
 
 def test_every_rule_says_what_is_wrong_and_what_to_do() -> None:

@@ -229,10 +229,10 @@ def test_a_wait_through_an_undecorated_coroutine_names_it() -> None:
     async def helper() -> Any:
         return await Leaf("a")
 
-    async def flow() -> Any:
-        return await helper()
+    async def flow(given: Any) -> Any:
+        return await given()
 
-    branch = suspended(compile_workflow(flow, name="flow"))
+    branch = suspended(compile_workflow(flow, name="flow"), helper)
     with pytest.raises(UsageError, match=r"helper \(.*\) waits, but is not durable.*@subflow"):
         freeze(branch.coroutine)
 

@@ -317,11 +317,12 @@ def test_a_member_that_cannot_be_awaited_leaves_nothing_of_its_group_behind() ->
     @workflow
     async def careless() -> str:
         await wait(begun).match_any()
+        unmatched = wait(two)
         try:
             await all_of(
                 wait(one).match_any().timeout(timedelta(seconds=1)),
                 step(add, 1, 2),
-                wait(two),
+                unmatched,
             )
         except Exception as error:
             await wait(one).match_any()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raysume import push_call, wait
+from raysume import all_of, push_call, wait
 from raysume.errors import UsageError
 from raysume.matching import bind
 from raysume.matching.checks import check_matches
@@ -89,14 +89,50 @@ async def looks_at_a_wrong_field() -> None:
     await wait(submit).timeout(None).match_if(lambda c: c.input.order.idd)  # type: ignore[arg-type]
 
 
+async def reads_a_wrong_parameter() -> None:
+    call = await wait(submit).match(user="ann")
+    if call.output:
+        print([call.input.usr for _ in range(2)])
+
+
+async def reads_a_wrong_field_of_the_output() -> None:
+    if (call := await wait(submit).match(user="ann")).output.id:
+        print(lambda: call.output.totl)  # pyright: ignore
+
+
+async def is_told_a_wrong_parameter() -> None:
+    seen: list[str] = []
+    await wait(submit).match(user="ann").after_match(lambda c: seen.append(c.input.usr))
+
+
+async def nests_a_wrong_field() -> None:
+    async def inner() -> None:
+        await all_of(wait(submit).match_any(), wait(submit, "b").match(order__idd=1))
+
+    await inner()
+
+
 async def is_right() -> None:
     mine: Any = None
+    call = await wait(submit).match(user="u")
+    print(call.input.order.id, call.input.data["any"], call.output.model_dump(), call.at, call.id)
+    print(await wait(submit).match_if(lambda call: call.input.user == "u"))
+    print([mine for call in mine for mine in call.anything])
+    either = await wait(submit).match_any()
+    either = await mine
+    print(either.anything, sorted(mine, key=lambda call: call.anything))
     await wait(submit).match_if(lambda c: c.input.order.id == 1 and c.output.total).match(user="u")
     await wait(mine).match(anything=1)  # pyright: ignore[reportUnknownMemberType]
     await mine.match(anything=1)
 
 
-@pytest.mark.parametrize("function", [waits_for_a_wrong_field, looks_at_a_wrong_field])
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(waits_for_a_wrong_field, looks_at_a_wrong_field, reads_a_wrong_parameter),
+        *(reads_a_wrong_field_of_the_output, is_told_a_wrong_parameter, nests_a_wrong_field),
+    ],
+)
 def test_a_workflow_with_a_wrong_name_is_refused_with_its_line(function: Any) -> None:
     with pytest.raises(UsageError, match=r"test_names\.py:\d+: .*Did you mean"):
         check_matches(function)
