@@ -15,10 +15,12 @@ from tests.conformance.workflows.methods import m1, m2
 import raysume
 from raysume import (
     Container,
+    StepFailed,
     all_of,
     external_call,
     group,
     instance,
+    limits,
     push_call,
     sleep,
     step,
@@ -239,7 +241,22 @@ async def tags_much() -> None:
     instance().tag(**{f"tag{number}": number for number in range(33)})
 
 
+def too_much() -> bytes:
+    return bytes(limits.STEP_RESULT_BYTES_MAX + 1)
+
+
+@workflow(name="refusals.large")
+async def records_a_large_result() -> None:
+    await wait(m1).match_any()
+    try:
+        await step(too_much)
+    except StepFailed as failed:
+        assert failed.__cause__ is not None
+        raise failed.__cause__ from None
+
+
 _IN_AN_INSTANCE = {
+    "step-result-too-large": records_a_large_result,
     "first-wait-changed": changes_its_first_wait,
     "unsavable-state": keeps_a_generator,
     "wait-in-hook": Hooked.run,
@@ -274,7 +291,10 @@ async def test_a_workflow_is_not_deployed_by_its_rule(rule: str) -> None:
     assert caught.value.message.endswith(f"[{rule}]")
 
 
-@pytest.mark.parametrize("rule", _IN_AN_INSTANCE)
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(rule, marks=pytest.mark.logs_errors(f"[{rule}]")) for rule in _IN_AN_INSTANCE],
+)
 async def test_an_instance_is_refused_something_by_its_rule(
     rule: str, deploy: Callable[..., TestShell]
 ) -> None:
