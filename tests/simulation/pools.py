@@ -68,6 +68,8 @@ class Promises:
     outgoing: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     recorded_steps: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     turns: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    watermarks: dict[int, int] = field(default_factory=dict[int, int])
+    """Up to where calls are dealt with: written together with the turns that they led to."""
 
     def keep(self, commit: Commit) -> None:
         """The commit is durable."""
@@ -111,8 +113,13 @@ class SimPool:
             recent_calls=self.world.recent_calls,
         )
         self.journal.recover(self.kernel)
+        for partition, mark in self.promises.watermarks.items():
+            recovered = self.kernel.watermarks.get(partition, 0)
+            assert recovered >= mark, "calls that were dealt with would be applied again"
         self.events: list[Event] = []
         self.uncommitted: list[Commit] = []
+        self.marks: list[dict[int, int]] = []
+        """The watermarks after each of the uncommitted."""
         self.effects: list[Action] = []
         self.sending: dict[int, list[Outgoing]] = {}
         self.barrier: tuple[int, dict[int, int]] | None = None
@@ -162,6 +169,7 @@ class SimPool:
 
     def _applied(self, commit: Commit) -> None:
         self.uncommitted.append(commit)
+        self.marks.append(dict(self.kernel.watermarks))
         for order in commit.ranges:
             number = self.world.partitions.index(order.partition)
             self._effect(f"range {number}", partial(self.read_range, order))
@@ -185,11 +193,13 @@ class SimPool:
         if prepared.journal or prepared.checkpoints:
             self.store.commit(prepared)
         self.promises.keep(together)
+        for one, marks in zip(self.uncommitted[:taken], self.marks, strict=False):
+            self.promises.watermarks = marks if one.turns else self.promises.watermarks
         if fault("after the write, outcome unknown"):
             raise Crash
         self.journal.committed(together)
         self.journal.let_go(self.kernel)
-        del self.uncommitted[:taken]
+        del self.uncommitted[:taken], self.marks[:taken]
         if not self.releases_early:
             self.release(together)
         if fault("after the release"):

@@ -13,7 +13,8 @@ from tests.simulation.world import simulate
 
 from raysume.actors.journaling import PoolJournal, ShardLog
 from raysume.actors.kernel import looking_back, routing, turning
-from raysume.actors.kernel.commits import Commit, LookedBack, StepEnded
+from raysume.actors.kernel.commits import Commit, LookedBack, RangeOrder, StepEnded
+from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
 from raysume.actors.kernel.journal import Codec
@@ -138,6 +139,21 @@ def gaps_are_skipped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Intake, "mark", planted)
 
 
+def partitions_overtake_each_other(patch: pytest.MonkeyPatch) -> None:
+    """Calls are applied while earlier ones of another partition are still being read."""
+
+    def planted(self: Intake) -> Delivery | RangeOrder | None:
+        for partition in dict(self._held):  # pyright: ignore[reportPrivateUsage]
+            first = self._first(partition)  # pyright: ignore[reportPrivateUsage]
+            if isinstance(first, Delivery):
+                self._held[partition].pop(0)  # pyright: ignore[reportPrivateUsage]
+            if first is not None:
+                return first
+        return None
+
+    patch.setattr(Intake, "following", planted)
+
+
 def calls_received_when_they_queue(patch: pytest.MonkeyPatch) -> None:
     """A call whose wait ended while it queued is lost for the waits behind it."""
     patch.setattr(looking_back, "again", always(None))
@@ -252,6 +268,7 @@ PLANTS: tuple[Plant, ...] = (
     commits_lose_a_shard,
     ranges_that_overlap_are_applied_again,
     gaps_are_skipped,
+    partitions_overtake_each_other,
     calls_received_when_they_queue,
     places_are_forgotten,
     memory_pretends_to_cover_everything,

@@ -1,4 +1,4 @@
-"""Sleeping until a moment, by the clock of the instance."""
+"""Which moments may be slept until: those to come by the clock of the turn, a shell's included."""
 
 from __future__ import annotations
 
