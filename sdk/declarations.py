@@ -87,7 +87,15 @@ class Method:
             return self.output_adapter.json_schema(by_alias=True, mode="validation")
 
     def signature_digest(self) -> str:
-        """Equal for methods of the same parameters, in name and type, and the same output type."""
+        """Equal for methods of the same parameters, in name and type, and the same output type.
+
+        Raises:
+            UsageError: an annotation is not resolved yet.
+        """
+        return self._signature_digest
+
+    @functools.cached_property
+    def _signature_digest(self) -> str:
         form = [list(self.parameters), _bare(self.input_schema()), _bare(self.output_schema())]
         text = json.dumps(form, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
