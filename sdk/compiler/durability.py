@@ -80,6 +80,19 @@ def is_inline(
     return all(is_inline(other, seen, owner) for other in named(node, names))
 
 
+def reachable(definition: Definition) -> list[Definition]:
+    """The definition, and every durable function that it names, or that these name."""
+    found: dict[int, Definition] = {}
+    pending = [definition]
+    while pending:
+        one = pending.pop()
+        if id(one.compiled) not in found:
+            found[id(one.compiled)] = one
+            node = one.compiled.source.node
+            pending += named(node, Names(one.function, node, one.owner))
+    return list(found.values())
+
+
 def named(node: ast.AST, names: Names) -> Iterator[Definition]:
     """The durable functions that the code names."""
     from raysume.compiler.definitions import Definition

@@ -15,7 +15,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from raysume.compiler import syntax
-from raysume.compiler.durability import Names, awaits_in, is_durable, named
+from raysume.compiler.durability import Names, awaits_in, is_durable, reachable
 from raysume.compiler.source import source_of
 from raysume.durable import Durable
 from raysume.errors import CompileError
@@ -41,21 +41,13 @@ def check_reachable(definition: Definition, *, deploys: bool) -> None:
     Raises:
         CompileError: one does not.
     """
-    seen: set[int] = set()
-    pending = [definition]
-    while pending:
-        found = pending.pop()
-        if id(found.compiled) in seen:
-            continue
-        seen.add(id(found.compiled))
+    for found in reachable(definition):
         if not found.nested and (deploys or not found.is_checked):
             found.check()
             found.is_checked = True
         unmarked = unmarked_subflow(found) if deploys else None
         if unmarked is not None:
             raise unmarked
-        node = found.compiled.source.node
-        pending += named(node, Names(found.function, node, found.owner))
 
 
 # --- helpers that wait -----------------------------------------------------------

@@ -30,6 +30,7 @@ from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
+from raysume.compiler.durability import reachable
 from raysume.compiler.forewarning import check_reachable
 from raysume.configuration import settings
 from raysume.containers import Container
@@ -79,7 +80,8 @@ class ShellPool:
         self.completed = 0
         self.stand_ins: dict[Any, Callable[[], Any]] = {}
         """factory of a dependency -> what is called instead."""
-        self._definitions = {workflow.definition.name: workflow.definition}
+        self._definitions = {each.name: each for each in reachable(workflow.definition)}
+        self._definitions[workflow.definition.name] = workflow.definition
         self.kernel, self._journal = self._boot()
 
     def share(self, definitions: Mapping[str, Definition]) -> None:
