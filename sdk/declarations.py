@@ -85,7 +85,15 @@ class Method:
             return self.output_adapter.json_schema(by_alias=True, mode="validation")
 
     def signature_digest(self) -> str:
-        """Equal for methods of the same parameters, in name and type, and the same output type."""
+        """Equal for methods of the same parameters, in name and type, and the same output type.
+
+        Raises:
+            UsageError: an annotation is not resolved yet.
+        """
+        return self._signature_digest
+
+    @functools.cached_property
+    def _signature_digest(self) -> str:
         return signatures.digest_of(self.input_schema(), self.output_schema())
 
     def encode_input(self, values: BaseModel) -> bytes:

@@ -9,7 +9,6 @@ run first, as steps of a turn tree of their own (`undoing` says what the instanc
 from __future__ import annotations
 
 import random
-import traceback
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +23,7 @@ from raysume.actors.kernel.compensations import (
     saved,
 )
 from raysume.actors.kernel.moments import duration_us, moment
+from raysume.actors.kernel.places import told_in_full
 from raysume.actors.kernel.records import CallMet, Cancel, Cause, ErrorRecord, StepDone, Stimulus
 from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
@@ -243,7 +243,7 @@ def _error_of(instance: Instance, error: BaseException) -> ErrorRecord:
     return ErrorRecord(
         type=type(error).__qualname__,
         message=message,
-        traceback="".join(traceback.format_exception(error)),
+        traceback=told_in_full(error),
     )
 
 

@@ -44,6 +44,13 @@ class Sealer(Protocol):
         ...
 
 
+_ENCODE = msgspec.msgpack.Encoder().encode
+_JOURNAL = msgspec.msgpack.Decoder(JournalBody)
+_INSTANCE = msgspec.msgpack.Decoder(InstanceRecord)
+_PAST = msgspec.msgpack.Decoder(PastTurn)
+_CHECKPOINT = msgspec.msgpack.Decoder(CheckpointHeader)
+
+
 class Codec:
     """Encodes and decodes what one shard writes."""
 
@@ -52,11 +59,6 @@ class Codec:
         self._prefix = f"{workflow}\0{version}\0{shard}\0".encode()
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._decompress = zstandard.ZstdDecompressor().decompress
-        self._encode = msgspec.msgpack.Encoder().encode
-        self._journal = msgspec.msgpack.Decoder(JournalBody)
-        self._instance = msgspec.msgpack.Decoder(InstanceRecord)
-        self._checkpoint = msgspec.msgpack.Decoder(CheckpointHeader)
-        self._past = msgspec.msgpack.Decoder(PastTurn)
 
     def _context(self, kind: str, *numbers: int) -> bytes:
         return self._prefix + ":".join((kind, *map(str, numbers))).encode()
@@ -69,7 +71,7 @@ class Codec:
         before: Sequence[int] = (),
     ) -> bytes:
         """The body of journal row `seq`."""
-        body = self._compress(self._encode(JournalBody(header, list(turns), list(before))))
+        body = self._compress(_ENCODE(JournalBody(header, list(turns), list(before))))
         return self._sealer.seal(self._context("journal", seq), body)
 
     def read_journal_row(self, seq: int, body: bytes) -> JournalBody:
@@ -79,14 +81,14 @@ class Codec:
             SealBroken: the row is not the one that was written there.
         """
         opened = self._sealer.open(self._context("journal", seq), body)
-        decoded = self._journal.decode(self._decompress(opened))
+        decoded = _JOURNAL.decode(self._decompress(opened))
         _check_format(decoded.header.format)
         return decoded
 
     def instance_row(self, record: InstanceRecord) -> bytes:
         """The body of an instance's row."""
         context = self._context("instance", record.number)
-        return self._sealer.seal(context, self._encode(record))
+        return self._sealer.seal(context, _ENCODE(record))
 
     def read_instance_row(self, number: int, body: bytes) -> InstanceRecord:
         """The instance that was saved under `number`.
@@ -95,12 +97,12 @@ class Codec:
             SealBroken: the row is not one that was written there.
         """
         opened = self._sealer.open(self._context("instance", number), body)
-        return self._instance.decode(opened)
+        return _INSTANCE.decode(opened)
 
     def history_row(self, seq: int, nth: int, past: PastTurn) -> bytes:
         """The body of a turn that outlives its journal row: the `nth` of row `seq`."""
         context = self._context("history", past.turn.instance.number, seq, nth)
-        return self._sealer.seal(context, self._compress(self._encode(past)))
+        return self._sealer.seal(context, self._compress(_ENCODE(past)))
 
     def read_history_row(self, number: int, seq: int, nth: int, body: bytes) -> PastTurn:
         """The turn of instance `number` that was kept.
@@ -109,7 +111,7 @@ class Codec:
             SealBroken: it is not the one that was written there.
         """
         opened = self._sealer.open(self._context("history", number, seq, nth), body)
-        return self._past.decode(self._decompress(opened))
+        return _PAST.decode(self._decompress(opened))
 
     def place_digest(self, number: int, turn: int, updated_us: int) -> int:
         """The share of one instance row in its shard's multiset digest."""
@@ -120,7 +122,7 @@ class Codec:
     ) -> bytes:
         """The header of a checkpoint as of journal row `seq`."""
         made = CheckpointHeader(header, list(unsent), digest.to_bytes(16, "big"), rows)
-        return self._sealer.seal(self._context("checkpoint", seq), self._encode(made))
+        return self._sealer.seal(self._context("checkpoint", seq), _ENCODE(made))
 
     def read_checkpoint_header(self, seq: int, body: bytes) -> CheckpointHeader:
         """What a checkpoint's header holds.
@@ -129,7 +131,7 @@ class Codec:
             SealBroken: it is not the one that was written for `seq`.
         """
         opened = self._sealer.open(self._context("checkpoint", seq), body)
-        decoded = self._checkpoint.decode(opened)
+        decoded = _CHECKPOINT.decode(opened)
         _check_format(decoded.header.format)
         return decoded
 

@@ -11,6 +11,7 @@ from raysume.actors.kernel.exclusives import queued_in
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.mailboxes import is_late_enough, key_met, meets
+from raysume.actors.kernel.places import raised_at
 from raysume.actors.kernel.records import Begin, CallMet, Stimulus
 from raysume.call import Call
 from raysume.matching import Parsed
@@ -38,6 +39,7 @@ def apply_call(kernel: Kernel, item: DeliveredCall, *, may_start: bool = True) -
             wait=failure.entry.wait.id,
             call=item.call.id,
             error=f"{type(failure.error).__name__}: {failure.error}",
+            at=raised_at(failure.error),
         )
     start: Entry | None = None
     taken: set[str] = set()

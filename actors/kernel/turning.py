@@ -24,6 +24,7 @@ from raysume.actors.kernel.causes import cause_of
 from raysume.actors.kernel.commits import StepEnded, TurnEnded, TurnTask
 from raysume.actors.kernel.compensations import load_compensations, save_compensations, saved
 from raysume.actors.kernel.mailboxes import key_met, key_of
+from raysume.actors.kernel.places import raised_at
 from raysume.actors.kernel.records import (
     Begin,
     CallMet,
@@ -217,7 +218,8 @@ def _came_to_nothing(
         failing.fail(kernel, instance, turn, stimulus, error)
         return
     instance.live = None
-    kernel.log(instance.id, "error", "callback raised", error=error.message)
+    at = None if error.__cause__ is None else raised_at(error.__cause__)
+    kernel.log(instance.id, "error", "callback raised", error=error.message, at=at)
     instance.status = following.status_at_leaves(instance)
     queued = {one.wait for one in instance.inbox if isinstance(one, CallMet)}
     for wait in instance.waits.values():

@@ -50,6 +50,8 @@ class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     updated_at: str | None = None
     error: Any = None
+    result: Any = None
+    """What it returned, as JSON has it; `Run.result` gives it in its declared type."""
     failures: int = 0
     """How often it failed since it last went on."""
     retry_at: str | None = None

@@ -61,6 +61,9 @@ class Definition:
     dependencies: dict[str, Dependency]
     """By parameter: the defaults that `Depends` makes."""
 
+    is_checked: bool = False
+    """Whether it was checked again since all names are defined, by whoever runs it."""
+
     __raysume_durable__: ClassVar[bool] = True
     workflow: Any = None
     """The Workflow that this is the code of."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 from raysume.compiler import preparation
 from raysume.compiler.awaits import opaque_awaits
 from raysume.compiler.refusals import refusal_at
-from raysume.compiler.syntax import everything_below
+from raysume.compiler.syntax import everything_below, own_scope
 from raysume.durable import Durable
 
 if TYPE_CHECKING:
     from raysume.compiler.definitions import Definition
 
 UNKNOWN: Final = object()
+_TREES_KEPT: Final = 64
+"""Functions of which what was found in their trees is kept: one is looked at several times in a row."""
 
 
 def refuse_opaque_waits(definition: Definition) -> None:
@@ -63,20 +66,31 @@ def is_inline(
     node = definition.compiled.source.node
     owner = definition.owner or owner
     names = Names(definition.function, node, owner)
-    for statement in node.body:
-        if any(isinstance(n, ast.AsyncWith | ast.AsyncFor) for n in everything_below(statement)):
-            return False
-        if any(
-            isinstance(n, ast.comprehension) and n.is_async for n in everything_below(statement)
-        ):
-            return False
-        if any(True for _ in opaque_awaits(statement)):
-            return False
-        awaits = [n for n in everything_below(statement) if isinstance(n, ast.Await)]
-        if not all(is_durable(found.value, names) for found in awaits):
-            return False
+    for part in (part for statement in node.body for part in everything_below(statement)):
+        match part:
+            case ast.AsyncWith() | ast.AsyncFor() | ast.comprehension(is_async=1):
+                return False
+            case ast.Await() if not is_durable(part.value, names):
+                return False
+            case _:
+                pass
+    if any(True for statement in node.body for _ in opaque_awaits(statement)):
+        return False
     seen = seen | {id(definition.compiled)}
     return all(is_inline(other, seen, owner) for other in named(node, names))
+
+
+def reachable(definition: Definition) -> list[Definition]:
+    """The definition, and every durable function that it names, or that these name."""
+    found: dict[int, Definition] = {}
+    pending = [definition]
+    while pending:
+        one = pending.pop()
+        if id(one.compiled) not in found:
+            found[id(one.compiled)] = one
+            node = one.compiled.source.node
+            pending += named(node, Names(one.function, node, one.owner))
+    return list(found.values())
 
 
 def named(node: ast.AST, names: Names) -> Iterator[Definition]:
@@ -113,18 +127,7 @@ class Names:
     ) -> None:
         self._receiver = None if owner is None else _receiver_of(function, node, owner)
         self._owner = owner
-        self._local: set[str] = set()
-        for part in everything_below(node):
-            match part:
-                case ast.Name(ctx=ast.Store() | ast.Del()):
-                    self._local.add(part.id)
-                case ast.arg():
-                    self._local.add(part.arg)
-                case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                    if part is not node:
-                        self._local.add(part.name)
-                case _:
-                    pass
+        self._local = _local_names(node)
         self._closure = dict(
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
@@ -163,6 +166,34 @@ class Names:
         if name in self._globals:
             return self._globals[name]
         return getattr(builtins, name, UNKNOWN)
+
+
+@functools.lru_cache(_TREES_KEPT)
+def _local_names(node: ast.AsyncFunctionDef) -> frozenset[str]:
+    found: set[str] = set()
+    for part in everything_below(node):
+        match part:
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                found.add(part.id)
+            case ast.arg():
+                found.add(part.arg)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if part is not node:
+                    found.add(part.name)
+            case _:
+                pass
+    return frozenset(found)
+
+
+@functools.lru_cache(_TREES_KEPT)
+def awaits_in(node: ast.AsyncFunctionDef) -> tuple[ast.Await, ...]:
+    """The awaits of the function itself, nested functions left out."""
+    return tuple(
+        part
+        for statement in node.body
+        for part in own_scope(statement)
+        if isinstance(part, ast.Await)
+    )
 
 
 def _receiver_of(function: Any, node: ast.AsyncFunctionDef, owner: type) -> str | None:

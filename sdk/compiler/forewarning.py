@@ -15,7 +15,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from raysume.compiler import syntax
-from raysume.compiler.durability import Names, is_durable, named
+from raysume.compiler.durability import Names, awaits_in, is_durable, reachable
 from raysume.compiler.source import source_of
 from raysume.durable import Durable
 from raysume.errors import CompileError
@@ -41,20 +41,13 @@ def check_reachable(definition: Definition, *, deploys: bool) -> None:
     Raises:
         CompileError: one does not.
     """
-    seen: set[int] = set()
-    pending = [definition]
-    while pending:
-        found = pending.pop()
-        if id(found.compiled) in seen:
-            continue
-        seen.add(id(found.compiled))
-        if not found.nested:
+    for found in reachable(definition):
+        if not found.nested and (deploys or not found.is_checked):
             found.check()
+            found.is_checked = True
         unmarked = unmarked_subflow(found) if deploys else None
         if unmarked is not None:
             raise unmarked
-        node = found.compiled.source.node
-        pending += named(node, Names(found.function, node, found.owner))
 
 
 # --- helpers that wait -----------------------------------------------------------
@@ -87,12 +80,11 @@ def unmarked_subflow(definition: Definition) -> CompileError | None:
 
 
 def _helpers(node: ast.AsyncFunctionDef, names: Names) -> Iterator[tuple[ast.Await, FunctionType]]:
-    for statement in node.body:
-        for part in syntax.own_scope(statement):
-            if isinstance(part, ast.Await) and isinstance(part.value, ast.Call):
-                called = names.value(part.value.func)
-                if isinstance(called, FunctionType) and inspect.iscoroutinefunction(called):
-                    yield part, called
+    for awaited in awaits_in(node):
+        if isinstance(awaited.value, ast.Call):
+            called = names.value(awaited.value.func)
+            if isinstance(called, FunctionType) and inspect.iscoroutinefunction(called):
+                yield awaited, called
 
 
 def _wait_in(helper: FunctionType, seen: set[int]) -> int | None:
@@ -105,10 +97,9 @@ def _wait_in(helper: FunctionType, seen: set[int]) -> int | None:
     except CompileError:
         return None
     names = Names(helper, node)
-    for statement in node.body:
-        for part in syntax.own_scope(statement):
-            if isinstance(part, ast.Await) and is_durable(part.value, names):
-                return part.lineno
+    for awaited in awaits_in(node):
+        if is_durable(awaited.value, names):
+            return awaited.lineno
     below = (_wait_in(further, seen) for _, further in _helpers(node, names))
     return next((line for line in below if line is not None), None)
 

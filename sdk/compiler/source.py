@@ -12,6 +12,7 @@ import ast
 import inspect
 import linecache
 import sys
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ class FunctionSource:
 
 
 _modules: OrderedDict[str, ParsedModule] = OrderedDict()
+_lock = threading.Lock()
+"""Modules may be imported, and functions compiled, in several threads at the same time."""
 
 
 def source_of(function: FunctionType, *, name: str, trusted: bool = False) -> FunctionSource:
@@ -96,10 +99,11 @@ def _parsed(function: FunctionType, name: str) -> ParsedModule:
     filename = function.__code__.co_filename
     linecache.checkcache(filename)
     text = "".join(linecache.getlines(filename, function.__globals__))
-    known = _modules.get(filename)
-    if known is not None and known.text == text:
-        _modules.move_to_end(filename)
-        return known
+    with _lock:
+        known = _modules.get(filename)
+        if known is not None and known.text == text:
+            _modules.move_to_end(filename)
+            return known
     line = function.__code__.co_firstlineno
     if not text:
         raise refusal("no-source", name=name, file=filename, line=line)
@@ -110,9 +114,10 @@ def _parsed(function: FunctionType, name: str) -> ParsedModule:
     except SyntaxError as error:
         raise refusal("source-changed", name=name, file=filename, line=line) from error
     module = ParsedModule(filename, text, tree)
-    _modules[filename] = module
-    while len(_modules) > _MODULES_KEPT:
-        _modules.popitem(last=False)
+    with _lock:
+        _modules[filename] = module
+        while len(_modules) > _MODULES_KEPT:
+            _modules.popitem(last=False)
     return module
 
 

@@ -136,10 +136,25 @@ def all_located(nodes: Iterable[ast.stmt], like: ast.AST) -> list[ast.stmt]:
 # --- looking at trees ------------------------------------------------------------
 
 
+_LEAVES: Final = frozenset(
+    {"ctx", "op", "ops", "id", "attr", "name", "arg", "kind", "type_comment"}
+)
+"""Fields that hold texts, or nodes that say nothing by themselves: contexts and operators."""
+_inner_fields: Final[dict[type[ast.AST], tuple[str, ...]]] = {}
+"""By kind of node: the fields that may hold nodes to look at."""
+
+
 def children(node: ast.AST) -> list[ast.AST]:
-    """The nodes directly below, in order; twice as fast as `ast.iter_child_nodes`."""
+    """The nodes directly below, in order, contexts and operators left out.
+
+    Several times as fast as `ast.iter_child_nodes`: compiling a function looks at its tree often.
+    """
+    fields = _inner_fields.get(node.__class__)
+    if fields is None:
+        fields = tuple(name for name in node._fields if name not in _LEAVES)
+        _inner_fields[node.__class__] = fields
     out: list[ast.AST] = []
-    for name in node._fields:
+    for name in fields:
         value: Any = getattr(node, name, None)
         if isinstance(value, ast.AST):
             out.append(value)

@@ -64,7 +64,7 @@ def refuse_unsavable_locals(definition: Definition) -> None:
         CompileError: one is; nested subflows are looked at, too.
     """
     node = definition.compiled.source.node
-    if any(_annotations(inner) for inner in _functions(node)):
+    if _has_annotations(node):
         _look(definition, definition.compiled, Names(definition.function, node))
 
 
@@ -91,14 +91,17 @@ def _look(definition: Definition, compiled: Compiled, names: Names) -> None:
     for ordinal, inner in enumerate(preparation.nested_functions(node)):
         if id(inner) in inside or not isinstance(inner, ast.AsyncFunctionDef):
             continue
-        if names.is_subflow(inner) and any(map(_annotations, _functions(inner))):
+        if names.is_subflow(inner) and _has_annotations(inner):
             _look(definition, compiled.subflow(ordinal), names)
             inside |= {id(each) for each in preparation.nested_functions(inner)}
 
 
-def _functions(node: ast.AsyncFunctionDef) -> list[ast.AsyncFunctionDef]:
-    found = preparation.nested_functions(node)
-    return [node, *(each for each in found if isinstance(each, ast.AsyncFunctionDef))]
+def _has_annotations(node: ast.AsyncFunctionDef) -> bool:
+    """Whether a variable of the function, or of one nested in it, is annotated."""
+    return any(
+        isinstance(part, ast.AnnAssign) or (isinstance(part, ast.arg) and part.annotation)
+        for part in syntax.everything_below(node)
+    )
 
 
 def _annotations(node: ast.AsyncFunctionDef) -> list[tuple[str, ast.AST, ast.expr]]:

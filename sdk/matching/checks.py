@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
+from raysume.compiler.syntax import everything_below
 from raysume.errors import UsageError
 from raysume.matching import atoms, lambdas, paths
 from raysume.methods import BoundMethod, Method
@@ -30,23 +31,22 @@ def check_matches(function: FunctionType) -> None:
     tree = lambdas.definition_of(function)
     if tree is None:
         return
+    nodes = list(everything_below(tree))
     names = _names_of(function)
-    local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    local = {node.arg for node in nodes if isinstance(node, ast.arg)} | {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    for call in _matches(tree):
+    for call in _matches(nodes):
         method = _method_of(call.func.value, names, local)  # type: ignore[attr-defined]
         if method is not None:
             _check(call, method, f"{function.__code__.co_filename}:{call.lineno}")
-    for name, method in _received(tree, names, local):
+    for name, method in _received(nodes, names, local):
         if _is_resolved(method):
             atoms.check_reads(tree, name, method, function.__code__.co_filename)
 
 
-def _matches(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+def _matches(nodes: list[ast.AST]) -> Iterator[ast.Call]:
+    for node in nodes:
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -78,15 +78,15 @@ def _is_resolved(method: Method) -> bool:
 
 
 def _received(
-    tree: ast.AST, names: Mapping[str, Any], local: set[str]
+    nodes: list[ast.AST], names: Mapping[str, Any], local: set[str]
 ) -> Iterator[tuple[str, Method]]:
     """The variables that hold calls of one method and nothing else: `call = await wait(m)...`."""
     stored = Counter(
         node.id
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
     )
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id=name)], value=ast.Await(value=value))

@@ -7,6 +7,7 @@ equalities of `.match`.
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ Check = Callable[[Call[Any, Any]], bool]
 _loaded: dict[int, tuple[bytes, Check]] = {}
 """id of the bytes -> (the bytes, ready check). By identity: equal bytes may mean functions of
 different deployments in one process."""
+_lock = threading.Lock()
+"""Shells of several threads load predicates at the same time."""
 
 
 def frozen(wait: Wait[Any]) -> bytes:
@@ -42,9 +45,11 @@ def evaluate(predicate: bytes, call: Call[Any, Any]) -> bool:
     """
     known = _loaded.get(id(predicate))
     if known is None or known[0] is not predicate:
-        while len(_loaded) >= limits.PREDICATES_CACHED_MAX:
-            del _loaded[next(iter(_loaded))]
-        known = _loaded[id(predicate)] = (predicate, loaded(predicate))
+        known = (predicate, loaded(predicate))
+        with _lock:
+            while len(_loaded) >= limits.PREDICATES_CACHED_MAX:
+                del _loaded[next(iter(_loaded))]
+            _loaded[id(predicate)] = known
     return known[1](call)
 
 

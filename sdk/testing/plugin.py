@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from raysume.errors import RaysumeError
-
 if TYPE_CHECKING:
     from raysume.testing.opening import Shells
 
@@ -53,8 +51,7 @@ def pytest_runtest_makereport(
         return (yield)
     from raysume.testing import failures
 
-    if isinstance(error, RaysumeError):
-        failures.ends_at_the_user(error)
+    failures.shows_the_user(error)
     report = yield
     if report.failed and (told := failures.failed_instances(error)):
         report.sections.append(("instances that failed", told))

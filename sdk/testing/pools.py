@@ -34,6 +34,7 @@ from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.stepping import attempt_step
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
+from raysume.compiler.durability import reachable
 from raysume.compiler.forewarning import check_reachable
 from raysume.configuration import settings, written
 from raysume.containers import Container
@@ -85,7 +86,8 @@ class ShellPool:
         self._waits_removed = 0
         self.stand_ins: dict[Any, Callable[[], Any]] = {}
         """factory of a dependency -> what is called instead."""
-        self._definitions = {workflow.definition.name: workflow.definition}
+        self._definitions = {each.name: each for each in reachable(workflow.definition)}
+        self._definitions[workflow.definition.name] = workflow.definition
         self.kernel, self._journal = self._boot()
 
     def share(self, definitions: Mapping[str, Definition]) -> None:

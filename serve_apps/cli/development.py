@@ -18,7 +18,7 @@ def dev(context: click.Context, target: str, port: int | None, no_reload: bool) 
     Its address and token are written to the data directory, where clients and this
     command line find them.
     """
-    from raysume.serve_apps.development import run_dev
+    from raysume.serve_apps.watching import run_dev
 
     session = context.ensure_object(Session)
     context.exit(run_dev(target, port=port, data_dir=session.data_dir, reload=not no_reload))

@@ -130,6 +130,7 @@ class Instance(BaseModel):
     started_at: AwareDatetime
     updated_at: AwareDatetime
     error: dict[str, Any] | None = None
+    result: Any = Field(default=None, description="What it returned, once it is completed.")
     failures: int = Field(default=0, description="How often it failed since it last went on.")
     retry_at: AwareDatetime | None = Field(
         default=None, description="When its workflow's own policy retries it."
