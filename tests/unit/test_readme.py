@@ -25,7 +25,7 @@ DOCUMENTS = sorted(
 def orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The README's example, as the file that it says to save."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
     file = tmp_path / "readme_orders.py"
     file.write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("readme_orders", file)
