@@ -15,10 +15,14 @@ the object is lost meanwhile, the pool asks the runner again, which has the reco
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -75,9 +79,12 @@ def run_attempt(data: bytes, driver_paths: list[str]) -> bytes:
     definitions = [workflow.definition for workflow in deployment.workflows.values()]
     with definitions_scope({definition.name: definition for definition in definitions}):
         step: Step[Any] = loads(attempt.step)
+        function = step.function
+        if step.time_limit is not None and not inspect.iscoroutinefunction(function):
+            function = ending_after(step.time_limit.total_seconds(), function)
         ended = attempt_step(
             step,
-            step.function,
+            function,
             key=attempt.key,
             step_id=attempt.step_id,
             attempt=attempt.attempt,
@@ -86,6 +93,29 @@ def run_attempt(data: bytes, driver_paths: list[str]) -> bytes:
         with asyncio.Runner() as runner:
             done = runner.get_loop().run_until_complete(ended)
     return msgspec.msgpack.encode(done)
+
+
+def ending_after(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, interrupted by a TimeoutError once its time is over.
+
+    It runs in the main thread, where `ray.cancel` can reach it and no event loop runs beside it
+    to tell the time: a signal does. Code that is deaf to signals goes on to its end.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        def over(_signal: int, _frame: FrameType | None) -> None:
+            raise TimeoutError
+
+        former = signal.signal(signal.SIGALRM, over)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, former)
+
+    return run
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from raysume.actors.kernel import following, hooks, program, routing
-from raysume.actors.kernel.branches import Branch, StepLeaf, path_to
+from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
 from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.compensations import (
     Compensation,
@@ -110,6 +110,7 @@ def retry(kernel: Kernel, instance: Instance, reason: str = "") -> None:
     head = instance.inbox[0] if instance.inbox else None
     if isinstance(head, StepDone) and not head.succeeded:
         instance.inbox.pop(0)
+        _one_more_attempt(kernel, instance, head.step)
     instance.status = next_status(instance.status, Event.RETRIED)
     if not instance.inbox and not instance.steps:
         instance.status = following.status_at_leaves(instance)
@@ -291,6 +292,24 @@ def _work_again(kernel: Kernel, instance: Instance) -> None:
     for timer_id, due_us in instance.timers.items():
         kernel.timers.set(instance, timer_id, due_us)
     ask_steps(kernel, instance)
+
+
+def _one_more_attempt(kernel: Kernel, instance: Instance, step_id: str) -> None:
+    """The step that failed for good is at a new attempt: what came of the others is recorded."""
+    asked = instance.steps.get(step_id)
+    if asked is None or instance.state is None:
+        return
+    root: Branch = loads(instance.state)
+    path = path_to(root, step_id)
+    leaf = None if path is None else path[-1].leaf
+    if not isinstance(leaf, StepLeaf | UndoLeaf):
+        return
+    leaf.attempt += 1
+    if instance.undoing is None:
+        instance.state = hooks.saved(kernel, instance, root)
+    else:
+        instance.state = saved(root, instance, kernel.workflow)
+    instance.steps[step_id] = msgspec.structs.replace(asked, attempt=leaf.attempt)
 
 
 def ask_steps(kernel: Kernel, instance: Instance) -> None:

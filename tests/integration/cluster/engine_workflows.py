@@ -187,10 +187,11 @@ async def labour_elsewhere() -> str:
 
 
 @workflow
-async def race_elsewhere(key: str, hears: bool) -> str:
+async def race_elsewhere(key: str, hears: bool, limit_s: float | None = None) -> str:
     """A step in a Ray task against a call; the step never ends by itself."""
+    limit = None if limit_s is None else timedelta(seconds=limit_s)
     race = any_of(
-        step(endless if hears else laborious, key, ray={"num_cpus": 0}, name="step"),
+        step(endless if hears else laborious, key, ray={"num_cpus": 0}, timeout=limit, name="step"),
         wait(closed, name="call").match(key=key),
     )
     return (await race).name or "?"

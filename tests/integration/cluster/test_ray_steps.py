@@ -14,6 +14,7 @@ from tests.integration.cluster.running import Engine, Pipe, begin, until
 
 from raysume import Client
 from raysume.actors.ray_steps import RUNNER_NAME
+from raysume.errors import InstanceFailed
 
 Pipes = Callable[[str], Pipe]
 
@@ -46,6 +47,19 @@ def test_a_task_whose_group_went_on_without_it_is_interrupted(client: Client, pi
     assert runs.heard() == "reached"
     client.push("engine.closed", input={"key": "loser"}, output=True)
     assert run.result(timeout=60) == "call"
+    assert interrupted.heard() == "reached"
+
+
+def test_a_synchronous_task_ends_with_its_time_limit(client: Client, pipe: Pipes) -> None:
+    runs, interrupted = pipe("limited-runs"), pipe("limited-interrupted")
+    run = client.start("race_elsewhere", key="limited", hears=True, limit_s=1.0)
+    assert runs.heard() == "reached"
+    with pytest.raises(InstanceFailed, match=r"step 'step' failed at attempt 1: TimeoutError"):
+        run.result(timeout=60)
+    assert interrupted.heard() == "reached"
+    run.retry("another attempt, which runs")
+    assert runs.heard() == "reached"
+    run.cancel()
     assert interrupted.heard() == "reached"
 
 

@@ -70,3 +70,31 @@ def test_a_command_for_an_unknown_instance_is_refused() -> None:
     bench = Bench(booking)
     [(token, refusal)] = bench.apply(CancelAsked(instance="nobody", token=7)).replies
     assert (token, "no instance 'nobody'" in str(refusal)) == (7, True)
+
+
+def unlucky() -> str:
+    """Fails."""
+    raise AssertionError("it is not run here")
+
+
+@workflow
+async def trying() -> str:
+    """A step without a Retry."""
+    await wait(begun).match_any()
+    return await step(unlucky)
+
+
+def test_a_retry_asks_for_another_attempt_of_the_step_that_failed_for_good() -> None:
+    bench = Bench(trying)
+    [first] = bench.push(begun).steps
+    failed = StepDone(first.step, 1, False, dumps(ValueError("no")), False)
+    bench.apply(StepEnded(instance=bench.only.id, done=failed))
+    assert bench.only.status is Status.FAILED
+    [again] = bench.apply(RetryAsked(instance=bench.only.id)).steps
+    assert (again.step, again.attempt) == (first.step, 2)
+    assert bench.restart().steps == [again]
+    bench.apply(StepEnded(instance=bench.only.id, done=failed))
+    assert bench.only.error is None, "the outcome of the first attempt counts no more"
+    done = StepDone(again.step, 2, True, dumps("at last"))
+    bench.apply(StepEnded(instance=bench.only.id, done=done))
+    assert (bench.only.status, bench.only.result) == (Status.COMPLETED, b'"at last"')
