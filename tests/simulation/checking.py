@@ -8,6 +8,8 @@ from tests.simulation.pools import SimPool
 from tests.simulation.workloads import published_of, result_of
 from tests.simulation.world import World
 
+from raysume import ids, limits
+
 _PUBLISHED = ("simulation.closed", "simulation.told", "simulation.left")
 
 
@@ -39,6 +41,7 @@ def check(world: World) -> None:
     """Every accepted call was applied where it belongs, once; nothing is left over."""
     for pool in world.pools:
         _check_pool(pool)
+        _check_history(pool)
     assert published(world) == sorted(world.workload.published)
     assert outcome(world) == sorted(world.workload.results)
 
@@ -50,3 +53,18 @@ def _check_pool(pool: SimPool) -> None:
     assert kernel.next_due_us is None, f"{name} has timers left"
     assert not kernel.looking, f"{name} still reads the log"
     assert all(not shard.unsent for shard in kernel.shards.values()), f"{name} has unsent calls"
+
+
+def _check_history(pool: SimPool) -> None:
+    """The past of every instance leads back, turn by turn, to its start."""
+    for record in pool.final_records():
+        shard = ids.shard_of(record.id, limits.SHARDS)
+        past = list(pool.journal.past_of(shard, record.number))
+        turns = [one.record.turn for one in past]
+        who = f"{pool.workflow.name} {record.id}"
+        assert past[0].record == record, f"the past of {who} does not begin where it stands"
+        assert turns == sorted(turns, reverse=True), f"the past of {who} is out of order"
+        assert set(turns) >= set(range(1, record.turn + 1)), f"the past of {who} lacks turns"
+        causes = [one.turn.cause.kind for one in past if one.turn.cause is not None]
+        assert causes[-1] == "started", f"the past of {who} does not lead back to its start"
+        assert causes.count("started") == 1, f"{who} started twice"
