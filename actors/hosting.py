@@ -225,12 +225,13 @@ class PoolHost:
     async def _apply_loop(self) -> None:
         while True:
             await self._work.wait()
-            await self.released.wait()
             if len(self._uncommitted) >= limits.COMMITS_AHEAD_MAX:
                 async with self._progress:
                     await self._progress.wait_for(
                         lambda: len(self._uncommitted) < limits.COMMITS_AHEAD_MAX
                     )
+            while not self.released.is_set():  # last: a held pool stands where it said it does
+                await self.released.wait()
             events = self._take_events()
             if events:
                 self._applied_commit(self.kernel.apply(events, now_us()))

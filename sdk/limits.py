@@ -216,9 +216,9 @@ CALL_LOG_READ_THREADS: Final = 4
 POOL_START_ATTEMPTS: Final = 3
 """Processes of a pool that may end while they start before its deployment is refused."""
 
-HANDOVER_S_MAX: Final = 10.0
-"""Seconds that a version holds still for its predecessor, which answers in milliseconds: beyond
-it, deploying failed, and calls must not wait for it."""
+HANDOVER_S_MAX: Final = 60.0
+"""Seconds that a version holds still for its predecessor, which answers in milliseconds, on a busy
+machine in seconds: beyond it, deploying failed, and calls must not wait for it."""
 
 POOL_STEADY_S: Final = 60.0
 """Seconds after which a pool that dies is brought back at once again, as after its first death."""

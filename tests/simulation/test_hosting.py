@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tests.simulation.hosting import SEAL, GatedStore, Hosted
 
 from raysume import StepFailed, WaitTimeout, external_call, limits, step, wait, workflow
+from raysume.actors import handover
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.commits import StepEnded
 from raysume.actors.kernel.deliveries import StartRequest
@@ -235,6 +236,27 @@ async def test_batches_wait_for_the_disk_and_the_backlog_says_so(hosted: Open) -
         await pool.until(lambda: len(pool.host.kernel.instances) == 40)
         await pool.host.flushed()
         assert pool.tell(pool.accept((more, {"key": "x"}))) == 1
+
+
+async def test_a_held_pool_stays_where_it_said_it_stands_however_busy_it_was(
+    hosted: Open,
+) -> None:
+    async with hosted(counting) as pool:
+        pool.store.gate.clear()
+        for n in range(40):  # more than may be applied ahead of the commits
+            pool.tell(pool.accept((begun, {"key": str(n), "n": 1})))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        boundary = handover.hold(pool.host)
+        stood = dict(pool.host.kernel.watermarks)
+        assert boundary.offsets == stood
+        pool.store.gate.set()
+        await pool.host.flushed()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert pool.host.kernel.watermarks == stood
+        handover.take_over(pool.host, "counting@1/0", boundary)
+        await pool.until(lambda: len(pool.host.kernel.instances) == 40)
 
 
 async def test_an_instance_that_awaits_something_ordinary_holds_nobody_up(hosted: Open) -> None:

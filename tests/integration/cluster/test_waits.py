@@ -31,7 +31,7 @@ def test_a_call_that_missed_is_explained_with_both_values(engine: Engine, client
     assert run.result(timeout=30) == 2
     assert client.explain(met, run.id).met
     [after] = client.explain(missed, run.id).waits
-    assert after.stage == "ended"
+    assert (after.stage, "when the call came" in after.reason) == ("key", True)
 
 
 def test_waits_are_listed_and_shown_by_the_command_line(engine: Engine, client: Client) -> None:
