@@ -13,6 +13,7 @@ import msgspec
 
 from raysume import ids
 from raysume.actors.hosting import PoolHost
+from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.readings import Readings
@@ -42,10 +43,12 @@ class GatedStore(SqliteStore):
         self.commits = 0
         self.fails: Callable[[StoreCommit], bool] = lambda _commit: False
         self.writes_before_failing = False
+        self.arrived: Callable[[], object] = lambda: None
 
     def commit(self, commit: StoreCommit) -> None:
         """See `Store.commit`."""
         self.at_gate.set()
+        self.arrived()
         if not self.gate.wait(SOON_S):
             raise StoreUnavailable("the gate was never opened")
         if self.fails(commit):
@@ -69,6 +72,20 @@ class FlakyLog(SqliteCallLog):
         return super().read(partition, start=start, end=end)
 
 
+class WatchedHost(PoolHost):
+    """The real host; whoever waits for something hears of every batch applied or released."""
+
+    moved: asyncio.Event
+
+    def _applied_commit(self, commit: Commit) -> None:
+        super()._applied_commit(commit)
+        self.moved.set()
+
+    def _release(self, commit: Commit) -> None:
+        super()._release(commit)
+        self.moved.set()
+
+
 class Hosted:
     """One incarnation of a pool, and the ingress beside it."""
 
@@ -82,7 +99,7 @@ class Hosted:
         self.partition = self.log.open_partition(owner=owner_of_this_process("test")).id
         self.errors: list[BaseException] = []
         self.gave_up = asyncio.Event()
-        self.host = PoolHost(
+        self.host = WatchedHost(
             workflow,
             "1",
             store=self.store,
@@ -94,9 +111,12 @@ class Hosted:
             checkpoint_interval_s=3_600,
             **options,
         )
+        self.moved = self.host.moved = asyncio.Event()
         self.readings = Readings(self.host)
 
     async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self.store.arrived = lambda: loop.call_soon_threadsafe(self.moved.set)
         await self.host.start(owner=owner_of_this_process("test"))
         return self
 
@@ -164,10 +184,15 @@ class Hosted:
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """The condition holds; the event loop goes round meanwhile."""
+        """The condition holds; it is looked at after each batch, and each arrival at the gate.
+
+        Going round the event loop instead would keep the interpreter from the threads that
+        commit.
+        """
         async with asyncio.timeout(SOON_S):
             while not condition():
-                await asyncio.sleep(0)
+                self.moved.clear()
+                await self.moved.wait()
 
     @property
     def only(self) -> Instance:
