@@ -178,6 +178,16 @@ EMPTY_RANGE_DELAY_S: Final = 0.1
 LAG_PROBE_S: Final = 0.25
 """Seconds between questions to a lagging pool that has nothing to receive."""
 
+# --- partitions ------------------------------------------------------------------
+
+PARTITION_LEASE_S: Final = 15.0
+"""Seconds after which the owner of a partition that wrote nothing and renewed nothing counts as
+dead: three renewals may be late on a loaded machine before others take over its calls."""
+
+PARTITION_KEPT_S: Final = 3_600.0
+"""Seconds for which a closed partition without calls is remembered: no delivery of it can still be
+on its way when it is forgotten."""
+
 # --- the ingress -----------------------------------------------------------------
 
 ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
