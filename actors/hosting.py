@@ -178,7 +178,7 @@ class PoolHost:
         """
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
-        return self._backlog
+        return self._backlog + self.kernel.intake.waiting
 
     def _notice(self, partition: int, end: int) -> None:
         start = self.kernel.watermarks.get(partition, 0)

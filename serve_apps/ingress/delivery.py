@@ -257,6 +257,7 @@ class Dispatcher:
                 end=segment.end,
                 catalogue=self._catalogue,
                 calls=_awaited(by_method, stream.urns),
+                after=segment.after,
             ):
                 stream.offer(one)
 

@@ -168,7 +168,8 @@ class Hosted:
             for index, call in enumerate(segment.calls)
             if segment.first + index < end
         ]
-        delivery = Delivery(segment.partition, segment.first, end, 1, calls)
+        after = [(segment.first, segment.after)]
+        delivery = Delivery(segment.partition, segment.first, end, 1, calls, after)
         return self.host.deliver(msgspec.msgpack.encode(delivery))
 
     def push(self, method: Any, **input: Any) -> Segment:
