@@ -184,6 +184,10 @@ PARTITION_LEASE_S: Final = 15.0
 """Seconds after which the owner of a partition that wrote nothing and renewed nothing counts as
 dead: three renewals may be late on a loaded machine before others take over its calls."""
 
+PARTITION_LOOK_S: Final = 5.0
+"""Seconds between two looks of an ingress at all partitions, with which an idle one renews its lease
+and adopts what others left: a third of the lease."""
+
 PARTITION_KEPT_S: Final = 3_600.0
 """Seconds for which a closed partition without calls is remembered: no delivery of it can still be
 on its way when it is forgotten."""
