@@ -156,7 +156,7 @@ class Effects:
         """What `ask` finds in the call log, read in a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._reads, ask, self._call_log)
 
-    async def _read_surely(self, ask: Callable[[CallLog], Any]) -> Any:
+    async def read_surely(self, ask: Callable[[CallLog], Any]) -> Any:
         """What `ask` finds: a log that is away for a while only delays those who wait for it."""
         backoff_s = limits.RETRY_BACKOFF_S_MIN
         while True:
@@ -228,7 +228,7 @@ class Effects:
         start = max(order.start, self._mark(order))
         while start < order.end:
             upto = min(order.end, start + limits.DELIVERY_CALLS_MAX)
-            segments = await self._read_surely(_Range(order.partition, start, upto))
+            segments = await self.read_surely(_Range(order.partition, start, upto))
             delivery = Delivery.of(
                 segments, self._methods(), partition=order.partition, start=start, end=upto
             )
@@ -243,7 +243,7 @@ class Effects:
         return self._kernel.watermarks.get(order.partition, 0)
 
     async def _look_back(self, order: LookBackOrder) -> None:
-        segments: list[Segment] = await self._read_surely(_Search(order))
+        segments: list[Segment] = await self.read_surely(_Search(order))
         applied = self._kernel.watermarks
         calls = [
             item

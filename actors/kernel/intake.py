@@ -34,7 +34,7 @@ class Intake:
         self._asked: dict[int, int] = {}
         """partition -> offset below which the log was asked for what is missing."""
         self._gone: set[int] = set()
-        """Partitions that were forgotten: what still comes of them was applied long ago."""
+        """Partitions that were just forgotten: what still comes of them was applied long ago."""
 
     def recover(self, watermarks: dict[int, int]) -> None:
         """Calls below these offsets were applied by an earlier incarnation."""
@@ -44,8 +44,8 @@ class Intake:
 
     def forget(self, partitions: Iterable[int]) -> None:
         """The log knows nothing of these partitions any more: their watermarks have left memory."""
-        for partition in partitions:
-            self._gone.add(partition)
+        self._gone = set(partitions)
+        for partition in self._gone:
             self.watermarks.pop(partition, None)
             self._asked.pop(partition, None)
             for delivery in self._held.pop(partition, ()):

@@ -13,7 +13,7 @@ import msgspec
 
 from raysume import ids
 from raysume.actors.hosting import PoolHost
-from raysume.actors.kernel.commits import Commit
+from raysume.actors.kernel.commits import Commit, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.readings import Readings
@@ -76,6 +76,13 @@ class WatchedHost(PoolHost):
     """The real host; whoever waits for something hears of every batch applied or released."""
 
     moved: asyncio.Event
+    most_waiting = 0
+    """The most calls that waited to be applied at any time."""
+
+    def report(self, event: Event) -> None:
+        """See `PoolHost.report`."""
+        super().report(event)
+        self.most_waiting = max(self.most_waiting, self._backlog)
 
     def _applied_commit(self, commit: Commit) -> None:
         super()._applied_commit(commit)
