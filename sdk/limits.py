@@ -194,6 +194,12 @@ on its way when it is forgotten."""
 
 # --- the ingress -----------------------------------------------------------------
 
+INGRESS_REPLICAS_MAX: Final = 64
+"""Ingress replicas of one engine: a segment names the ends of all others, 15 bytes each."""
+
+CATALOGUE_FOLLOW_S: Final = 2.0
+"""Seconds that a deployment waits for every ingress replica to work with its catalogue."""
+
 ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
 """Calls waiting for an append: a second of full load. More answer 429."""
 

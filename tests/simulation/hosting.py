@@ -82,7 +82,8 @@ class WatchedHost(PoolHost):
     def report(self, event: Event) -> None:
         """See `PoolHost.report`."""
         super().report(event)
-        self.most_waiting = max(self.most_waiting, self._backlog)
+        waiting = self._backlog + self.kernel.intake.waiting
+        self.most_waiting = max(self.most_waiting, waiting)
 
     def _applied_commit(self, commit: Commit) -> None:
         super()._applied_commit(commit)
