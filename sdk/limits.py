@@ -163,6 +163,10 @@ BACKLOG_CALLS_MAX: Final = 50_000
 BACKLOG_BYTES_MAX: Final = 64_000_000
 """Bytes of calls that an ingress holds for one pool; beyond it the pool reads them from the log."""
 
+DISPATCH_BYTES_MAX: Final = 256_000_000
+"""Bytes of calls that an ingress holds for all pools together; beyond it the pool with most of them
+reads its own from the log."""
+
 DELIVERY_BYTES_MAX: Final = 8_000_000
 """Bytes of one delivery to a pool: what one actor call carries without stalling the next."""
 

@@ -169,6 +169,7 @@ class Development:
         from raysume.actors.untyped import ray
 
         context = ray.init(
+            address="local",  # also when another cluster runs on this machine
             num_cpus=self._cpus,
             namespace="raysume",
             include_dashboard=self._dashboard,

@@ -152,7 +152,7 @@ class PendingRanges:
         else:
             self._ranges.append(new)
         if self.size > BACKLOG_BYTES_MAX or self.awaited > BACKLOG_CALLS_MAX:
-            self._leave_to_log()
+            self.leave_to_log()
 
     def take(self) -> Range:
         """The oldest range; it is no longer held."""
@@ -167,7 +167,7 @@ class PendingRanges:
         self.awaited += sum(one.awaited for one in failed)
         self.size += sum(one.size for one in failed)
 
-    def _leave_to_log(self) -> None:
+    def leave_to_log(self) -> None:
         """No calls are held any more: the same ranges name what to read from the log."""
         if self.size == 0:
             return
