@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, *, megabytes: int) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, *, megabytes: int) -> Generator[SmallDisk]:
     """A small file system is mounted there; the test is skipped where that is not permitted."""
     folder.mkdir()
     options = f"size={megabytes}m"
