@@ -192,6 +192,9 @@ PARTITION_LOOK_S: Final = 5.0
 """Seconds between two looks of an ingress at all partitions, with which an idle one renews its lease
 and adopts what others left: a third of the lease."""
 
+PARTITIONS_REMEMBERED_MAX: Final = 1_000
+"""Partitions of which an ingress remembers how far they go: 100 bytes each, for each pool."""
+
 PARTITION_KEPT_S: Final = 3_600.0
 """Seconds for which a closed partition without calls is remembered: no delivery of it can still be
 on its way when it is forgotten."""
