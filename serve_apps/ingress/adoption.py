@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog, Partition
 from raysume.storage.processes import is_other_live_process
 
@@ -19,7 +20,9 @@ def adopt(log: CallLog) -> list[Partition]:
     found: list[Partition] = []
     for partition in log.partitions():
         if partition.open and not is_other_live_process(partition.owner):
+            crash_point("before_adoption_closes")
             partition = log.close_partition(partition.id)
+            crash_point("after_adoption_closed")
         if partition.next_offset > 0:
             found.append(partition)
     return found
