@@ -34,6 +34,7 @@ from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, StepDone
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
 from raysume.compiler import dumps, keeping_provided
+from raysume.crash_points import crash_point
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.steps import Step
@@ -102,6 +103,7 @@ class Effects:
 
     def read_now(self, commit: Commit) -> None:
         """A batch was applied; reads of the log that it asked for are under way, at once."""
+        crash_point("after_apply")
         self._moved.set()
         for order in commit.ranges:
             self._spawn(self._read_range(order))
@@ -110,6 +112,7 @@ class Effects:
 
     def release(self, commit: Commit) -> None:
         """The commit is durable: what it asked for is under way."""
+        crash_point("before_release")
         for instance, step in commit.steps_cancelled:
             running = self._running.get((instance, step))
             if running is not None:
@@ -132,6 +135,7 @@ class Effects:
             if shard not in self._sending:
                 self._sending.add(shard)
                 self._spawn(self._send(shard))
+        crash_point("after_release")
 
     async def stop(self) -> None:
         """Nothing is under way any more; what had not ended starts again after a recovery."""
@@ -184,7 +188,9 @@ class Effects:
                 return
             if step is None:
                 return
+            crash_point("before_step")
             done = await self._attempt(step, order)
+            crash_point("after_step")
         finally:
             if self._running.get(key) is asyncio.current_task():
                 del self._running[key]
@@ -266,6 +272,7 @@ class Effects:
             while waiting := self._outgoing.get(shard):
                 batch = waiting[: limits.CLIENT_BATCH_CALLS]
                 calls = [msgspec.msgpack.decode(one.call, type=OutgoingCall) for one in batch]
+                crash_point("before_send")
                 try:
                     await self._publish(publisher, batch[0].sequence, calls)
                 except Unavailable as error:
@@ -274,6 +281,7 @@ class Effects:
                     backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
                     continue
                 backoff_s = limits.RETRY_BACKOFF_S_MIN
+                crash_point("after_send")
                 del waiting[: len(batch)]
                 self._report(CallsSent(shard=shard, upto=batch[-1].sequence + 1))
             self._outgoing.pop(shard, None)

@@ -20,6 +20,7 @@ from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
 from raysume.actors.specs import PoolSpec
+from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
 from raysume.storage.ports import Store
 
@@ -124,6 +125,7 @@ def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
     """Calls behind the boundary start instances of this pool, durably; it goes on."""
     record = Record(begins=boundary)
     keep(host.store, pool, record)
+    crash_point("after_time_begun")
     host.kernel.tenure = _tenure(record)
     host.released.set()
 
@@ -142,6 +144,7 @@ async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Bounda
     host.kernel.tenure = _tenure(ended)
     await host.flushed()  # what was started before is durable, and is not started again
     keep(host.store, pool, ended)
+    crash_point("after_retirement_kept")
     return boundary
 
 

@@ -33,6 +33,7 @@ from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
 from raysume.actors.remembering import recent_calls
+from raysume.crash_points import crash_point
 from raysume.errors import UsageError
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
@@ -151,6 +152,7 @@ class PoolHost:
             ShardRef(workflow=self.workflow.name, version=self.version, number=number)
             for number in range(limits.SHARDS)
         ]
+        crash_point("before_takeover")
         owned = self.store.acquire(refs, owner=owner)
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
@@ -160,7 +162,7 @@ class PoolHost:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             error = task.exception() or RuntimeError(f"the {task.get_name()} loop ended")
-            give_up, self._give_up = self._give_up, _given_up
+            give_up, self._give_up = self._give_up, lambda _error: None  # it is ending already
             give_up(error)
 
     # --- events ------------------------------------------------------------------------
@@ -180,6 +182,7 @@ class PoolHost:
         """
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
+        crash_point("after_delivery_received")
         return self._backlog + self.kernel.intake.waiting
 
     def _notice(self, partition: int, end: int) -> None:
@@ -325,6 +328,7 @@ class PoolHost:
                 self._notice(partition, end)
             async with self._progress:
                 await self._progress.wait_for(partial(self._has_applied, ends))
+            crash_point("after_timer_barrier")
             self.report(TimersDue(upto_us=asked_us))
             async with self._progress:
                 await self._progress.wait_for(partial(self._has_committed, self._applied + 1))
@@ -394,7 +398,3 @@ class PoolHost:
                 waiting.remove(future)
                 if not waiting:
                     del self._results[instance_id]
-
-
-def _given_up(error: BaseException) -> None:
-    """The incarnation is ending already."""

@@ -21,6 +21,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
+from raysume.crash_points import crash_point
 from raysume.storage.ports import (
     Checkpoint,
     HistoryRow,
@@ -107,8 +108,10 @@ class PoolJournal:
         Raises:
             SealBroken: the database was changed by somebody without the key.
         """
+        crash_point("after_takeover")
         found = sum(self._recover_shard(kernel, log) for log in self._shards.values())
         self._look_ahead()
+        crash_point("after_recovery")
         return found
 
     def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
@@ -179,6 +182,7 @@ class PoolJournal:
             log.oldest_us = min(log.oldest_us, now_us)
             rows.append(JournalRow(shard=log.owned.key, seq=log.seq, at_us=now_us, body=body))
         touched = {row.shard for row in rows} | covering | trims.keys()
+        crash_point("before_commit")
         return StoreCommit(
             epochs={key: epoch for key, epoch in self._epochs.items() if key in touched},
             journal=rows,
@@ -189,6 +193,7 @@ class PoolJournal:
 
     def committed(self, commit: Commit) -> None:
         """`commit` is durable: its records are part of the next checkpoint."""
+        crash_point("after_commit")
         for number, turns in commit.turns.items():
             log = self._shards[number]
             for turn in turns:
@@ -299,6 +304,7 @@ class PoolJournal:
             kernel.forget(instance)
         for instance in self.take_removed():
             kernel.expire(instance)
+        crash_point("after_checkpoint")
 
     def take_removed(self) -> list[str]:
         """The instances that checkpoints have removed, since this was last asked."""

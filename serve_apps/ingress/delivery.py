@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.crash_points import crash_point
 from raysume.errors import Unavailable
 from raysume.limits import (
     BACKLOG_CALLS_MAX,
@@ -158,10 +159,12 @@ class PoolStream:
         )
 
     async def _send(self, one: Range) -> Exception | None:
+        crash_point("before_delivery")
         try:
             self._backlog = await self._deliver(self.pool, one.encode())
         except Exception as error:
             return error
+        crash_point("after_delivery")
         return None
 
     async def _wait(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX, STORE_BUSY_S_MAX
 from raysume.storage.commit_rules import Held, check_commit
@@ -102,6 +103,7 @@ class SqliteStore:
                     for row in commit.journal
                 ],
             )
+            crash_point("sqlite_during_commit")
             for checkpoint in commit.checkpoints:
                 _write_checkpoint(connection, checkpoint)
             if commit.trims:
@@ -283,4 +285,5 @@ def _write_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) ->
     write_tags(connection, checkpoint.rows)
     if checkpoint.removed:
         remove_instances(connection, [base + number for number in checkpoint.removed])
+    crash_point("sqlite_during_checkpoint")
     connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))
