@@ -6,7 +6,7 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -22,12 +22,14 @@ from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
 from raysume.crash_points import crash_point
+from raysume.errors import ShardMoved
 from raysume.storage.ports import (
     Checkpoint,
     HistoryRow,
     InstanceRow,
     JournalRow,
     OwnedShard,
+    ShardRef,
     Store,
     StoreCommit,
 )
@@ -60,6 +62,8 @@ class ShardLog:
         self.departures = Departures()
         self.oldest_us = _NEVER_US
         """No journal row is older."""
+        self.is_parting = False
+        """Whether the next checkpoint holds the header even when no instance changed."""
 
     def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
         """(number, id) of finished instances that ended before: their rows are no longer counted."""
@@ -91,11 +95,10 @@ class PoolJournal:
         sealer: Sealer,
     ) -> None:
         self._store, self._sealer = store, sealer
-        self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
         self._ended: list[str] = []
         self._removed: list[str] = []
         self._first_end_us: int | None = None
-        self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
+        self._write_only(ShardLog(one, sealer) for one in owned)
 
     # --- recovery ----------------------------------------------------------------
 
@@ -109,12 +112,50 @@ class PoolJournal:
             SealBroken: the database was changed by somebody without the key.
         """
         crash_point("after_takeover")
-        found = sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        found = 0
+        for log in self._shards.values():
+            found += adopt(kernel, log, self._read(log))
         self._look_ahead()
         crash_point("after_recovery")
         return found
 
-    def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
+    def read(self, owned: Iterable[OwnedShard]) -> list[tuple[ShardLog, list[InstanceRecord]]]:
+        """What is durable of shards that come from elsewhere (see `take`)."""
+        logs = [ShardLog(one, self._sealer) for one in owned]
+        return [(log, self._read(log)) for log in logs]
+
+    def take(self, logs: Iterable[ShardLog]) -> None:
+        """The journal writes these shards too, which were read and adopted."""
+        self._write_only([*self._shards.values(), *logs])
+
+    def part_with(self, numbers: Iterable[int]) -> list[ShardRef]:
+        """The journal writes these shards no more."""
+        gone = set(numbers)
+        refs = [self._shards[number].owned.ref for number in gone]
+        self._write_only(log for number, log in self._shards.items() if number not in gone)
+        return refs
+
+    def _write_only(self, logs: Iterable[ShardLog]) -> None:
+        """Made anew, never changed: other threads look at what there was."""
+        self._shards = {log.owned.ref.number: log for log in logs}
+        self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
+        self._look_ahead()
+
+    def epochs(self) -> dict[int, int]:
+        """shard number -> the epoch under which it is written."""
+        return {number: log.owned.epoch for number, log in self._shards.items()}
+
+    def writes(self, key: int) -> bool:
+        """Whether the shard with this key in the store is written here."""
+        return key in self._epochs
+
+    def note_places(self, headers: Mapping[int, ShardHeader]) -> None:
+        """The next checkpoint holds these headers, of shards of which all is durable."""
+        for number, header in headers.items():
+            log = self._shards[number]
+            log.header, log.is_parting = header, True
+
+    def _read(self, log: ShardLog) -> list[InstanceRecord]:
         key = log.owned.key
         records: dict[int, InstanceRecord] = {}
         where = f"shard {log.owned.ref.number} of {log.owned.ref.workflow}"
@@ -146,12 +187,7 @@ class PoolJournal:
                 log.departures.add(record)
                 if record.status in ENDED:
                     self._ended.append(record.id)
-        shard = Shard(log.owned.ref.number, log.header)
-        shard.unsent = dict(sorted(log.unsent.items()))
-        kernel.adopt(shard, log.header)
-        for record in records.values():
-            kernel.restore(record, shard=shard.number)
-        return len(records)
+        return list(records.values())
 
     # --- commits -----------------------------------------------------------------
 
@@ -225,8 +261,9 @@ class PoolJournal:
         for log in self._shards.values():
             gone = log.take_expired(older_than_us, limit=left)
             left -= len(gone)
-            if log.header is None or not (log.dirty or gone):
+            if log.header is None or not (log.dirty or gone or log.is_parting):
                 continue
+            log.is_parting = False
             records = sorted(log.dirty.values(), key=lambda record: record.number)
             for record in records:
                 log.rows.put(record)
@@ -287,7 +324,9 @@ class PoolJournal:
             shard: its number.
             before: only turns before this position.
         """
-        log = self._shards[shard]
+        log = self._shards.get(shard)
+        if log is None:
+            return iter(())
         ref = log.owned.ref
         codec = Codec(self._sealer, workflow=ref.workflow, version=ref.version, shard=ref.number)
         chronicle = Chronicle(self._store, log.owned.key, codec)
@@ -332,16 +371,24 @@ class PoolJournal:
 
         Raises:
             SealBroken: it is not what this deployment wrote.
+            ShardMoved: the shard of the row belongs to another member of the pool.
         """
-        log = next(log for log in self._shards.values() if log.owned.key == row.shard)
+        log = next((log for log in self._shards.values() if log.owned.key == row.shard), None)
+        if log is None:
+            raise ShardMoved(
+                f"instance {row.id!r} of {row.workflow!r} is with another member of the pool. Look "
+                "up which one, and ask there.",
+                id=row.id,
+                retry_after=limits.RETRY_BACKOFF_S_MIN,
+            )
         return log.codec.read_instance_row(row.number, row.body)
 
 
-def finished_ids(commit: Commit) -> list[str]:
-    """The instances of a commit that will never take a turn again."""
-    return [
-        turn.instance.id
-        for turns in commit.turns.values()
-        for turn in turns
-        if turn.instance.status in ENDED
-    ]
+def adopt(kernel: Kernel, log: ShardLog, records: Collection[InstanceRecord]) -> int:
+    """The kernel holds the shard as it was read; how many instances it has."""
+    shard = Shard(log.owned.ref.number, log.header)
+    shard.unsent = dict(sorted(log.unsent.items()))
+    kernel.adopt(shard, log.header)
+    for record in records:
+        kernel.restore(record, shard=shard.number)
+    return len(records)

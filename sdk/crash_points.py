@@ -53,6 +53,10 @@ POINTS: Final[Mapping[str, str]] = {
     "after_recovery": "Instances and journal are in memory again; nothing goes on yet.",
     "after_retirement_kept": "The end of a version's time is durable; nobody has been told.",
     "after_time_begun": "The begin of a version's time is durable; the pool does not go by it yet.",
+    # --- moving shards -------------------------------------------------------------------
+    "after_shards_given": "Shards are given up, durably; they are still assigned to who gave them.",
+    "after_shards_assigned": "Shards are assigned to another member, durably; nobody owns them.",
+    "after_shards_acquired": "Shards belong to a process again, durably; it does not know it yet.",
     # --- Ray steps -----------------------------------------------------------------------
     "after_outcome_recorded": "A Ray step's outcome is in the store; the pool has not got it.",
     # --- inside transactions of SQLite ---------------------------------------------------

@@ -78,7 +78,8 @@ class SqliteStore:
         self._database.check_open()
         for _ in range(_TAKEOVERS_MAX):
             for former in self._owners(refs):
-                end_process(former)
+                if former != owner:
+                    end_process(former)
             owned = self._take_over(refs, owner)
             if owned is not None:
                 return owned
@@ -213,7 +214,7 @@ class SqliteStore:
         with self._database.write("take shards over") as connection:
             for ref in refs:
                 former = _owner_of(connection, ref)
-                if former is not None and is_other_live_process(former):
+                if former not in (None, owner) and is_other_live_process(str(former)):
                     return None
             return [_raise_epoch(connection, ref, owner) for ref in refs]
 
