@@ -60,6 +60,19 @@ class Intake:
         firsts.sort()
         return self._take(firsts[0][1], upto=firsts[1][0] if len(firsts) > 1 else None)
 
+    def only(self, partition: int, offset: int) -> Delivery | RangeOrder | None:
+        """The call at `offset`, where the partition stands, whatever comes first in others."""
+        first = self._first(partition)
+        if first is None or isinstance(first, RangeOrder):
+            return first
+        self._held[partition].pop(0)
+        return self._kept_from(first, offset + 1)
+
+    def stop_before(self, delivery: Delivery, offset: int) -> None:
+        """Of the delivery, which `following` gave, the calls below `offset` were applied."""
+        self._kept_from(delivery, offset)
+        self.watermarks[delivery.partition] = offset
+
     def applied(self, delivery: Delivery) -> None:
         """The calls of the delivery were applied."""
         self.watermarks[delivery.partition] = delivery.end
@@ -96,10 +109,17 @@ class Intake:
         first = held.pop(0)
         if upto is None or not first.calls or first.calls[-1].pos <= upto:
             return first
-        size = next(n for n, call in enumerate(first.calls) if call.pos > upto)
-        cut = first.calls[size].offset
-        held.insert(0, msgspec.structs.replace(first, start=cut, calls=first.calls[size:]))
-        return msgspec.structs.replace(first, end=cut, calls=first.calls[:size])
+        cut = next(call.offset for call in first.calls if call.pos > upto)
+        return self._kept_from(first, cut)
+
+    def _kept_from(self, delivery: Delivery, cut: int) -> Delivery:
+        """What of the delivery lies below `cut`; the rest is held again, as the first."""
+        if cut >= delivery.end:
+            return delivery
+        before = [call for call in delivery.calls if call.offset < cut]
+        rest = msgspec.structs.replace(delivery, start=cut, calls=delivery.calls[len(before) :])
+        self._held.setdefault(delivery.partition, []).insert(0, rest)
+        return msgspec.structs.replace(delivery, end=cut, calls=before)
 
     def _order(self, partition: int, start: int, end: int) -> RangeOrder | None:
         if end <= self._asked.get(partition, 0):
