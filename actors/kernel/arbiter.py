@@ -101,7 +101,7 @@ class Arbiter:
             starters = [name for name, bid in bids if bid.starts]
             if starters:
                 starter = self._versions[starters[-1]]
-            elif not any(bid.covers for _, bid in bids):
+            elif not any(bid.knows_starts for _, bid in bids):
                 starter = ANY_VERSION
         return Verdict(
             pos=place[0],

@@ -38,10 +38,19 @@ class Arbitration:
 
     def covers(self, method: str, partition: int, offset: int) -> bool:
         """Whether the call needs a verdict."""
+        regime = self._regime(partition, offset)
+        return regime is not None and method in regime.methods
+
+    def starts(self, method: str, partition: int, offset: int) -> bool:
+        """Whether the version that is active there may start an instance with the call."""
+        regime = self._regime(partition, offset)
+        return regime is not None and method in regime.starts
+
+    def _regime(self, partition: int, offset: int) -> Regime | None:
         for regime in reversed(self.regimes):
             if regime.covers(partition, offset):
-                return method in regime.methods
-        return False
+                return regime
+        return None
 
     def claims(self, method: str) -> bool:
         """Whether an exclusive wait for the method must claim what it finds when it looks back."""
@@ -147,8 +156,15 @@ def _apply(kernel: Kernel, delivery: Delivery) -> bool:
 def _stop(kernel: Kernel, delivery: Delivery, call: DeliveredCall) -> None:
     """The kernel stands before the call; the commit says so, and its bid goes out with it."""
     kernel.intake.stop_before(delivery, call.offset)
-    covered = kernel.tenure.covers(delivery.partition, call.offset)
-    bid = routing.bid_for(kernel, call, partition=delivery.partition, covered=covered)
-    kernel.arbitration.stopped = bid
+    partition, arbitration = delivery.partition, kernel.arbitration
+    covered = kernel.tenure.covers(partition, call.offset)
+    bid = routing.bid_for(
+        kernel,
+        call,
+        partition=partition,
+        may_start=covered,
+        knows_starts=covered or not arbitration.starts(call.call.method, partition, call.offset),
+    )
+    arbitration.stopped = bid
     kernel.commit.bids.append(bid)
     kernel.commit.turns.setdefault(min(kernel.shards), [])

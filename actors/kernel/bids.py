@@ -25,10 +25,10 @@ class Bid(msgspec.Struct, array_like=True, frozen=True):
     """Whether a wait of a running instance matches that is not exclusive."""
     waits_since: tuple[int, str] | None
     """Of the exclusive wait that waits longest here: its order of registration, its instance."""
-    covers: bool
-    """Whether the call falls into the version's time as the active one."""
     starts: bool
-    """Whether the version's start wait matches."""
+    """Whether the version's start wait matches, and the call falls into its time as the active one."""
+    knows_starts: bool
+    """Whether `starts` is all there is to say: no other version could start an instance with it."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -71,6 +71,8 @@ class Regime(msgspec.Struct, frozen=True, kw_only=True):
     begins: dict[int, int]
     """partition -> offset of the first call that does; 0 where a partition is not there."""
     methods: frozenset[str]
+    starts: frozenset[str]
+    """Those with which the version that is active from then on may start instances."""
 
     def covers(self, partition: int, offset: int) -> bool:
         """Whether the call at this place lies behind the boundary."""

@@ -16,6 +16,7 @@ from raysume.actors.kernel.commits import Claimed, LookBackOrder, LookedBack
 from raysume.actors.kernel.records import Place, WaitRecord
 
 if TYPE_CHECKING:
+    from raysume.actors.kernel.deliveries import DeliveredCall
     from raysume.actors.kernel.index import Entry
     from raysume.actors.kernel.instances import Instance
     from raysume.actors.kernel.kernel import Kernel

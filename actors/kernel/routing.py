@@ -82,11 +82,14 @@ def apply_call(
         _start(kernel, start, item)
 
 
-def bid_for(kernel: Kernel, item: DeliveredCall, *, partition: int, covered: bool) -> Bid:
+def bid_for(
+    kernel: Kernel, item: DeliveredCall, *, partition: int, may_start: bool, knows_starts: bool
+) -> Bid:
     """What `apply_call` would do with the call, if nobody else wanted it; nothing has changed.
 
     Args:
-        covered: whether the call falls into the version's time as the active one.
+        may_start: as there.
+        knows_starts: whether no other version could start an instance with it.
     """
     found, _ = kernel.index.find(Parsed(item.call), Call.of(item.call))
     takes = starts = False
@@ -94,7 +97,7 @@ def bid_for(kernel: Kernel, item: DeliveredCall, *, partition: int, covered: boo
     for entry in found:
         holder = entry.holder
         if not isinstance(holder, Instance):
-            starts = covered and kernel.workflow.active
+            starts = may_start and kernel.workflow.active
         elif _can_take(holder, entry, item):
             if not entry.wait.exclusive:
                 takes = True
@@ -107,8 +110,8 @@ def bid_for(kernel: Kernel, item: DeliveredCall, *, partition: int, covered: boo
         method=item.call.method,
         takes=takes,
         waits_since=longest,
-        covers=covered,
         starts=starts,
+        knows_starts=knows_starts,
     )
 
 
