@@ -13,16 +13,19 @@ from typing import Any
 
 import msgspec
 
+from raysume.actors.arbitrating import Arbitrators
+from raysume.actors.bidding import BidMade
 from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.deployed_workflows import (
     DeployedWorkflow,
     live_modules,
     refuse_taken_names,
 )
+from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.known_methods import DeployedMethods, KnownMethods
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
-from raysume.actors.succession import Succession, hand_over
+from raysume.actors.succession import hand_over, succession_of
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
 from raysume.errors import RaysumeError, Unavailable
@@ -60,6 +63,11 @@ class Directory:
         self._changed = asyncio.Condition()
         self._restoring: asyncio.Task[None] | None = None
         self._cleaner = self._made_cleaner()
+        self._arbitrators = Arbitrators(
+            self._store,
+            participants=self._participants,
+            ask=lambda name, places: self._pools.ask(name, "stand", places),
+        )
         self._cleaning: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
@@ -124,7 +132,7 @@ class Directory:
         live = live_modules(before, without={one.pool.workflow for one in new})
         refuse_taken_names(new, before, live=live)
         self._methods.check(declared, live)
-        await self._hand_over([one.pool for one in new])
+        await self._hand_over(new)
         pids = await self._run_new([one.pool for one in new])
         names = {one.pool.workflow for one in new}
         current = {one.pool.name for one in new}
@@ -146,23 +154,15 @@ class Directory:
             "problems": dict(self._pools.problems),
         }
 
-    async def _hand_over(self, specs: list[PoolSpec]) -> None:
+    async def _hand_over(self, new: list[DeployedWorkflow]) -> None:
         """Each call starts an instance of one version: of these from now on, or of those before.
 
         Raises:
             UsageError: one cannot be deployed; nothing was changed.
         """
-        successions = [
-            Succession(spec=spec, before=self._active(spec.workflow))
-            for spec in specs
-            if self._active(spec.workflow) != spec
-        ]
-        await asyncio.gather(
-            *(
-                self._pools.check(one.spec)
-                for one in successions
-                if one.before is not None and one.spec.name not in self._pools
-            )
+        changing = [one for one in new if self._active(one.pool.workflow) != one.pool]
+        successions = await asyncio.gather(
+            *(succession_of(one, self._workflows.values(), self._pools) for one in changing)
         )
         for one in successions:
             await hand_over(one, self._pools, self._store, self._engine)
@@ -172,6 +172,20 @@ class Directory:
             if one.pool.workflow == workflow and one.active:
                 return one.pool
         return None
+
+    def _participants(self, workflow: str) -> dict[str, Participant]:
+        """The pools of the workflow that run, or are being brought back."""
+        return {
+            one.pool.name: Participant(version=one.pool.version, methods=one.pool.methods)
+            for one in self._workflows.values()
+            if one.pool.workflow == workflow and one.pool.name in self._pools
+        }
+
+    async def bid(self, made: bytes) -> bytes:
+        """See `Arbitrators.bid`."""
+        await self.restore()
+        bid = msgspec.msgpack.decode(made, type=BidMade)
+        return msgspec.msgpack.encode(await self._arbitrators.bid(bid))
 
     async def _run_new(self, specs: list[PoolSpec]) -> dict[str, int]:
         """The process ids of the pools, which run; those deployed before may have problems."""
@@ -207,6 +221,7 @@ class Directory:
         return {spec.name: found for spec, found in zip(specs, outcomes, strict=True)}
 
     async def _announce(self) -> None:
+        self._arbitrators.changed()
         async with self._changed:
             # Later than every version that a directory before this one has announced.
             self._version = max(self._version + 1, time.time_ns() // 1_000)
@@ -255,6 +270,7 @@ class Directory:
         """Every pool has checkpointed."""
         if self._cleaning is not None:
             self._cleaning.cancel()
+        self._arbitrators.stop()
         await self._pools.stop()
 
     def __repr__(self) -> str:

@@ -8,14 +8,17 @@ active before, and is deployed again, holds still while its predecessor decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Self
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from raysume import limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import ShardLog
+from raysume.actors.kernel.commits import Delivered
+from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
@@ -105,6 +108,7 @@ def recall(host: PoolHost, pool: str) -> None:
     if record is not None:
         host.kernel.intake.recover(record.begins.offsets)
         host.kernel.newest = max(host.kernel.newest, record.begins.newest)
+        host.kernel.exclusives.pass_over(record.begins.newest)
         host.kernel.tenure = _tenure(record)
 
 
@@ -113,11 +117,46 @@ def _tenure(record: Record) -> Tenure:
     return Tenure(begins=record.begins.offsets, ends=ends)
 
 
+_HELD: WeakKeyDictionary[PoolHost, asyncio.TimerHandle] = WeakKeyDictionary()
+"""Pools that hold still, and what ends that."""
+
+
 def hold(host: PoolHost) -> Boundary:
-    """The pool applies nothing until `take_over`, or for a while; where it stands."""
+    """The pool applies nothing until `release` or `take_over`, or for a while; where it stands."""
+    release(host)
     host.released.clear()
-    asyncio.get_running_loop().call_later(limits.HANDOVER_S_MAX, host.released.set)
+    loop = asyncio.get_running_loop()
+    _HELD[host] = loop.call_later(limits.HANDOVER_S_MAX, release, host)
     return _here(host)
+
+
+def release(host: PoolHost) -> None:
+    """The pool goes on."""
+    ends = _HELD.pop(host, None)
+    if ends is not None:
+        ends.cancel()
+    host.released.set()
+
+
+def follow(host: PoolHost) -> Boundary:
+    """The pool knows which calls need a verdict by now; where it stands.
+
+    If that is behind the boundary of what is new, it has moved on meanwhile.
+    """
+    host.bidding.recall()
+    return _here(host)
+
+
+def stand(host: PoolHost, places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Up to where the pool has dealt with each partition; calls at these places (partition,
+    offset) that it has not heard of are read from the log."""
+    marks = dict(host.kernel.watermarks)
+    for partition, offset in places:
+        if offset >= marks.get(partition, 0):
+            start = marks.get(partition, 0)
+            notice = Delivery(partition, start, offset + 1, 0, [])
+            host.report(Delivered(delivery=notice))
+    return marks
 
 
 def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
@@ -125,7 +164,7 @@ def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
     record = Record(begins=boundary)
     keep(host.store, pool, record)
     host.kernel.tenure = _tenure(record)
-    host.released.set()
+    release(host)
 
 
 async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Boundary:
@@ -141,6 +180,7 @@ async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Bounda
     ended = end(record, boundary)
     host.kernel.tenure = _tenure(ended)
     await host.flushed()  # what was started before is durable, and is not started again
+    await host.checkpoint()  # and its successor finds the ids that were used
     keep(host.store, pool, ended)
     return boundary
 

@@ -17,12 +17,14 @@ from typing import Any
 
 import msgspec
 
-from raysume import ids, limits
+from raysume import limits
 from raysume.actors.answering import Answers
+from raysume.actors.bidding import AskVerdict, Bidding
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
 from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.commits import Commit, Delivered, Event, Started, TimersDue
+from raysume.actors.kernel.bids import Verdict
+from raysume.actors.kernel.commits import Commit, Delivered, Event, TimersDue
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.journal import Sealer
@@ -32,10 +34,10 @@ from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
 from raysume.actors.remembering import recent_calls
-from raysume.errors import UsageError
+from raysume.actors.starting import start_instance
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import InstanceRow, ShardRef, Store, StoreCommit
+from raysume.storage.ports import ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
 
 
@@ -57,11 +59,14 @@ class PoolHost:
         mailbox_window: timedelta = limits.MAILBOX_WINDOW,
         history_retention: timedelta = limits.HISTORY_RETENTION,
         elsewhere: StepsElsewhere | None = None,
+        participant: str = "",
+        ask_verdict: AskVerdict | None = None,
     ) -> None:
         """
         Args:
             methods: the URNs whose calls the pool wants.
             publish: how calls made by workflows are accepted.
+            participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
         """
         self.workflow, self.version = workflow, version
@@ -75,6 +80,9 @@ class PoolHost:
             window=mailbox_window,
             retention=history_retention,
         )
+        self.bidding = Bidding(
+            self.kernel, store, participant=participant, ask=ask_verdict, report=self.report
+        )
         self.effects = Effects(
             self.kernel,
             call_log,
@@ -82,12 +90,12 @@ class PoolHost:
             publish=publish,
             report=self.report,
             elsewhere=elsewhere,
+            verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
         self.applied_calls = 0
         self.turns = 0
-        self._give_up = give_up
-        self._interval_s = checkpoint_interval_s
+        self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0
         self._uncommitted: list[Commit] = []
@@ -113,12 +121,12 @@ class PoolHost:
             How many instances were recovered.
         """
         loop = asyncio.get_running_loop()
-        recovered, calls, covers = await loop.run_in_executor(None, self._recover, owner)
+        recovered, *known = await loop.run_in_executor(None, self._recover, owner)
         if not self.workflow.has_parameters:
             turn = learning_turn(self.workflow, self.version, now_us())
             await driving.run_as_task(turn, self.kernel.standing.learning(turn))
             self.kernel.standing.stand(self.kernel.index)
-        self.kernel.remember(calls, covers_after=covers)
+        self.kernel.remember(*known)
         self._applied_commit(self.kernel.resume(now_us()))
         for partition in await self.effects.read(lambda log: log.partitions()):
             self._notice(partition.id, partition.next_offset)
@@ -141,10 +149,11 @@ class PoolHost:
             task.remove_done_callback(self._loop_ended)
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await self.effects.stop()
+        await asyncio.gather(self.bidding.stop(), self.effects.stop())
         self._commits.shutdown(wait=True)
 
-    def _recover(self, owner: str) -> tuple[int, list[DeliveredCall], Place]:
+    def _recover(self, owner: str) -> tuple[int, list[DeliveredCall], Place, list[Verdict]]:
+        self.bidding.recall()
         refs = [
             ShardRef(workflow=self.workflow.name, version=self.version, number=number)
             for number in range(limits.SHARDS)
@@ -153,7 +162,7 @@ class PoolHost:
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
         calls, covers = recent_calls(self._call_log, self.kernel.watermarks, self.methods)
-        return recovered, calls, covers
+        return recovered, calls, covers, self.bidding.verdicts(after=covers)
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -187,34 +196,8 @@ class PoolHost:
             self.report(Delivered(delivery=notice))
 
     async def start_instance(self, request: StartRequest) -> StartAnswer:
-        """The instance exists durably, new or as it was.
-
-        Raises:
-            UsageError: the workflow takes no new instances, or the arguments are not its own.
-        """
-        if not self.workflow.active:
-            raise UsageError(f"workflow {self.workflow.name!r} takes no new instances (inactive).")
-        arguments = self.workflow.decode_arguments(request.input)
-        if not request.id:
-            made = self.workflow.instance_id(arguments) or ids.uuid7()
-            request = msgspec.structs.replace(request, id=made)
-        if request.id not in self.kernel.instances:
-            known = await self.in_store(
-                lambda store: store.find_instance(request.id, workflow=self.workflow.name)
-            )
-            if known:
-                row: InstanceRow = known[0]
-                return StartAnswer(
-                    id=row.id,
-                    workflow=row.workflow,
-                    version=row.version,
-                    status=row.status,
-                    created=False,
-                )
-        answer: StartAnswer = await self.answers.ask(
-            lambda token: Started(request=request, token=token)
-        )
-        return answer
+        """See `starting.start_instance`."""
+        return await start_instance(self, request)
 
     async def in_store(self, ask: Callable[[Store], Any]) -> Any:
         """What `ask` finds in the store, read in a thread."""
@@ -298,6 +281,7 @@ class PoolHost:
     def _release(self, commit: Commit) -> None:
         self.turns += sum(len(turns) for turns in commit.turns.values())
         self.effects.release(commit)
+        self.bidding.release(commit)
         self.answers.give((*commit.answers, *commit.replies))
         for instance_id in (*commit.finished, *finished_ids(commit)):
             for waiting in self._results.pop(instance_id, ()):

@@ -15,6 +15,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors import commanding, explaining, handover
+from raysume.actors.asking import ask_directory
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel import driving
@@ -90,6 +91,8 @@ class Pool:
             mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
             history_retention=timedelta(seconds=self._engine.history_retention_s),
             elsewhere=RaySteps(self._engine, self._spec.target, self._driver_paths),
+            participant=self._spec.name,
+            ask_verdict=ask_directory,
         )
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)
@@ -115,16 +118,24 @@ class Pool:
         host = await self._hosting()
         return {"pool": self._spec.name, "pid": os.getpid(), "waits": len(host.kernel.index)}
 
-    async def check(self) -> None:
-        """The workflow can be deployed; nothing of it runs yet.
+    async def check(self) -> list[str]:
+        """The workflow can be deployed, whether it runs yet or not.
+
+        Returns:
+            The URNs of the methods for which it waits first.
 
         Raises:
             UsageError: it cannot; says why.
         """
         workflow = self._workflow()
+        if self._host is not None:
+            return sorted({wait.method for wait in self._host.kernel.standing.waits})
         if not workflow.has_parameters:
             turn = learning_turn(workflow, self._spec.version, wall_clock_us())
-            await driving.run_as_task(turn, Standing(workflow).learning(turn))
+            standing = Standing(workflow)
+            await driving.run_as_task(turn, standing.learning(turn))
+            return sorted({wait.method for wait in standing.waits})
+        return []
 
     async def hold(self) -> bytes:
         """See `handover.hold`."""
@@ -141,6 +152,18 @@ class Pool:
         """See `handover.take_over`."""
         found = msgspec.msgpack.decode(boundary, type=handover.Boundary)
         handover.take_over(await self._hosting(), self._spec.name, found)
+
+    async def release(self) -> None:
+        """See `handover.release`."""
+        handover.release(await self._hosting())
+
+    async def follow(self) -> bytes:
+        """See `handover.follow`."""
+        return msgspec.msgpack.encode(handover.follow(await self._hosting()))
+
+    async def stand(self, places: list[tuple[int, int]]) -> dict[int, int]:
+        """See `handover.stand`."""
+        return handover.stand(await self._hosting(), places)
 
     async def lasting(self) -> None:
         """Lasts as long as the process: whoever awaits it learns of its death.

@@ -81,8 +81,8 @@ class Supervisor:
             kept.watch = asyncio.get_running_loop().create_task(self._keep(kept))
         return pid
 
-    async def check(self, spec: PoolSpec) -> None:
-        """The pool, which does not run yet, can be deployed.
+    async def check(self, spec: PoolSpec) -> list[str]:
+        """The pool, which does not run yet, can be deployed; the methods of its first wait.
 
         Raises:
             UsageError: it cannot; says why.
@@ -90,7 +90,7 @@ class Supervisor:
         """
         actor = self._actor(spec)
         try:
-            await actor.check.remote()
+            return list(await actor.check.remote())
         except RayTaskError as error:
             ray.kill(actor)
             raise _refusal(spec, cause_of(error) or error) from None

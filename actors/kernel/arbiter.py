@@ -91,10 +91,8 @@ class Arbiter:
 
     def _verdict(self, place: Place, opened: _Open) -> Verdict:
         bids = sorted(opened.bids.items())
-        longest = min(
-            ((bid.waits_since, name) for name, bid in bids if bid.waits_since is not None),
-            default=None,
-        )
+        waits = [bid.waits_since for _, bid in bids if bid.waits_since is not None]
+        longest = min(waits, default=None)
         is_taken = longest is not None or any(bid.takes for _, bid in bids)
         starter = None
         if not is_taken:

@@ -110,7 +110,7 @@ class Arbitration:
         """Look-backs do not take what was given to somebody else."""
         if verdict.starter is not None:
             kernel.recent.started_an_instance(verdict.place)
-        if verdict.winner not in (None, self.participant):
+        if verdict.winner is not None and not kernel.knows(verdict.winner):
             kernel.exclusives.take(verdict.place)
 
 

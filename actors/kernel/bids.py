@@ -45,7 +45,7 @@ class Verdict(msgspec.Struct, array_like=True, frozen=True):
     """Whether running instances get it: every one with a matching wait that is not exclusive,
     and `winner`."""
     winner: str | None
-    """The participant whose exclusive wait gets it."""
+    """The instance whose exclusive wait gets it."""
     starter: str | None
     """The version whose start wait gets it. `ANY_VERSION`: of the version whose time it falls into,
     if it matches; the call is in no mailbox either way. None: no instance is started."""

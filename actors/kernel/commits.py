@@ -98,7 +98,7 @@ class Claimed:
 
     claim: Claim
     winner: str
-    """The participant."""
+    """The participant that claimed it first, or the instance that had it by a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,7 +192,6 @@ class Kernel:
     def remember(
         self,
         calls: Iterable[DeliveredCall],
-        *,
         covers_after: Place,
         verdicts: Iterable[Verdict] = (),
     ) -> None:

@@ -62,7 +62,7 @@ def begin(kernel: Kernel, instance_id: str, wait_id: str) -> None:
 def end(kernel: Kernel, event: LookedBack) -> None:
     """The wait has met one of the calls read from the log, or one that came meanwhile, or none."""
     for one in event.verdicts:
-        if one.winner not in (None, kernel.arbitration.participant):
+        if one.winner is not None and not kernel.knows(one.winner):
             kernel.exclusives.take(one.place)
     starts = {one.place for one in event.verdicts if one.starter is not None}
     upto = kernel.looking.pop((event.instance, event.wait), None)
@@ -137,7 +137,7 @@ def claimed(kernel: Kernel, event: Claimed) -> None:
     claim = event.claim
     if kernel.looking.pop((claim.instance, claim.wait), None) is None:
         return
-    if event.winner == kernel.arbitration.participant:
+    if event.winner == kernel.arbitration.participant or kernel.knows(event.winner):
         kernel.arbitration.won.add((claim.pos, claim.offset))
     else:
         kernel.exclusives.take((claim.pos, claim.offset))

@@ -55,7 +55,6 @@ def apply_call(
     given = False
     if verdict is not None:
         kernel.arbitration.remember(kernel, verdict)
-        given = verdict.winner != kernel.arbitration.participant
     for entry in found:
         holder = entry.holder
         if not isinstance(holder, Instance):
@@ -65,9 +64,11 @@ def apply_call(
             and not (verdict is not None and verdict.starter is not None)
             and _can_take(holder, entry, item)
         ):
-            if entry.wait.exclusive and given:
-                if verdict is not None and verdict.winner is None:
+            if entry.wait.exclusive and verdict is not None and holder.id != verdict.winner:
+                if verdict.winner is None:  # it was decided without this wait
                     looking_back.again_for(kernel, holder, entry)
+                continue
+            if entry.wait.exclusive and given:
                 continue
             taken.add(holder.id)
             given = given or entry.wait.exclusive

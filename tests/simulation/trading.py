@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from raysume import WaitTimeout, external_call, step, wait, workflow
+from raysume import WaitTimeout, any_of, external_call, step, wait, workflow
 
 PROMPT = timedelta(seconds=2)
 
@@ -33,8 +33,9 @@ def work(n: int) -> int:
 async def trade() -> dict[str, Any]:
     """Started by an order whose group nobody waits for; then it does what the order's plan says.
 
-    o: the next order of the group; t: the same, for a while only; e: an offer that nobody else
-    gets; x: the same, for a while only; s: a step.
+    o: the next order of the group; t: the same, for a while only; f: one that comes from now on;
+    r: the same, until a step has ended; e: an offer that nobody else gets; x: the same, for a
+    while only; s: a step.
     """
     first = await wait(ordered).match_any()
     group, orders, offers = first.input.group, list[int](), list[int]()
@@ -44,6 +45,15 @@ async def trade() -> dict[str, Any]:
                 orders.append((await wait(ordered).match(group=group)).input.n)
             elif letter == "t":
                 orders.append((await wait(ordered).match(group=group).timeout(PROMPT)).input.n)
+            elif letter == "f":
+                next_one = await wait(ordered, name="fresh").match(group=group).from_now()
+                orders.append(next_one.input.n)
+            elif letter == "r":
+                done = await any_of(
+                    wait(ordered, name="fresh").match(group=group).from_now(),
+                    step(work, len(orders)),
+                )
+                orders += [done.result.input.n] if done.index == 0 else []
             elif letter == "e":
                 offers.append((await wait(offered).match_any().exclusive()).input.n)
             elif letter == "x":
