@@ -12,7 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import structlog
 
+from raysume import limits
 from raysume.actors.arbitrating import Arbitrators
 from raysume.actors.bidding import BidMade
 from raysume.actors.cleaning import Cleaner, Deployed
@@ -21,6 +23,7 @@ from raysume.actors.deployed_workflows import (
     live_modules,
     refuse_taken_names,
 )
+from raysume.actors.followers import Followers
 from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.known_methods import DeployedMethods, KnownMethods
 from raysume.actors.process_logs import log_to_stderr
@@ -37,6 +40,8 @@ LONG_POLL_S = 30.0
 """Seconds after which an unchanged catalogue is answered all the same."""
 
 _KIND = "deployed"
+
+_log = structlog.get_logger("raysume.directory")
 
 
 class MethodsOfBefore(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,7 @@ class Directory:
         self._version = 0
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
         self._changed = asyncio.Condition()
+        self._followers = Followers(silent_s=1.5 * LONG_POLL_S)
         self._restoring: asyncio.Task[None] | None = None
         self._cleaner = self._made_cleaner()
         self._arbitrators = Arbitrators(
@@ -147,6 +153,7 @@ class Directory:
         self._generation += 1
         self._store.put_document(_KIND, "generation", str(self._generation).encode())
         await self._announce()
+        await self._followed()
         return {
             "generation": self._generation,
             "catalogue": self._version,
@@ -227,8 +234,19 @@ class Directory:
             self._version = max(self._version + 1, time.time_ns() // 1_000)
             self._changed.notify_all()
 
-    async def catalogue(self, known: int) -> dict[str, Any]:
+    async def _followed(self) -> None:
+        """Every ingress replica works with the catalogue, or has not said so in time."""
+        try:
+            async with asyncio.timeout(limits.CATALOGUE_FOLLOW_S), self._changed:
+                await self._changed.wait_for(lambda: self._followers.all_know(self._version))
+        except TimeoutError:
+            _log.warning("catalogue_not_followed", catalogue=self._version)
+
+    async def catalogue(self, known: int, replica: str = "") -> dict[str, Any]:
         """What is deployed, as soon as it differs from version `known`, or after 30 s.
+
+        Args:
+            replica: the ingress replica that asks; "" for others.
 
         Returns:
             {"version", "generation", "methods": {URN: JSON}, "workflows": [JSON],
@@ -237,6 +255,8 @@ class Directory:
         await self.restore()
         try:
             async with asyncio.timeout(LONG_POLL_S), self._changed:
+                if replica and self._followers.asked(replica, known):
+                    self._changed.notify_all()
                 await self._changed.wait_for(lambda: self._version not in (known, 0))
         except TimeoutError:
             pass

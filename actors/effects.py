@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -104,11 +104,14 @@ class Effects:
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._outgoing: dict[int, list[Outgoing]] = {}
         self._sending: set[int] = set()
+        self._moved = asyncio.Event()
+        """Set whenever something was applied."""
         self.follow_child: FollowChild = families.follow
         """How the ends of child workflows are learnt."""
 
     def read_now(self, commit: Commit) -> None:
-        """Reads of the log that the commit asked for are under way: they wait for nothing."""
+        """A batch was applied; reads of the log that it asked for are under way, at once."""
+        self._moved.set()
         for order in commit.ranges:
             self._spawn(self._read_range(order))
         for look in commit.look_backs:
@@ -162,7 +165,7 @@ class Effects:
         """What `ask` finds in the call log, read in a thread of its own."""
         return await asyncio.get_running_loop().run_in_executor(self._reads, ask, self._call_log)
 
-    async def _read_surely(self, ask: Callable[[CallLog], Any]) -> Any:
+    async def read_surely(self, ask: Callable[[CallLog], Any]) -> Any:
         """What `ask` finds: a log that is away for a while only delays those who wait for it."""
         backoff_s = limits.RETRY_BACKOFF_S_MIN
         while True:
@@ -226,27 +229,30 @@ class Effects:
     # --- the call log ----------------------------------------------------------------
 
     async def _read_range(self, order: RangeOrder) -> None:
-        """The range is delivered from the log, unless the ingress was faster."""
+        """The range is delivered from the log, unless the ingress was faster.
+
+        Not much more is read than was applied: a pool far behind holds little of the log at once.
+        """
         await asyncio.sleep(limits.REORDER_GRACE_S)
-        start = self._kernel.watermarks.get(order.partition, 0)
-        end = order.end
-        while start < end:
-            upto = min(end, start + limits.DELIVERY_CALLS_MAX)
-            segments = await self._read_surely(_Range(order.partition, start, upto))
-            calls = list(self._wanted(segments))
-            delivery = Delivery(order.partition, start, upto, limits.CATALOGUE_OF_LOG, calls)
+        start = max(order.start, self._mark(order))
+        while start < order.end:
+            upto = min(order.end, start + limits.DELIVERY_CALLS_MAX)
+            segments = await self.read_surely(_Range(order.partition, start, upto))
+            delivery = Delivery.of(
+                segments, self._methods(), partition=order.partition, start=start, end=upto
+            )
             self._report(Delivered(delivery=delivery))
             start = upto
+            while start < order.end and self._mark(order) < start - limits.DELIVERY_CALLS_MAX:
+                self._moved.clear()
+                await self._moved.wait()
+            start = max(start, self._mark(order))
 
-    def _wanted(self, segments: Iterable[Segment]) -> Iterable[DeliveredCall]:
-        methods = self._methods()
-        for segment in segments:
-            for index, call in enumerate(segment.calls):
-                if call.method in methods:
-                    yield DeliveredCall(segment.first + index, segment.pos, call)
+    def _mark(self, order: RangeOrder) -> int:
+        return self._kernel.watermarks.get(order.partition, 0)
 
     async def _look_back(self, order: LookBackOrder) -> None:
-        segments: list[Segment] = await self._read_surely(_Search(order))
+        segments: list[Segment] = await self.read_surely(_Search(order))
         applied = self._kernel.watermarks
         calls = [
             item

@@ -21,6 +21,7 @@ from raysume import limits
 from raysume.actors.answering import Answers
 from raysume.actors.bidding import AskVerdict, Bidding
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
+from raysume.actors.forgetting import forget_partitions
 from raysume.actors.journaling import PoolJournal, finished_ids
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.bids import Verdict
@@ -128,13 +129,14 @@ class PoolHost:
             self.kernel.standing.stand(self.kernel.index)
         self.kernel.remember(*known)
         self._applied_commit(self.kernel.resume(now_us()))
-        for partition in await self.effects.read(lambda log: log.partitions()):
+        for partition in await self.effects.read_surely(lambda log: log.partitions()):
             self._notice(partition.id, partition.next_offset)
         self._loops = [
             loop.create_task(self._apply_loop(), name="apply"),
             loop.create_task(self._commit_loop(), name="commit"),
             loop.create_task(self._timer_loop(), name="timers"),
             loop.create_task(self._checkpoint_loop(), name="checkpoints"),
+            loop.create_task(forget_partitions(self), name="partitions"),
         ]
         for task in self._loops:
             task.add_done_callback(self._loop_ended)
@@ -187,13 +189,12 @@ class PoolHost:
         """
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
-        return self._backlog
+        return self._backlog + self.kernel.intake.waiting
 
     def _notice(self, partition: int, end: int) -> None:
         start = self.kernel.watermarks.get(partition, 0)
         if end > start:
-            notice = Delivery(partition, start, end, 0, [])
-            self.report(Delivered(delivery=notice))
+            self.report(Delivered(delivery=Delivery(partition, start, end, 0, [])))
 
     async def start_instance(self, request: StartRequest) -> StartAnswer:
         """See `starting.start_instance`."""
@@ -303,7 +304,7 @@ class PoolHost:
                     pass
                 continue
             asked_us = now_us()
-            ends: dict[int, int] = await self.effects.read(lambda log: log.barrier())
+            ends: dict[int, int] = await self.effects.read_surely(lambda log: log.barrier())
             for partition, end in ends.items():
                 self._notice(partition, end)
             async with self._progress:

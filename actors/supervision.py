@@ -186,7 +186,7 @@ class Supervisor:
                 return int((await kept.actor.ready.remote())["pid"])
             except RayTaskError as error:
                 reason: Exception = cause_of(error) or error
-                if not isinstance(reason, Unavailable):
+                if not (isinstance(reason, Unavailable) or (attempts is None and _passes(reason))):
                     raise _refusal(kept.spec, reason) from None
                 ray.kill(kept.actor, no_restart=False)
             except ray.exceptions.ActorDiedError as error:  # for good: somebody ended it
@@ -216,6 +216,11 @@ class Supervisor:
             del self._kept[kept.spec.name]
         if kept.watch is not None and kept.watch is not asyncio.current_task():
             kept.watch.cancel()
+
+
+def _passes(reason: Exception) -> bool:
+    """Whether a pool that ran before is worth waiting for: the disk is full, or cannot be written."""
+    return isinstance(reason, RaysumeError) and bool(reason.details.get("passing"))
 
 
 def _refusal(spec: PoolSpec, reason: Exception) -> RaysumeError:

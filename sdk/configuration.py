@@ -51,6 +51,8 @@ class Settings:
     """The name under which this program publishes; None: the top package of the method."""
     port: int = 8000
     """Where the ingress listens."""
+    ingress_replicas: int = 1
+    """Processes that accept calls. Each has a partition of its own in the call log."""
     publish: bool = True
     """False (`RAYSUME_PUBLISH=off`): calls go nowhere when there is no engine."""
     seal_key: str | None = None
@@ -271,6 +273,13 @@ def _port(value: Any) -> int:
     return found
 
 
+def _count(value: Any) -> int:
+    found = int(value)
+    if not 1 <= found <= limits.INGRESS_REPLICAS_MAX or isinstance(value, bool | float):
+        raise ValueError(value)
+    return found
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(value)
@@ -293,6 +302,7 @@ _PARSERS: dict[str, Any] = {
     "url": _url,
     "path": _path,
     "port": _port,
+    "count": _count,
     "flag": _flag,
     "duration": duration,
     "size": _size,
@@ -302,6 +312,7 @@ _EXPECTED = {
     "url": "an address such as http://localhost:8000",
     "path": "the path of a file or folder",
     "port": "a port number from 0 to 65535",
+    "count": f"a number from 1 to {limits.INGRESS_REPLICAS_MAX}",
     "flag": "on or off",
     "duration": "a duration above zero such as 30s, 24h or 30d",
     "size": "a number of bytes such as 1000000 or 64MB",
@@ -313,6 +324,7 @@ _FORMS = {
     "token": "text",
     "service": "text",
     "port": "port",
+    "ingress_replicas": "count",
     "publish": "flag",
     "seal_key": "text",
     "seal_key_file": "path",

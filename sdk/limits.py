@@ -174,6 +174,10 @@ BACKLOG_CALLS_MAX: Final = 50_000
 BACKLOG_BYTES_MAX: Final = 64_000_000
 """Bytes of calls that an ingress holds for one pool; beyond it the pool reads them from the log."""
 
+DISPATCH_BYTES_MAX: Final = 256_000_000
+"""Bytes of calls that an ingress holds for all pools together; beyond it the pool with most of them
+reads its own from the log."""
+
 DELIVERY_BYTES_MAX: Final = 8_000_000
 """Bytes of one delivery to a pool: what one actor call carries without stalling the next."""
 
@@ -189,7 +193,27 @@ EMPTY_RANGE_DELAY_S: Final = 0.1
 LAG_PROBE_S: Final = 0.25
 """Seconds between questions to a lagging pool that has nothing to receive."""
 
+# --- partitions ------------------------------------------------------------------
+
+PARTITION_LEASE_S: Final = 15.0
+"""Seconds after which the owner of a partition that wrote nothing and renewed nothing counts as
+dead: three renewals may be late on a loaded machine before others take over its calls."""
+
+PARTITION_LOOK_S: Final = 5.0
+"""Seconds between two looks of an ingress at all partitions, with which an idle one renews its lease
+and adopts what others left: a third of the lease."""
+
+PARTITION_KEPT_S: Final = 3_600.0
+"""Seconds for which a closed partition without calls is remembered: no delivery of it can still be
+on its way when it is forgotten."""
+
 # --- the ingress -----------------------------------------------------------------
+
+INGRESS_REPLICAS_MAX: Final = 64
+"""Ingress replicas of one engine: a segment names the ends of all others, 15 bytes each."""
+
+CATALOGUE_FOLLOW_S: Final = 2.0
+"""Seconds that a deployment waits for every ingress replica to work with its catalogue."""
 
 ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
 """Calls waiting for an append: a second of full load. More answer 429."""
@@ -290,6 +314,9 @@ RETRY_BACKOFF_S_MAX: Final = 30.0
 
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of a listing."""
+
+POOL_ROWS_MAX: Final = PAGE_ROWS_MAX + 1
+"""Rows that a pool gives at once: with the one beyond a page it is known that another follows."""
 
 RESULT_WAIT_S_MAX: Final = 60.0
 """Longest long-poll for a result; clients ask again."""

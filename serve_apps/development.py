@@ -169,6 +169,7 @@ class Development:
         from raysume.actors.untyped import ray
 
         context = ray.init(
+            address="local",  # also when another cluster runs on this machine
             num_cpus=self._cpus,
             namespace="raysume",
             include_dashboard=self._dashboard,
@@ -188,7 +189,8 @@ class Development:
 
         port = self._port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        bound = IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token)
+        replicas = IngressDeployment.options(num_replicas=settings().ingress_replicas)
+        bound = replicas.bind(msgspec.msgpack.encode(engine), self.token)
         self._exit.callback(serve().shutdown)
         patiently(lambda: serve().start(http_options={"host": "127.0.0.1", "port": port}))
         patiently(lambda: serve().run(bound, name="raysume", route_prefix="/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -48,6 +49,8 @@ class RayEngine:
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}
+        self._name = uuid.uuid4().hex
+        """Tells this replica from others."""
 
     def forget_handles(self) -> None:
         """Actors are looked up again: one that was made anew under its name has another handle."""
@@ -62,7 +65,7 @@ class RayEngine:
     @_translated
     async def catalogue(self, known: int) -> Catalogue:
         """See `Engine`."""
-        told = await self._actor(DIRECTORY_NAME).catalogue.remote(known)
+        told = await self._actor(DIRECTORY_NAME).catalogue.remote(known, self._name)
         workflows: list[WorkflowEntry] = []
         for entry, active in told["workflows"]:
             decoded = msgspec.json.decode(entry, type=WorkflowEntry)

@@ -20,6 +20,7 @@ from raysume.limits import (
     BACKLOG_CALLS_MAX,
     DELIVERIES_IN_FLIGHT,
     DELIVERY_BACKOFF_S_MAX,
+    DISPATCH_BYTES_MAX,
     EMPTY_RANGE_DELAY_S,
     LAG_PROBE_S,
     RETRY_BACKOFF_S_MIN,
@@ -83,6 +84,15 @@ class PoolStream:
     def reached(self, partition: int) -> int:
         """The pool has everything of the partition below this offset."""
         return self._delivered.get(partition, 0)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the calls that wait here to be sent, roughly."""
+        return self._pending.size
+
+    def leave_to_log(self) -> None:
+        """No calls wait here any more: the pool reads them from the log in its time."""
+        self._pending.leave_to_log()
 
     @property
     def idle(self) -> bool:
@@ -257,8 +267,16 @@ class Dispatcher:
                 end=segment.end,
                 catalogue=self._catalogue,
                 calls=_awaited(by_method, stream.urns),
+                after=segment.after,
             ):
                 stream.offer(one)
+        self._bound_memory()
+
+    def _bound_memory(self) -> None:
+        """Many pools that lag hold no more together than this process can bear."""
+        streams = self._streams.values()
+        while sum(stream.held_bytes for stream in streams) > DISPATCH_BYTES_MAX:
+            max(streams, key=lambda stream: stream.held_bytes).leave_to_log()
 
     def announce(self, partition: int, end: int) -> None:
         """Every pool reads from the log whatever it lacks of the partition below `end`."""

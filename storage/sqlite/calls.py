@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +14,31 @@ from raysume.limits import STORE_BUSY_S_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, Names, admit, names_in
 from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.leases import has_lapsed, lease_from
 from raysume.storage.moments import to_us, wall_clock_us
-from raysume.storage.processes import end_process, is_other_live_process
+from raysume.storage.processes import end_process, is_other_live_process, names
 from raysume.storage.retention import Deleted
-from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
+from raysume.storage.segments import (
+    closed,
+    counts_by_method,
+    cut,
+    encode_after,
+    encode_calls,
+    record_calls,
+)
 from raysume.storage.sqlite import call_queries
 from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.deleting import delete_calls
 
 _NAMES_MAX: Final = 500
 """Names looked up by one statement; far below SQLite's limit on parameters."""
+
+_GROWN: Final = """
+SELECT id, next_offset FROM partition
+WHERE last_pos > (SELECT last_pos FROM partition WHERE id = ?) AND id != ?"""
+"""The other partitions that have grown since the last segment of this one. The table is small."""
+
+_PARTITION: Final = "SELECT id, next_offset, open, owner, lease FROM partition"
 
 _GENERATION: Final = 0
 """Every segment is of the first generation until deployments count them."""
@@ -62,8 +77,9 @@ class SqliteCallLog:
         partition = Partition(id=secrets.randbits(62), next_offset=0, open=True, owner=owner)
         with self._database.write("open a partition") as connection:
             connection.execute(
-                "INSERT INTO partition (id, next_offset, open, owner) VALUES (?, 0, 1, ?)",
-                (partition.id, owner),
+                "INSERT INTO partition (id, next_offset, open, owner, last_pos, lease) "
+                "VALUES (?, 0, 1, ?, 0, ?)",
+                (partition.id, owner, lease_from(self._now_us())),
             )
         return partition
 
@@ -71,41 +87,71 @@ class SqliteCallLog:
         """See `CallLog.append`."""
         names = names_in(batches)
         with self._database.write("append calls") as connection:
-            place = _partition(connection, partition)
+            place = self._partition(connection, partition)
             if place is None or not place.open:
-                raise PartitionClosed(
-                    f"partition {partition} is closed; open another one and append there"
-                )
+                raise closed(partition)
             admission = admit(batches, _known(connection, names))
             segment = self._store(connection, place, admission)
         return Appended(segment=segment, accepted=admission.accepted)
 
+    def renew(self, partition: int) -> None:
+        """See `CallLog.renew`."""
+        with self._database.write("renew the lease of a partition") as connection:
+            renewed = connection.execute(
+                "UPDATE partition SET lease = ? WHERE id = ? AND open",
+                (lease_from(self._now_us()), partition),
+            )
+            if renewed.rowcount == 0:
+                raise closed(partition)
+
     def close_partition(self, partition: int) -> Partition:
-        """See `CallLog.close_partition`. When the file stays locked, the process that owns the
-        partition is killed: it was stopped inside a transaction and would stop everybody."""
+        """See `CallLog.close_partition`. When the file stays locked by the process that owns the
+        partition, or one whose lease is over, that process is killed: it was stopped inside a
+        transaction and would stop everybody."""
         try:
             return self._close_partition(partition)
         except StoreUnavailable as error:
             if not error.details.get("locked"):
                 raise
-            with self._database.read("read a partition") as connection:
-                place = _partition(connection, partition)
-            if place is None or not is_other_live_process(place.owner):
+            hanging = self._hanging(partition)
+            if not hanging:
                 raise
-            end_process(place.owner)
+            for owner in hanging:
+                end_process(owner)
         return self._close_partition(partition)
+
+    def _hanging(self, partition: int) -> list[str]:
+        """The owner that keeps the file locked, if it may be killed for it."""
+        holder = self._database.turn_holder()
+        with self._database.read("list partitions") as connection:
+            places = self._partitions(connection)
+            asked = self._partition(connection, partition)
+        suspects = [place.owner for place in places if place.lapsed]
+        suspects += [asked.owner] if asked is not None else []
+        return [
+            owner
+            for owner in dict.fromkeys(suspects)
+            if is_other_live_process(owner) and (holder is None or names(owner, holder))
+        ]
 
     def partitions(self) -> list[Partition]:
         """See `CallLog.partitions`."""
         with self._database.read("list partitions") as connection:
-            return _partitions(connection)
+            return self._partitions(connection)
+
+    def forgotten(self, partitions: Iterable[int]) -> set[int]:
+        """See `CallLog.forgotten`."""
+        asked = sorted(partitions)
+        with self._database.read("list partitions") as connection:
+            found = _lookup(connection, "SELECT id, id FROM partition WHERE id", asked)
+            return set(asked) - {id for id, _ in found}
 
     def barrier(self) -> dict[int, int]:
         """See `CallLog.barrier`. Nothing is written: the transaction only waits its turn."""
         asked_us = self._now_us()
         with self._database.write("wait for appends") as connection:
             self._barrier_us = max(self._barrier_us, asked_us)
-            return {place.id: place.next_offset for place in _partitions(connection)}
+            return {place.id: place.next_offset for place in self._partitions(connection)}
 
     def read(self, partition: int, *, start: int, end: int) -> Iterator[Segment]:
         """See `CallLog.read`. Segments are fetched in parts, as the iterator is consumed."""
@@ -149,8 +195,11 @@ class SqliteCallLog:
 
     def _close_partition(self, partition: int) -> Partition:
         with self._database.write("close a partition") as connection:
-            connection.execute("UPDATE partition SET open = 0 WHERE id = ?", (partition,))
-            place = _partition(connection, partition)
+            connection.execute(
+                "UPDATE partition SET open = 0, lease = ? WHERE id = ? AND open",
+                (self._now_us(), partition),
+            )
+            place = self._partition(connection, partition)
         if place is None:
             raise PartitionClosed(f"there is no partition {partition}; it was never opened")
         return place
@@ -183,8 +232,9 @@ class SqliteCallLog:
         if not admission.calls:
             return None
         records = record_calls(admission.calls, at_us)
-        segment = Segment(place.id, place.next_offset, last_pos + 1, records)
-        _insert(connection, segment, at_us)
+        after = dict(connection.execute(_GROWN, (place.id, place.id)).fetchall())
+        segment = Segment(place.id, place.next_offset, last_pos + 1, records, after)
+        _insert(connection, segment, at_us, lease_us=lease_from(self._now_us()))
         connection.executemany(
             "INSERT INTO client_call (id_hash, partition, offset, digest, at) "
             "VALUES (?, ?, ?, ?, ?)",
@@ -195,11 +245,33 @@ class SqliteCallLog:
         )
         return segment
 
+    def _partition(self, connection: sqlite3.Connection, partition: int) -> Partition | None:
+        row = connection.execute(f"{_PARTITION} WHERE id = ?", (partition,)).fetchone()
+        return None if row is None else self._shown(row)
 
-def _insert(connection: sqlite3.Connection, segment: Segment, at_us: int) -> None:
+    def _partitions(self, connection: sqlite3.Connection) -> list[Partition]:
+        rows = connection.execute(
+            f"{_PARTITION} WHERE open OR EXISTS "
+            "(SELECT 1 FROM segment WHERE partition = partition.id) ORDER BY id"
+        ).fetchall()
+        return [self._shown(row) for row in rows]
+
+    def _shown(self, row: tuple[int, int, int, str, int]) -> Partition:
+        id, next_offset, is_open, owner, lease_us = row
+        return Partition(
+            id=id,
+            next_offset=next_offset,
+            open=bool(is_open),
+            owner=owner,
+            lapsed=bool(is_open) and has_lapsed(lease_us, now_us=self._now_us()),
+        )
+
+
+def _insert(connection: sqlite3.Connection, segment: Segment, at_us: int, *, lease_us: int) -> None:
     connection.execute(
-        "INSERT INTO segment (pos, partition, first, count, generation, accepted_at, body) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO segment "
+        '(pos, partition, first, count, generation, accepted_at, body, "after") '
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             segment.pos,
             segment.partition,
@@ -208,6 +280,7 @@ def _insert(connection: sqlite3.Connection, segment: Segment, at_us: int) -> Non
             _GENERATION,
             at_us,
             encode_calls(segment.calls),
+            encode_after(segment.after),
         ),
     )
     connection.executemany(
@@ -223,7 +296,8 @@ def _insert(connection: sqlite3.Connection, segment: Segment, at_us: int) -> Non
         (segment.pos, at_us),
     )
     connection.execute(
-        "UPDATE partition SET next_offset = ? WHERE id = ?", (segment.end, segment.partition)
+        "UPDATE partition SET next_offset = ?, last_pos = ?, lease = ? WHERE id = ?",
+        (segment.end, segment.pos, lease_us, segment.partition),
     )
 
 
@@ -247,29 +321,9 @@ def _known(connection: sqlite3.Connection, names: Names) -> Known:
 
 
 def _lookup(
-    connection: sqlite3.Connection, select: str, names: Sequence[str] | Sequence[bytes]
+    connection: sqlite3.Connection, select: str, names: Sequence[str | bytes | int]
 ) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(names), _NAMES_MAX):
         part = names[start : start + _NAMES_MAX]
         marks = ",".join("?" * len(part))
         yield from connection.execute(f"{select} IN ({marks})", part)
-
-
-def _partition(connection: sqlite3.Connection, partition: int) -> Partition | None:
-    row = connection.execute(
-        "SELECT next_offset, open, owner FROM partition WHERE id = ?", (partition,)
-    ).fetchone()
-    if row is None:
-        return None
-    return Partition(id=partition, next_offset=row[0], open=bool(row[1]), owner=row[2])
-
-
-def _partitions(connection: sqlite3.Connection) -> list[Partition]:
-    rows = connection.execute(
-        "SELECT id, next_offset, open, owner FROM partition "
-        "WHERE open OR EXISTS (SELECT 1 FROM segment WHERE partition = partition.id) ORDER BY id"
-    ).fetchall()
-    return [
-        Partition(id=id, next_offset=next_offset, open=bool(open), owner=owner)
-        for id, next_offset, open, owner in rows
-    ]

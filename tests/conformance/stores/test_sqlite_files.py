@@ -95,7 +95,7 @@ def test_a_database_of_a_later_release_is_refused(kind: schema.Kind, tmp_path: P
 
 def test_a_call_log_is_not_opened_as_engine_state(tmp_path: Path) -> None:
     SqliteCallLog(tmp_path / "one.db").close()
-    with pytest.raises(ConfigurationError, match="calls_0002"):
+    with pytest.raises(ConfigurationError, match="calls_0003"):
         SqliteStore(tmp_path / "one.db")
 
 
