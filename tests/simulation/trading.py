@@ -53,7 +53,7 @@ async def trade() -> dict[str, Any]:
                     wait(ordered, name="fresh").match(group=group).from_now(),
                     step(work, len(orders)),
                 )
-                orders += [done.result.input.n] if done.index == 0 else []
+                orders += [] if isinstance(done.result, int) else [done.result.input.n]
             elif letter == "e":
                 offers.append((await wait(offered).match_any().exclusive()).input.n)
             elif letter == "x":
