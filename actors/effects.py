@@ -272,7 +272,10 @@ class Effects:
         verdicts = self._verdicts
         if verdicts is None:
             return []
-        return await self._read_surely(lambda _log: verdicts(after=order.after, upto=order.upto))
+        found: list[Verdict] = await self.read_surely(
+            lambda _log: verdicts(after=order.after, upto=order.upto)
+        )
+        return found
 
     # --- outgoing calls ----------------------------------------------------------------
 

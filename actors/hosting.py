@@ -122,12 +122,12 @@ class PoolHost:
             How many instances were recovered.
         """
         loop = asyncio.get_running_loop()
-        recovered, *known = await loop.run_in_executor(None, self._recover, owner)
+        recovered, calls, covers, verdicts = await loop.run_in_executor(None, self._recover, owner)
         if not self.workflow.has_parameters:
             turn = learning_turn(self.workflow, self.version, now_us())
             await driving.run_as_task(turn, self.kernel.standing.learning(turn))
             self.kernel.standing.stand(self.kernel.index)
-        self.kernel.remember(*known)
+        self.kernel.remember(calls, covers, verdicts)
         self._applied_commit(self.kernel.resume(now_us()))
         for partition in await self.effects.read_surely(lambda log: log.partitions()):
             self._notice(partition.id, partition.next_offset)

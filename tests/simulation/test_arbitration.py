@@ -17,6 +17,7 @@ from tests.simulation.trading import ordered
 
 from raysume.actors.kernel.arbitration import Arbitration
 from raysume.actors.kernel.bids import Regime
+from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.errors import RaysumeError
 
@@ -24,6 +25,12 @@ FIRST, LAST = map(int, os.environ.get("RAYSUME_SEEDS", "0:120").split(":"))
 GROUP = 10
 SEEDS = 300
 """A planted bug that needs more would hide."""
+
+
+Calls = dict[int, DeliveredCall]
+"""By offset."""
+Received = dict[int, list[InstanceRecord]]
+"""Offset of a call -> the instances that received it, other than by their start."""
 
 
 def check(world: Trading) -> None:
@@ -35,7 +42,7 @@ def check(world: Trading) -> None:
     calls = {item.offset: item for item in world.calls(0, world.end)}
     started = Counter(record.origin for record in records if record.origin is not None)
     assert max(started.values(), default=0) <= 1, "an order started two instances"
-    received: dict[int, list[InstanceRecord]] = {offset: [] for offset in calls}
+    received: Received = {offset: [] for offset in calls}
     for record in records:
         assert record.status in ("completed", "waiting"), record
         for group in record.received:
@@ -60,7 +67,9 @@ def check(world: Trading) -> None:
         _check_waits(record, calls, started, received)
 
 
-def _check_waits(record: InstanceRecord, calls: dict, started: Counter, received: dict) -> None:
+def _check_waits(
+    record: InstanceRecord, calls: Calls, started: Counter[str], received: Received
+) -> None:
     """Nothing is left that a wait of the instance should have met."""
     for wait in record.waits:
         if wait.name == "fresh":

@@ -204,6 +204,25 @@ async def test_an_offer_that_nobody_waits_for_goes_to_the_first_that_looks_back(
         assert (await first.result(older))["offers"] == [4]
 
 
+@pytest.mark.parametrize("from_log", [False, True], ids=["from memory", "from the log"])
+async def test_a_call_that_started_an_instance_elsewhere_is_in_no_other_mailbox(
+    tmp_path: Path, from_log: bool
+) -> None:
+    async with Versions(tmp_path, trade) as versions:
+        first = await versions.deploy("1")
+        await versions.applied(versions.push(ordered, group="a", plan="eo"))
+        [older] = instances(first)
+        second = await versions.deploy("2")
+        await versions.applied(versions.push(ordered, group="a", n=1))
+        assert len(instances(second)) == 1
+        if from_log:
+            first.host.kernel.recent.covers_after = first.host.kernel.newest
+        await versions.applied(versions.push(offered, n=2))
+        await first.until(lambda: not first.host.kernel.instances[older].looks_back)
+        await versions.applied(versions.push(ordered, group="a", n=3))
+        assert await first.result(older) == {"orders": [3], "offers": [2]}
+
+
 async def test_a_version_whose_process_dies_while_its_bid_is_out_follows_the_verdict(
     tmp_path: Path,
 ) -> None:
