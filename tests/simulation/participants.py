@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.trading import offered, ordered, trade
 
@@ -223,3 +223,8 @@ class SimParticipant:
         """Every instance as a new incarnation finds it."""
         self.boot()
         return [instance.record() for instance in self.kernel.instances.values()]
+
+
+def always(value: Any) -> Callable[..., Any]:
+    """A function that gives the same whatever it is asked."""
+    return lambda *_arguments: value

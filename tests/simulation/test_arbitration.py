@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from tests.simulation.bidders import Trading, simulate
-from tests.simulation.participants import SimParticipant
+from tests.simulation.participants import SimParticipant, always
 from tests.simulation.trading import ordered
 
 from raysume.actors.kernel.arbitration import Arbitration
@@ -126,7 +126,7 @@ def is_found(**options: bool) -> bool:
 
 
 def test_starting_without_the_arbiter_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Arbitration, "covers", lambda *_: False)
+    monkeypatch.setattr(Arbitration, "covers", always(False))
     assert is_found()
 
 
@@ -146,10 +146,10 @@ def test_a_late_participant_that_ignores_verdicts_is_found(
 def test_exclusive_waits_that_look_back_without_a_claim_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Arbitration, "claims", lambda *_: False)
+    monkeypatch.setattr(Arbitration, "claims", always(False))
     assert is_found()
 
 
 def test_look_backs_that_ignore_verdicts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Arbitration, "remember", lambda *_: None)
+    monkeypatch.setattr(Arbitration, "remember", always(None))
     assert is_found()

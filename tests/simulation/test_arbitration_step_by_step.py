@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.simulation.bidders import Trading
-from tests.simulation.participants import SimParticipant
+from tests.simulation.participants import SimParticipant, always
 from tests.simulation.test_arbitration import check
 from tests.simulation.trading import ordered
 
@@ -115,7 +115,7 @@ def test_a_successor_stands_where_the_bid_was_made(
     forgets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if forgets:
-        monkeypatch.setattr(Arbitration, "recover", lambda *_: None)
+        monkeypatch.setattr(Arbitration, "recover", always(None))
 
     def story() -> None:
         tale = Story("r")
@@ -138,7 +138,7 @@ def test_nothing_is_applied_while_a_bid_is_out(
     goes_on: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if goes_on:
-        monkeypatch.setattr(Arbitration, "holds_back", lambda *_: False)
+        monkeypatch.setattr(Arbitration, "holds_back", always(False))
 
     def story() -> None:
         tale = Story("r")

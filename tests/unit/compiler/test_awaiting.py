@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from raysume import any_of, external_call, subflow, wait, workflow
 from raysume.compiler.awaiting import Awaited, awaited_by
+from raysume.methods import Method
 
 
 class Thing(BaseModel):
@@ -76,12 +77,13 @@ async def exclusively() -> None:
 @workflow(name="awaiting.hidden")
 async def hidden() -> None:
     first = await wait(begun).match_any()
-    await wait(globals()["mo" + "re"]).match(key=first.input.key)
+    hidden_one: Method = globals()["mo" + "re"]
+    await wait(hidden_one).match(key=first.input.key)
 
 
 @workflow(name="awaiting.nested")
 async def nested() -> None:
-    async def _unused() -> None:
+    async def _unused() -> None:  # pyright: ignore[reportUnusedFunction]
         await wait(other).match(key="x")
 
     make: Callable[[], Awaitable[Any]] = lambda: wait(more).match(key="x")
@@ -93,9 +95,9 @@ async def nested() -> None:
     ("of", "named", "once", "is_exclusive"),
     [
         (once_each, {BEGUN, MORE}, {BEGUN, MORE}, False),
-        (looping, {BEGUN}, set(), False),
+        (looping, {BEGUN}, set[str](), False),
         (named_twice, {BEGUN, MORE}, {MORE}, False),
-        (kept, {BEGUN}, set(), False),
+        (kept, {BEGUN}, set[str](), False),
         (helped, {BEGUN, MORE}, {BEGUN}, False),
         (exclusively, {BEGUN}, {BEGUN}, True),
         (nested, {BEGUN, MORE, OTHER}, {BEGUN}, False),
