@@ -31,12 +31,13 @@ from raysume.actors.kernel.records import InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
+from raysume.actors.quarantine import Quarantine
 from raysume.actors.remembering import recent_calls
 from raysume.crash_points import crash_point
 from raysume.errors import UsageError
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import InstanceRow, ShardRef, Store, StoreCommit
+from raysume.storage.ports import ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
 
 
@@ -154,6 +155,7 @@ class PoolHost:
         owned = self.store.acquire(refs, owner=owner)
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
+        self._quarantine = Quarantine(self.store, self.kernel, self.journal)
         calls, covers = recent_calls(self._call_log, self.kernel.watermarks, self.methods)
         return recovered, calls, covers
 
@@ -206,14 +208,7 @@ class PoolHost:
                 lambda store: store.find_instance(request.id, workflow=self.workflow.name)
             )
             if known:
-                row: InstanceRow = known[0]
-                return StartAnswer(
-                    id=row.id,
-                    workflow=row.workflow,
-                    version=row.version,
-                    status=row.status,
-                    created=False,
-                )
+                return StartAnswer.found(known[0])
         answer: StartAnswer = await self.answers.ask(
             lambda token: Started(request=request, token=token)
         )
@@ -276,6 +271,7 @@ class PoolHost:
                 if together.turns or checkpoint:
                     await loop.run_in_executor(self._commits, self._write, together, checkpoint)
                     self.journal.committed(together)
+                    self._quarantine.has_moved()
                 if checkpoint:
                     self._checkpoints_made = asked
                     self.journal.let_go(self.kernel)

@@ -209,6 +209,17 @@ class PoolJournal:
         """The committed records that only the journal holds."""
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
+    @property
+    def name(self) -> str:
+        """The workflow, version and first shard: the same for every incarnation of an actor."""
+        ref = min((log.owned.ref for log in self._shards.values()), key=lambda ref: ref.number)
+        return f"{ref.workflow}@{ref.version}/{ref.number}"
+
+    @property
+    def length(self) -> int:
+        """How many journal rows were ever committed: it grows whenever something is durable."""
+        return sum(log.committed_seq for log in self._shards.values())
+
     def has_expired(self, older_than_us: int) -> bool:
         """Whether the next checkpoint with this moment has something to remove, or to look at."""
         if self._first_end_us is not None and self._first_end_us < older_than_us:

@@ -29,6 +29,7 @@ from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.untyped import ray
+from raysume.actors.watchdog import Watchdog
 from raysume.errors import ConfigurationError, Fenced
 from raysume.publishing import set_engine_sink
 from raysume.storage.moments import wall_clock_us
@@ -97,6 +98,7 @@ class Pool:
         recovered = await host.start(owner=owner_of_this_process(self._spec.name))
         _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
         self._host, self._readings = host, Readings(host)
+        Watchdog(self._spec.workflow)
 
     async def _hosting(self) -> PoolHost:
         self._begin()

@@ -7,9 +7,12 @@ order and exactly-once.
 
 from __future__ import annotations
 
+from typing import Self
+
 import msgspec
 
 from raysume.records import CallRecord
+from raysume.storage.ports import InstanceRow
 
 
 class DeliveredCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -54,3 +57,14 @@ class StartAnswer(msgspec.Struct, frozen=True):
     status: str
     created: bool
     """False when the id was used before: the same instance is returned."""
+
+    @classmethod
+    def found(cls, row: InstanceRow) -> Self:
+        """The answer for an instance that was there before."""
+        return cls(
+            id=row.id,
+            workflow=row.workflow,
+            version=row.version,
+            status=row.status,
+            created=False,
+        )

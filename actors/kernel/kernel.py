@@ -42,6 +42,7 @@ from raysume.actors.kernel.commits import (
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.exclusives import Exclusives
+from raysume.actors.kernel.guarding import Guard
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
@@ -132,6 +133,8 @@ class Kernel:
         retention of its instance is over."""
         self.timers = Timers(self.instances)
         self.schedule = Schedule(self)
+        self.guard: Guard | None = None
+        """Asked before each turn, where turns have ended the process."""
         self._orders = 0
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}

@@ -55,6 +55,9 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         kernel.touch(instance)
         return
     turn = following.new_turn(kernel, instance)
+    if kernel.guard is not None and (refused := kernel.guard.begins(instance.id)) is not None:
+        _came_to_nothing(kernel, instance, turn, stimulus, refused)
+        return
     steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)
     if kernel.runs_inline:
@@ -63,6 +66,9 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         except _STOPS as error:
             _came_to_nothing(kernel, instance, turn, stimulus, error)
             return
+        finally:
+            if kernel.guard is not None:
+                kernel.guard.ended()
         if task.pending is driving.FINISHED:
             _conclude(kernel, instance, turn, stimulus)
             return

@@ -25,6 +25,10 @@ class Broken(AssertionError):
     """Something that raysume promises did not hold; the message says what."""
 
 
+failures: list[Broken] = []
+"""What did not hold, also where the code under test caught the error: it fails the run."""
+
+
 def require(holds: bool, otherwise: str) -> None:
     """It holds.
 
@@ -32,7 +36,8 @@ def require(holds: bool, otherwise: str) -> None:
         Broken: it does not.
     """
     if not holds:
-        raise Broken(otherwise)
+        failures.append(Broken(otherwise))
+        raise failures[-1]
 
 
 def outcomes(workflow: str, records: Iterable[InstanceRecord]) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from tests.simulation import workflows, workloads
-from tests.simulation.checking import require
+from tests.simulation.checking import failures, require
 from tests.simulation.clients import Client
 from tests.simulation.clockwork import Died, Process, SimLoop
 from tests.simulation.disks import Witness
@@ -29,7 +29,7 @@ from tests.simulation.world import START_US
 
 from raysume import crash_points, ids, limits
 from raysume.errors import StoreUnavailable, Unavailable
-from raysume.serve_apps.ingress import adoption
+from raysume.serve_apps.ingress import adoption, ranges
 from raysume.steps import step_key
 from raysume.storage.memory.calls import MemoryCallLog
 from raysume.storage.memory.state import MemoryStore
@@ -53,11 +53,12 @@ SETTLE_S = 30.0
 class Cluster:
     """One run. Equal seeds make equal runs."""
 
-    def __init__(self, seed: int, *, has_faults: bool = True) -> None:
+    def __init__(self, seed: int, *, has_faults: bool = True, faults: Faults | None = None) -> None:
         self.seed = seed
         self.workload = workloads.make(random.Random(seed))
         self.rng = random.Random(f"cluster {seed} {has_faults}")
-        self.faults = Faults.of(seed, self.rng) if has_faults else Faults()
+        drawn = Faults.of(seed, self.rng) if has_faults else Faults()
+        self.faults = drawn if faults is None else faults
         self.trouble = 1.0 if has_faults else 0.0
         self.loop = SimLoop(self.rng)
         self.loop.delay_s = self._thread_delay_s
@@ -118,8 +119,8 @@ class Cluster:
         """A crash point: the process may end here."""
         self.passed.add(name)
         process = self.loop.current
-        if process is self.loop.world:
-            return
+        if process is self.loop.world or name == "after_suspect_noted":
+            return  # whoever dies there again and again has died of the turn
         if process.is_dead:
             raise Died
         rate = self.faults.favourite if name == self.faults.point else self.faults.crash
@@ -202,8 +203,8 @@ class Cluster:
 
     # --- what the code under test is given ---------------------------------------------------
 
-    def step_runs(self, failures: int) -> None:
-        """A step runs: it was asked for durably, and its first attempts fail."""
+    async def step_runs(self, failing: int) -> None:
+        """A step runs, for a while: it was asked for durably, and its first attempts fail."""
         key = step_key()
         process = self.loop.current
         require(key in self.witness.asked, f"step {key} ran before it was durable")
@@ -213,7 +214,8 @@ class Cluster:
             f"step {key} ran again after its result was recorded",
         )
         self._runs[key] += 1
-        if failures >= 3 or self._runs[key] <= failures:
+        await self.loop.passing(self.rng.choice((0.0, self.rng.uniform(0.0, 5.0))))
+        if failing >= 3 or self._runs[key] <= failing:
             raise RuntimeError(f"attempt {self._runs[key]} fails")
 
     def new_id(self) -> str:
@@ -228,12 +230,13 @@ class Cluster:
     def _surroundings(self) -> Generator[None, None, None]:
         """Clock, ids and chance come from the simulation."""
         saved = (time.time_ns, secrets.randbits, ids.uuid7, adoption.is_other_live_process)
-        events_max = limits.COMMIT_EVENTS_MAX
+        events_max, delivery_max = limits.COMMIT_EVENTS_MAX, limits.DELIVERY_CALLS_MAX
         random.seed(self.seed)
         time.time_ns = lambda: self.now_us * 1_000
         secrets.randbits = self.rng.getrandbits
         ids.uuid7 = self.new_id
         adoption.is_other_live_process = self._lives
+        ranges.DELIVERY_CALLS_MAX = limits.DELIVERY_CALLS_MAX = self.faults.delivery  # type: ignore[misc]  # pyright: ignore
         limits.COMMIT_EVENTS_MAX = self.faults.batch  # type: ignore[misc]  # pyright: ignore
         workflows.opening = self.step_runs
         former = asyncio._get_running_loop()
@@ -245,6 +248,7 @@ class Cluster:
         finally:
             asyncio._set_running_loop(former)
             time.time_ns, secrets.randbits, ids.uuid7, adoption.is_other_live_process = saved
+            ranges.DELIVERY_CALLS_MAX = limits.DELIVERY_CALLS_MAX = delivery_max  # type: ignore[misc]  # pyright: ignore
             limits.COMMIT_EVENTS_MAX = events_max  # type: ignore[misc]  # pyright: ignore
             workflows.opening = workflows.nothing
             self.loop.dispose()
@@ -253,6 +257,7 @@ class Cluster:
 
     def run(self) -> None:
         """Faults have come and gone, and everything accepted came to its end."""
+        failures.clear()
         with self._surroundings():
             with self.loop.within(self.loop.world):
                 for one in (*self.replicas, *self.members, self.client):
@@ -279,6 +284,8 @@ class Cluster:
         deadline_s = self.loop.time() + within_s
         while not done():
             moved = self.loop.step()
+            if failures:
+                raise failures[0]
             if self.loop.errors:
                 raise self.loop.errors[0]
             require(self.loop.time() <= deadline_s, f"{what} after {within_s:.0f} s")

@@ -16,7 +16,7 @@ from tests.simulation.clockwork import Died, Process
 
 from raysume.actors.journaling import ShardLog
 from raysume.actors.kernel.records import InstanceRecord, TurnRecord
-from raysume.errors import Fenced, StoreUnavailable
+from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
 from raysume.storage.call_ports import Appended, Batch, Partition
 from raysume.storage.ports import OwnedShard, ShardRef, StoreCommit
 from raysume.storage.sealing import Seal
@@ -86,7 +86,13 @@ class SimStore:
     def commit(self, commit: StoreCommit) -> None:
         """See `Store.commit`."""
         self._reach("commit")
-        self._cluster.store.commit(commit)
+        try:
+            self._cluster.store.commit(commit)
+        except InvariantViolated as error:
+            require(
+                False, f"{self._process} wrote what does not go on from what is durable: {error}"
+            )
+            raise
         for key in commit.epochs:
             require(
                 self._cluster.owners[key] is self._process,

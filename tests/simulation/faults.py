@@ -46,6 +46,8 @@ class Faults:
     """The same for ingress replicas, which go on beside their successors."""
     replicas: int = 1
     """Ingress replicas."""
+    delivery: int = 1_000
+    """Calls in one delivery, at most."""
     batch: int = 5_000
     """Events in one batch of a pool, at most."""
 
@@ -72,5 +74,6 @@ class Faults:
             kill_s=rate(3.0, 15.0),
             replica_pause_s=rate(5.0, 20.0) * ARE_ORDERED,
             replicas=rng.choice((1, 2)) if ARE_ORDERED else 1,
+            delivery=rng.choice((1, 3, 1_000)),
             batch=rng.choice((1, 3, 5_000)),
         )

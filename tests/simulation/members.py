@@ -10,7 +10,7 @@ from tests.simulation.clockwork import Process
 from tests.simulation.disks import SEAL, SimLog, SimStore, is_expected
 from tests.simulation.workflows import AWAITED
 
-from raysume import limits
+from raysume import ids, limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
@@ -56,9 +56,25 @@ class Incarnation:
         except Exception as error:
             self.give_up(error)
             return
+        self._check_marks(host)
         self.host = host
         self.booted.set()
         cluster.loop.create_task(self._checkpoint(host))
+
+    def _check_marks(self, host: PoolHost) -> None:
+        """No call is applied again of which something is durable: that its instance has started."""
+        cluster, workflow = self.member.cluster, self.member.workflow
+        if self.process in cluster.zombies:
+            return  # its successor may have applied more by now
+        for partition, end in cluster.ends.items():
+            mark = host.kernel.watermarks.get(partition, 0)
+            for segment in cluster.log.read(partition, start=mark, end=end):
+                for call in segment.calls:
+                    started = (workflow.name, ids.instance_id_of(workflow.name, call.id))
+                    require(
+                        started not in cluster.witness.records,
+                        f"{self.process} would apply call {call.id} again, which is durable",
+                    )
 
     async def _checkpoint(self, host: PoolHost) -> None:
         cluster = self.member.cluster

@@ -13,10 +13,10 @@ from tests.simulation.disks import SimLog
 from raysume.errors import Unavailable
 from raysume.limits import STORE_RETRY_S
 from raysume.records import Segment
-from raysume.serve_apps.ingress.acceptance import Acceptor
+from raysume.serve_apps.ingress.acceptance import Acceptor, _Settled  # pyright: ignore[reportPrivateUsage]
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.engine import Catalogue
-from raysume.storage.call_ports import Accepted, Batch, Partition
+from raysume.storage.call_ports import Accepted, Batch, CallLog, Partition
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 class SimAcceptor(Acceptor):
     """The real acceptor, whose thread takes its rounds one by one."""
+
+    durable: CallLog
+    """What is there, whoever asks."""
 
     async def start(self) -> None:
         """See `Acceptor.start`."""
@@ -36,6 +39,18 @@ class SimAcceptor(Acceptor):
         """See `Acceptor.accept`."""
         self._more.set()
         return await super().accept(batch)
+
+    def _hear(self, settled: _Settled) -> None:
+        for pending, answer in settled.answers:
+            if isinstance(answer, Accepted):
+                self._check(pending.batch, answer)
+        super()._hear(settled)
+
+    def _check(self, batch: Batch, answer: Accepted) -> None:
+        for call, outcome in zip(batch.calls, answer.outcomes, strict=True):
+            if outcome == "accepted":
+                stored = self.durable.find_call(call.id) is not None
+                require(stored, f"call {call.id} was acknowledged before it was in the log")
 
     async def _take_turns(self) -> None:
         loop = asyncio.get_running_loop()
@@ -62,6 +77,8 @@ class SimReplica:
         self.process: Process | None = None
         self.acceptor: SimAcceptor | None = None
         self._born = 0
+        self._former: list[tuple[Process, SimAcceptor]] = []
+        """Replicas that were replaced and may live: some clients still know them."""
 
     @property
     def owner(self) -> str:
@@ -95,6 +112,7 @@ class SimReplica:
                 dispatcher.offer(segment)
 
         acceptor = SimAcceptor(log, owner=repr(process), emit=emit)  # type: ignore[arg-type]  # pyright: ignore
+        acceptor.durable = cluster.log
         pools = {member.name: member.methods for member in cluster.members}
         dispatcher.update(Catalogue(version=1, generation=1, methods={}, workflows=[], pools=pools))
         await acceptor.start()
@@ -125,6 +143,8 @@ class SimReplica:
         cluster.note(f"{process} is silent for {pause_s:.1f} s")
         if cluster.rng.random() < 0.7:
             cluster.zombies.append(process)
+            if self.acceptor is not None:
+                self._former.append((process, self.acceptor))
             self.process, self.acceptor = None, None
             cluster.loop.at(cluster.loop.world, cluster.rng.uniform(0.0, 2.0), self._again)
 
@@ -135,12 +155,10 @@ class SimReplica:
             Unavailable: try again, with the same batch.
         """
         process, acceptor = self.process, self.acceptor
+        if self._former and self.cluster.happens(0.3):
+            process, acceptor = self.cluster.rng.choice(self._former)
         if process is None or acceptor is None:
             await self.cluster.loop.passing(self.cluster.rng.uniform(0.01, 0.1))
             raise Unavailable("simulated: no replica is there")
         accepted: Accepted = await self.cluster.ask(process, lambda: acceptor.accept(batch))
-        for call, outcome in zip(batch.calls, accepted.outcomes, strict=True):
-            if outcome == "accepted":
-                stored = self.cluster.log.find_call(call.id) is not None
-                require(stored, f"call {call.id} was acknowledged before it was in the log")
         return accepted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
 from typing import Any
 
@@ -94,17 +94,17 @@ def left(key: str, aloud: list[int]) -> None:
     """Somebody left the room."""
 
 
-def nothing(_failures: int) -> None:
+async def nothing(_failures: int) -> None:
     """What happens when a step runs, unless a simulation watches."""
 
 
-opening: Callable[[int], None] = nothing
+opening: Callable[[int], Awaitable[None]] = nothing
 """Called with the number of attempts that are to fail, as a step runs; may raise."""
 
 
 async def open_ticket(failures: int, key: str) -> str:
     """A step; the simulation fails its first attempts."""
-    opening(failures)
+    await opening(failures)
     return f"ticket {key} after {failures}"
 
 
