@@ -28,6 +28,7 @@ from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.actors.untyped import ray
 from raysume.actors.watchdog import Watchdog
 from raysume.errors import ConfigurationError, Fenced
@@ -97,6 +98,7 @@ class Pool:
         handover.recall(host, self._spec.name)
         recovered = await host.start(owner=owner_of_this_process(self._spec.name))
         _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
+        await delete_left_outcomes(store, host.kernel)
         self._host, self._readings = host, Readings(host)
         Watchdog(self._spec.workflow)
 
