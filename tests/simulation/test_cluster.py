@@ -23,8 +23,8 @@ FIRST, LAST = map(int, os.environ.get("RAYSUME_SEEDS", "0:400").split(":"))
 GROUP = 10
 
 ELSEWHERE = {
-    "after_outcome_recorded",  # tests/integration/cluster/test_ray_steps.py
-    "after_retirement_kept",  # tests/simulation/test_crashes_on_files.py, as those below
+    "after_outcome_recorded",  # tests/simulation/test_crashes_on_files.py
+    "after_retirement_kept",  # the same, as those below
     "after_suspect_noted",  # tests/simulation/test_quarantine.py
     "after_time_begun",
     "sqlite_during_append",
