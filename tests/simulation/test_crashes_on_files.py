@@ -109,6 +109,7 @@ async def test_an_outcome_whose_runner_died_after_recording_it_is_there(tmp_path
     structlog.reset_defaults()  # the runner's process would log to stderr
     with watch(EndingAt("after_outcome_recorded")), pytest.raises(Ended):
         await runner._record("a/b/1.1/1", b"an outcome")  # pyright: ignore[reportPrivateUsage]
+    runner._store.close()  # pyright: ignore[reportPrivateUsage]
     store = open_store(spec.database_url, spec.folder)
     assert store.documents(OUTCOMES) == [("a/b/1.1/1", b"an outcome")]
     store.close()
