@@ -19,7 +19,9 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVarTuple
+
+_Ts = TypeVarTuple("_Ts")
 
 TURN_CALLBACKS_MAX = 20
 """Callbacks that a process runs in a row, at most, before another one may go on."""
@@ -93,13 +95,17 @@ class SimLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Any, *args: Any, context: Context | None = None
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """As `call_soon`: there are no threads."""
         return self._call_soon(callback, args, context)
 
     def call_at(
-        self, when: float, callback: Any, *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """The callback runs at that time in the process that asks for it."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -109,7 +115,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are passed over when their time comes."""
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:  # type: ignore[override]
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """See asyncio; the task belongs to the process that makes it."""
         task: asyncio.Task[Any] = super().create_task(coro, **options)
         self._everything.append(task)
@@ -201,7 +207,7 @@ class SimLoop(asyncio.BaseEventLoop):
         for task in self._everything:
             if not task.done():
                 with contextlib.suppress(BaseException):
-                    task.get_coro().close()  # type: ignore[union-attr]
+                    task.get_coro().close()
         self._everything.clear()
         self.close()
 
@@ -220,7 +226,7 @@ class SimLoop(asyncio.BaseEventLoop):
             self.actions += 1
             handle = process.ready.popleft()
             if not handle.cancelled():
-                handle._run()  # type: ignore[attr-defined]  # pyright: ignore
+                handle._run()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         self.current = former
         return True
 
