@@ -86,8 +86,10 @@ def check_cluster(cluster: Cluster) -> None:
         kernel, journal = member.recovered()
         records = [instance.record() for instance in kernel.instances.values()]
         found += outcomes(member.workflow.name, records)
-        require(member.host is not None, f"the pool of {member.workflow.name} is away")
-        check_leftovers(member.workflow.name, member.host.kernel)
+        host = member.host
+        if host is None:
+            raise Broken(f"the pool of {member.workflow.name} is away")
+        check_leftovers(member.workflow.name, host.kernel)
         check_history(member.workflow.name, journal, records)
     stored = Counter(
         call.id

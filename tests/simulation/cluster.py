@@ -229,28 +229,29 @@ class Cluster:
     @contextlib.contextmanager
     def _surroundings(self) -> Generator[None, None, None]:
         """Clock, ids and chance come from the simulation."""
-        saved = (time.time_ns, secrets.randbits, ids.uuid7, adoption.is_other_live_process)
-        events_max, delivery_max = limits.COMMIT_EVENTS_MAX, limits.DELIVERY_CALLS_MAX
+        given: list[tuple[Any, str, Any]] = [
+            (time, "time_ns", lambda: self.now_us * 1_000),
+            (secrets, "randbits", self.rng.getrandbits),
+            (ids, "uuid7", self.new_id),
+            (adoption, "is_other_live_process", self._lives),
+            (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
+            (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
+            (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
+            (workflows, "opening", self.step_runs),
+        ]
+        saved = [(owner, name, getattr(owner, name)) for owner, name, _ in given]
         random.seed(self.seed)
-        time.time_ns = lambda: self.now_us * 1_000
-        secrets.randbits = self.rng.getrandbits
-        ids.uuid7 = self.new_id
-        adoption.is_other_live_process = self._lives
-        ranges.DELIVERY_CALLS_MAX = limits.DELIVERY_CALLS_MAX = self.faults.delivery  # type: ignore[misc]  # pyright: ignore
-        limits.COMMIT_EVENTS_MAX = self.faults.batch  # type: ignore[misc]  # pyright: ignore
-        workflows.opening = self.step_runs
+        for owner, name, value in given:
+            setattr(owner, name, value)
         former = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
         asyncio._set_running_loop(self.loop)
         try:
             with crash_points.watch(self._passes):
                 yield
         finally:
             asyncio._set_running_loop(former)
-            time.time_ns, secrets.randbits, ids.uuid7, adoption.is_other_live_process = saved
-            ranges.DELIVERY_CALLS_MAX = limits.DELIVERY_CALLS_MAX = delivery_max  # type: ignore[misc]  # pyright: ignore
-            limits.COMMIT_EVENTS_MAX = events_max  # type: ignore[misc]  # pyright: ignore
-            workflows.opening = workflows.nothing
+            for owner, name, value in saved:
+                setattr(owner, name, value)
             self.loop.dispose()
 
     # --- running -----------------------------------------------------------------------------
@@ -260,8 +261,11 @@ class Cluster:
         failures.clear()
         with self._surroundings():
             with self.loop.within(self.loop.world):
-                for one in (*self.replicas, *self.members, self.client):
-                    one.begin()
+                for replica in self.replicas:
+                    replica.begin()
+                for member in self.members:
+                    member.begin()
+                self.client.begin()
             enough = asyncio.Event()
             self.loop.at(self.loop.world, TROUBLE_S, enough.set)
             self._go_on(

@@ -43,8 +43,8 @@ class Incarnation:
         host = PoolHost(
             member.workflow,
             "1",
-            store=SimStore(cluster, self.process),  # type: ignore[arg-type]  # pyright: ignore
-            call_log=SimLog(cluster, self.process),  # type: ignore[arg-type]  # pyright: ignore
+            store=SimStore(cluster, self.process),
+            call_log=SimLog(cluster, self.process),
             sealer=SEAL,
             methods=member.methods,
             publish=self.publish,

@@ -111,7 +111,7 @@ class SimReplica:
             for segment in segments:
                 dispatcher.offer(segment)
 
-        acceptor = SimAcceptor(log, owner=repr(process), emit=emit)  # type: ignore[arg-type]  # pyright: ignore
+        acceptor = SimAcceptor(log, owner=repr(process), emit=emit)
         acceptor.durable = cluster.log
         pools = {member.name: member.methods for member in cluster.members}
         dispatcher.update(Catalogue(version=1, generation=1, methods={}, workflows=[], pools=pools))

@@ -169,7 +169,9 @@ def acknowledge_before_the_append(patch: pytest.MonkeyPatch) -> None:
     write = Acceptor._write  # pyright: ignore[reportPrivateUsage]
 
     def planted(self: Acceptor, group: Any, *, last: bool) -> None:
-        told = [(one, Accepted(outcomes=["accepted"] * len(one.batch.calls))) for one in group]
+        told: list[Any] = [
+            (one, Accepted(outcomes=["accepted"] * len(one.batch.calls))) for one in group
+        ]
         settled = acceptance._Settled(answers=told)  # pyright: ignore[reportPrivateUsage]
         self._hear(settled)  # pyright: ignore[reportPrivateUsage]
         write(self, group, last=last)
