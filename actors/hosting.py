@@ -162,7 +162,7 @@ class PoolHost:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             error = task.exception() or RuntimeError(f"the {task.get_name()} loop ended")
-            give_up, self._give_up = self._give_up, lambda _error: None  # it is ending already
+            give_up, self._give_up = self._give_up, _ignore
             give_up(error)
 
     # --- events ------------------------------------------------------------------------
@@ -393,3 +393,7 @@ class PoolHost:
                 waiting.remove(future)
                 if not waiting:
                     del self._results[instance_id]
+
+
+def _ignore(_error: BaseException) -> None:
+    """The incarnation is ending already."""

@@ -58,7 +58,7 @@ class Watchdog:
                 _log.warning("event_loop_goes_on", workflow=self._workflow, seconds=seconds)
 
     def _report(self, seconds: float) -> None:
-        frame = sys._current_frames().get(self._watched)
+        frame = sys._current_frames().get(self._watched)  # pyright: ignore[reportPrivateUsage]
         _log.warning(
             "turn_blocks_the_event_loop",
             workflow=self._workflow,

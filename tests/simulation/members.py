@@ -40,11 +40,13 @@ class Incarnation:
     async def boot(self) -> None:
         """The pool has recovered, or its process has ended."""
         member, cluster = self.member, self.member.cluster
+        store: Any = SimStore(cluster, self.process)
+        call_log: Any = SimLog(cluster, self.process)
         host = PoolHost(
             member.workflow,
             "1",
-            store=SimStore(cluster, self.process),
-            call_log=SimLog(cluster, self.process),
+            store=store,
+            call_log=call_log,
             sealer=SEAL,
             methods=member.methods,
             publish=self.publish,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checking import require
 from tests.simulation.clockwork import Process
@@ -101,7 +101,7 @@ class SimReplica:
     async def _boot(self, process: Process) -> None:
         cluster = self.cluster
         dispatcher = Dispatcher(self._deliver)
-        log = SimLog(cluster, process)
+        log: Any = SimLog(cluster, process)
 
         def emit(segments: Sequence[Segment], closed: Sequence[Partition]) -> None:
             for partition in closed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -31,6 +31,8 @@ from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.memory import state
 from raysume.storage.memory.calls import MemoryCallLog
 from raysume.storage.ports import OwnedShard, ShardRef, StoreCommit
+
+ACCEPTED: Final = "accepted"
 
 SEEDS = 60
 """A bug that needs more would hide."""
@@ -101,6 +103,10 @@ def read_before_taking_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PoolJournal, "recover", planted_recover)
 
 
+def nothing(*_arguments: Any) -> None:
+    """What a method does that was planted away."""
+
+
 def release_effects_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     """Steps run and calls go out for turns that may never become durable."""
     applied = PoolHost._applied_commit  # pyright: ignore[reportPrivateUsage]
@@ -111,7 +117,7 @@ def release_effects_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         release(self, commit)
 
     patch.setattr(PoolHost, "_applied_commit", planted)
-    patch.setattr(PoolHost, "_release", lambda _self, _commit: None)
+    patch.setattr(PoolHost, "_release", nothing)
 
 
 def checkpoint_what_is_not_committed(patch: pytest.MonkeyPatch) -> None:
@@ -170,7 +176,7 @@ def acknowledge_before_the_append(patch: pytest.MonkeyPatch) -> None:
 
     def planted(self: Acceptor, group: Any, *, last: bool) -> None:
         told: list[Any] = [
-            (one, Accepted(outcomes=["accepted"] * len(one.batch.calls))) for one in group
+            (one, Accepted(outcomes=[ACCEPTED for _ in one.batch.calls])) for one in group
         ]
         settled = acceptance._Settled(answers=told)  # pyright: ignore[reportPrivateUsage]
         self._hear(settled)  # pyright: ignore[reportPrivateUsage]
