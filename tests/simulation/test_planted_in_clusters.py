@@ -227,7 +227,7 @@ PLANTS = (
     ),
     Plant(
         plant=read_before_taking_over,
-        faults=SILENT,
+        faults=Faults(pause_s=1.0, slow=0.5, overtaking=0.9),
         found_by="does not go on from what is durable|would apply call .* again",
     ),
     Plant(
