@@ -233,7 +233,8 @@ class Cluster:
             (time, "time_ns", lambda: self.now_us * 1_000),
             (secrets, "randbits", self.rng.getrandbits),
             (ids, "uuid7", self.new_id),
-            (adoption, "is_other_live_process", self._lives),
+            (adoption, "has_ended_here", lambda owner: not self._lives(owner)),
+            (limits, "DELETION_INTERVAL_S", 86_400.0),  # some workflows wait for days
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),

@@ -25,6 +25,7 @@ from raysume.actors.kernel.records import InstanceRecord, ShardHeader
 from raysume.records import Segment
 from raysume.serve_apps.ingress import acceptance
 from raysume.serve_apps.ingress.acceptance import Acceptor
+from raysume.serve_apps.ingress.adoption import Adoption
 from raysume.serve_apps.ingress.delivery import Dispatcher, PoolStream
 from raysume.storage.call_ports import Accepted, CallLog, Partition
 from raysume.storage.commit_rules import Held, check_commit
@@ -188,10 +189,11 @@ def acknowledge_before_the_append(patch: pytest.MonkeyPatch) -> None:
 def adopt_without_closing(patch: pytest.MonkeyPatch) -> None:
     """A silent replica's partition is told to the pools, and the replica goes on appending."""
 
-    def planted(log: CallLog) -> list[Partition]:
-        return [one for one in log.partitions() if one.next_offset > 0]
+    def planted(self: Adoption, *, mine: int | None) -> list[Partition]:
+        log: CallLog = self._log  # pyright: ignore[reportPrivateUsage]
+        return [one for one in log.partitions() if one.id != mine and one.next_offset > 0]
 
-    patch.setattr(acceptance, "adopt", planted)
+    patch.setattr(Adoption, "look", planted)
 
 
 def drop_a_filtered_range(patch: pytest.MonkeyPatch) -> None:
@@ -227,7 +229,7 @@ PLANTS = (
     ),
     Plant(
         plant=read_before_taking_over,
-        faults=SILENT,
+        faults=Faults(pause_s=1.0, slow=0.5, overtaking=0.9),
         found_by="does not go on from what is durable|would apply call .* again",
     ),
     Plant(
