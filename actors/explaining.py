@@ -55,7 +55,7 @@ async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:
             _row(host, None, number, wait) for number, wait in enumerate(kernel.standing.waits)
         )
     ids = list(kernel.instances) if wanted is None else [wanted]
-    limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.PAGE_ROWS_MAX + 1)
+    limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX)
     for at in range(0, len(ids), _SLICE):
         found.extend(_rows(host, ids[at : at + _SLICE]))
         found = heapq.nsmallest(limit, _fitting(found, query), key=place_of)

@@ -116,7 +116,7 @@ class Readings:
             until=_moment(query.get("until")),
             tags=query.get("tags") or {},
             after=None if after is None else (datetime.fromisoformat(after[0]), after[1]),
-            limit=min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.PAGE_ROWS_MAX + 1),
+            limit=min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX),
         )
         rows = await host.in_store(lambda store: store.list_instances(asked))
         return [self._description(host.journal.read_row(row)) for row in rows]

@@ -280,6 +280,9 @@ RETRY_BACKOFF_S_MAX: Final = 30.0
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of a listing."""
 
+POOL_ROWS_MAX: Final = PAGE_ROWS_MAX + 1
+"""Rows that a pool gives at once: with the one beyond a page it is known that another follows."""
+
 RESULT_WAIT_S_MAX: Final = 60.0
 """Longest long-poll for a result; clients ask again."""
 

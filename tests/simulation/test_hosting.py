@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from tests.simulation.hosting import SEAL, GatedStore, Hosted
 
 from raysume import StepFailed, WaitTimeout, external_call, limits, step, wait, workflow
-from raysume.actors import handover
+from raysume.actors import explaining, handover
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.commits import StepEnded
 from raysume.actors.kernel.deliveries import StartRequest
@@ -361,3 +361,20 @@ async def test_finished_instances_leave_memory_with_their_checkpoint(hosted: Ope
         await again.until(lambda: any(i.waits for i in again.host.kernel.instances.values()))
         await again.host.checkpoint()
         assert [one.status for one in again.host.kernel.instances.values()] == ["waiting"]
+
+
+async def test_a_pool_gives_a_row_beyond_the_largest_page(
+    hosted: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_beyond_a_page = limits.POOL_ROWS_MAX - limits.PAGE_ROWS_MAX
+    page = 3
+    monkeypatch.setattr(limits, "PAGE_ROWS_MAX", page)
+    monkeypatch.setattr(limits, "POOL_ROWS_MAX", page + rows_beyond_a_page)
+    async with hosted(counting) as pool:
+        for n in range(page + 2):
+            pool.push(begun, key=str(n), n=1)
+        await pool.until(lambda: len(pool.host.kernel.instances) == page + 2)
+        query = {"limit": page + 1}
+        assert len(await pool.readings.instances(query)) == page + 1
+        assert len(await explaining.waits(pool.host, query)) == page + 1
+        assert len(await pool.readings.instances({"limit": page + 9})) == page + 1
