@@ -1,4 +1,4 @@
-"""Reading a call log in SQLite: ranges, look-back, pages, and single calls.
+"""Reading a call log: ranges, look-back, pages, and single calls.
 
 `accepted_at` never goes back as `pos` rises, so every range of time is a range of `pos`.
 """
@@ -21,7 +21,7 @@ from raysume.storage.segments import (
     holds_text,
     made_at_us,
 )
-from raysume.storage.sqlite.connections import Database
+from raysume.storage.sql.connections import Connection, Database
 
 _COLUMNS: Final = "partition, first, pos, body"
 
@@ -59,7 +59,9 @@ _Row = tuple[int, int, int, bytes]
 """The columns of `_COLUMNS`."""
 
 
-def segments_from(database: Database, partition: int, start: int, end: int) -> list[Segment]:
+def segments_from(
+    database: Database[Connection], partition: int, start: int, end: int
+) -> list[Segment]:
     """The next segments of a partition that hold offsets from `start` to before `end`."""
     values = {"partition": partition, "start": start, "end": end, "limit": READ_SEGMENTS_MAX}
     with database.read("read calls") as connection:
@@ -68,7 +70,7 @@ def segments_from(database: Database, partition: int, start: int, end: int) -> l
 
 
 def search(
-    database: Database, method: str, after_pos: int, since_us: int | None
+    database: Database[Connection], method: str, after_pos: int, since_us: int | None
 ) -> Iterator[Segment]:
     """The segments that hold a call of `method`, in order of `pos`."""
     low, high = _range_of(database, since_us, None)
@@ -76,7 +78,7 @@ def search(
     return map(_segment, _rows(database, query, max(low, after_pos), high))
 
 
-def list_calls(database: Database, query: CallQuery) -> list[FoundCall]:
+def list_calls(database: Database[Connection], query: CallQuery) -> list[FoundCall]:
     """One page of `CallLog.list_calls`."""
     page: list[FoundCall] = []
     if query.limit <= 0:
@@ -96,11 +98,11 @@ def list_calls(database: Database, query: CallQuery) -> list[FoundCall]:
     return page[: query.limit]
 
 
-def find_call(database: Database, call_id: str) -> FoundCall | None:
+def find_call(database: Database[Connection], call_id: str) -> FoundCall | None:
     """The call with this id: by the table of client ids, else by the time in the id."""
     with database.read("find a call") as connection:
         row = connection.execute(
-            "SELECT partition, offset FROM client_call WHERE id_hash = ?", (id_hash(call_id),)
+            'SELECT partition, "offset" FROM client_call WHERE id_hash = ?', (id_hash(call_id),)
         ).fetchone()
     if row is not None:
         partition, offset = row
@@ -113,7 +115,7 @@ def find_call(database: Database, call_id: str) -> FoundCall | None:
     return None if made_us is None else _find_by_time(database, call_id, made_us)
 
 
-def _find_by_time(database: Database, call_id: str, made_us: int) -> FoundCall | None:
+def _find_by_time(database: Database[Connection], call_id: str, made_us: int) -> FoundCall | None:
     since_us = made_us - int(FIND_CALL_BEFORE_S * 1e6)
     until_us = made_us + int(FIND_CALL_AFTER_S * 1e6)
     low, high = _range_of(database, since_us, until_us)
@@ -125,7 +127,9 @@ def _find_by_time(database: Database, call_id: str, made_us: int) -> FoundCall |
     return None
 
 
-def _range_of(database: Database, since_us: int | None, until_us: int | None) -> tuple[int, int]:
+def _range_of(
+    database: Database[Connection], since_us: int | None, until_us: int | None
+) -> tuple[int, int]:
     """(low, high): what was accepted in the time has low < pos < high."""
     low, high = 0, _POS_MAX
     with database.read("read calls") as connection:
@@ -138,7 +142,7 @@ def _range_of(database: Database, since_us: int | None, until_us: int | None) ->
     return low, high
 
 
-def _rows(database: Database, query: CallQuery, low: int, high: int) -> Iterator[_Row]:
+def _rows(database: Database[Connection], query: CallQuery, low: int, high: int) -> Iterator[_Row]:
     """The segments with low < pos < high that hold calls of the query's method and service."""
     select = _ALL
     if query.method is not None:

@@ -1,0 +1,269 @@
+"""A `CallLog` in a SQL database, but for its locks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Final, Generic
+
+from raysume.errors import PartitionClosed
+from raysume.records import Segment
+from raysume.storage.admission import Admission, Known, Names, admit, names_in
+from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.moments import to_us
+from raysume.storage.retention import Deleted
+from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
+from raysume.storage.sql import call_queries
+from raysume.storage.sql.connections import AConnection, Connection, Database
+from raysume.storage.sql.deleting import delete_calls
+
+_NAMES_MAX: Final = 500
+"""Names looked up by one statement; far below SQLite's limit on parameters."""
+
+_GENERATION: Final = 0
+"""Every segment is of the first generation until deployments count them."""
+
+
+LAST: Final = "SELECT pos, at FROM clock WHERE id = 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Last:
+    """The place and time of the last segment; 0 before the first."""
+
+    pos: int
+    at_us: int
+
+
+class SqlCallLog(Generic[AConnection]):
+    """Implements all of `raysume.storage.call_ports.CallLog`, if a write transaction locks the
+    database. Safe to use from several threads.
+
+    Args:
+        now_us: the clock, in microseconds since 1970.
+    """
+
+    _KEEP: ClassVar[str] = ""
+    """What is added to a SELECT whose row may not change before the transaction ends."""
+
+    def __init__(self, database: Database[AConnection], *, now_us: Callable[[], int]) -> None:
+        self._database = database
+        self._now_us = now_us
+        self._barrier_us = 0
+        """The last moment that a barrier of this object answered for; the write turn guards it."""
+        self._publishers_seen = ""
+        """Up to which publisher silent ones were looked for; the write turn guards it."""
+
+    def open_partition(self, *, owner: str) -> Partition:
+        """See `CallLog.open_partition`."""
+        partition = Partition(id=secrets.randbits(62), next_offset=0, open=True, owner=owner)
+        with self._database.write("open a partition") as connection:
+            connection.execute(
+                "INSERT INTO partition (id, next_offset, open, owner) VALUES (?, 0, 1, ?)",
+                (partition.id, owner),
+            )
+        return partition
+
+    def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
+        """See `CallLog.append`."""
+        names = names_in(batches)
+        with self._database.write("append calls") as connection:
+            last = self._last(connection)
+            place = self._partition(connection, partition, keep=self._KEEP)
+            if place is None or not place.open:
+                raise PartitionClosed(
+                    f"partition {partition} is closed; open another one and append there"
+                )
+            admission = admit(batches, _known(connection, names))
+            segment = self._store(connection, last, place, admission)
+        return Appended(segment=segment, accepted=admission.accepted)
+
+    def close_partition(self, partition: int) -> Partition:
+        """See `CallLog.close_partition`."""
+        with self._database.write("close a partition") as connection:
+            connection.execute("UPDATE partition SET open = 0 WHERE id = ?", (partition,))
+            place = self._partition(connection, partition)
+        if place is None:
+            raise PartitionClosed(f"there is no partition {partition}; it was never opened")
+        return place
+
+    def partitions(self) -> list[Partition]:
+        """See `CallLog.partitions`."""
+        with self._database.read("list partitions") as connection:
+            return _partitions(connection)
+
+    def barrier(self) -> dict[int, int]:
+        """See `CallLog.barrier`. Nothing is written: the transaction only waits its turn."""
+        asked_us = self._now_us()
+        with self._database.write("wait for appends") as connection:
+            self._barrier_us = max(self._barrier_us, asked_us)
+            return ends_of(connection)
+
+    def read(self, partition: int, *, start: int, end: int) -> Iterator[Segment]:
+        """See `CallLog.read`. Segments are fetched in parts, as the iterator is consumed."""
+        self._database.check_open()
+        return self._read(partition, start, end)
+
+    def search(
+        self, *, method: str, after_pos: int, since: datetime | None = None
+    ) -> Iterator[Segment]:
+        """See `CallLog.search`. Segments are fetched in parts, as the iterator is consumed."""
+        self._database.check_open()
+        return call_queries.search(
+            self._database, method, after_pos, None if since is None else to_us(since)
+        )
+
+    def list_calls(self, query: CallQuery) -> list[FoundCall]:
+        """See `CallLog.list_calls`."""
+        self._database.check_open()
+        return call_queries.list_calls(self._database, query)
+
+    def find_call(self, call_id: str) -> FoundCall | None:
+        """See `CallLog.find_call`."""
+        self._database.check_open()
+        return call_queries.find_call(self._database, call_id)
+
+    def delete_before(self, before: datetime, *, applied: Mapping[int, int] | None) -> Deleted:
+        """See `CallLog.delete_before`."""
+        with self._database.write("delete old calls") as connection:
+            deleted, self._publishers_seen = delete_calls(
+                connection,
+                before_us=to_us(before),
+                now_us=self._now_us(),
+                applied=applied,
+                publishers_after=self._publishers_seen,
+            )
+        return deleted
+
+    def close(self) -> None:
+        """See `CallLog.close`."""
+        self._database.close()
+
+    def _read(self, partition: int, start: int, end: int) -> Iterator[Segment]:
+        while start < end:
+            found = call_queries.segments_from(self._database, partition, start, end)
+            for segment in found:
+                piece = cut(segment, start=start, end=end)
+                if piece is not None:
+                    yield piece
+            if not found:
+                return
+            start = found[-1].end
+
+    def _last(self, connection: AConnection) -> Last:
+        """What the last append left; nobody else appends before the transaction ends."""
+        row = connection.execute(LAST).fetchone()
+        return Last(pos=0, at_us=0) if row is None else Last(pos=row[0], at_us=row[1])
+
+    def _partition(
+        self, connection: AConnection, partition: int, *, keep: str = ""
+    ) -> Partition | None:
+        row = connection.execute(
+            f"SELECT next_offset, open, owner FROM partition WHERE id = ?{keep}", (partition,)
+        ).fetchone()
+        if row is None:
+            return None
+        return Partition(id=partition, next_offset=row[0], open=bool(row[1]), owner=row[2])
+
+    def _store(
+        self, connection: AConnection, last: Last, place: Partition, admission: Admission
+    ) -> Segment | None:
+        if not admission.calls and not admission.publishers:
+            return None
+        at_us = max(last.at_us, self._barrier_us + 1, self._now_us())
+        connection.executemany(
+            "INSERT INTO publisher (id, next_sequence, at) VALUES (?, ?, ?) ON CONFLICT (id) "
+            "DO UPDATE SET next_sequence = excluded.next_sequence, at = excluded.at",
+            [(id, sequence, at_us) for id, sequence in admission.publishers.items()],
+        )
+        if not admission.calls:
+            return None
+        records = record_calls(admission.calls, at_us)
+        segment = Segment(place.id, place.next_offset, last.pos + 1, records)
+        _insert(connection, segment, at_us)
+        connection.executemany(
+            'INSERT INTO client_call (id_hash, partition, "offset", digest, at) '
+            "VALUES (?, ?, ?, ?, ?)",
+            [
+                (row.id_hash, place.id, segment.first + row.index, row.digest, at_us)
+                for row in admission.client_calls
+            ],
+        )
+        return segment
+
+
+def _insert(connection: Connection, segment: Segment, at_us: int) -> None:
+    connection.execute(
+        "INSERT INTO segment (pos, partition, first, count, generation, accepted_at, body) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            segment.pos,
+            segment.partition,
+            segment.first,
+            len(segment.calls),
+            _GENERATION,
+            at_us,
+            encode_calls(segment.calls),
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO segment_method (method, pos, service, count) VALUES (?, ?, ?, ?)",
+        [
+            (method, segment.pos, service, count)
+            for (service, method), count in counts_by_method(segment.calls).items()
+        ],
+    )
+    connection.execute(
+        "INSERT INTO clock (id, pos, at) VALUES (1, ?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET pos = excluded.pos, at = excluded.at",
+        (segment.pos, at_us),
+    )
+    connection.execute(
+        "UPDATE partition SET next_offset = ? WHERE id = ?", (segment.end, segment.partition)
+    )
+
+
+def _known(connection: Connection, names: Names) -> Known:
+    return Known(
+        publishers=dict(
+            _lookup(
+                connection,
+                "SELECT id, next_sequence FROM publisher WHERE id",
+                sorted(names.publishers),
+            )
+        ),
+        client_calls=dict(
+            _lookup(
+                connection,
+                "SELECT id_hash, digest FROM client_call WHERE id_hash",
+                sorted(names.client_hashes),
+            )
+        ),
+    )
+
+
+def _lookup(
+    connection: Connection, select: str, names: Sequence[str] | Sequence[bytes]
+) -> Iterator[tuple[Any, Any]]:
+    for start in range(0, len(names), _NAMES_MAX):
+        part = names[start : start + _NAMES_MAX]
+        marks = ",".join("?" * len(part))
+        yield from connection.execute(f"{select} IN ({marks})", part)
+
+
+def _partitions(connection: Connection) -> list[Partition]:
+    rows = connection.execute(
+        "SELECT id, next_offset, open, owner FROM partition "
+        "WHERE open = 1 OR EXISTS (SELECT 1 FROM segment WHERE partition = partition.id) ORDER BY id"
+    ).fetchall()
+    return [
+        Partition(id=id, next_offset=next_offset, open=bool(open), owner=owner)
+        for id, next_offset, open, owner in rows
+    ]
+
+
+def ends_of(connection: Connection) -> dict[int, int]:
+    """partition -> next_offset, of all partitions that still hold calls or are open."""
+    return {place.id: place.next_offset for place in _partitions(connection)}
