@@ -292,6 +292,31 @@ STORE_BUSY_S_MAX: Final = 10.0
 """Seconds a writer waits for its turn at a database file: a transaction takes milliseconds, so
 whoever waits longer waits for a process that hangs."""
 
+STORE_CONNECT_S_MAX: Final = 10.0
+"""Seconds that one attempt to connect to a database server may take."""
+
+STORE_CONNECTIONS_MAX: Final = 16
+"""Connections of one process to a database server for one of state and calls: as many threads work
+with it at a time, more wait. A server has 100 by default."""
+
+STORE_CONNECTIONS_IDLE_MAX: Final = 4
+"""Connections that are kept when nobody needs them: making one takes 5 ms or more."""
+
+STORE_SILENCE_S_MAX: Final = 12.0
+"""Seconds after which a database server that the network does not reach any more counts as lost."""
+
+STORE_IDLE_TRANSACTION_S: Final = 5.0
+"""Seconds that a transaction may stand still before the database server ends it: its process was
+stopped or cut off, and others wait for its locks. Below every lease, so that a successor waits for
+nobody."""
+
+MIGRATION_S_MAX: Final = 120.0
+"""Seconds that the making or migrating of tables may pause between two statements, before the database
+server takes its process for dead."""
+
+STORE_TERMINATE_S_MAX: Final = 5.0
+"""Seconds that a takeover waits for the database server to end a hanging transaction."""
+
 PROCESS_END_S_MAX: Final = 10.0
 """Seconds a takeover waits for the former owner's process to end after SIGKILL."""
 

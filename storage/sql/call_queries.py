@@ -38,16 +38,16 @@ SELECT {_COLUMNS} FROM segment WHERE pos > :low AND pos < :high ORDER BY pos LIM
 _OF_METHOD: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT DISTINCT pos FROM segment_method
-    WHERE method = :method AND (:service IS NULL OR service = :service)
-      AND pos > :low AND pos < :high
-    ORDER BY pos LIMIT :limit
-) CROSS JOIN segment USING (pos) ORDER BY pos"""
+    WHERE method = :method AND pos > :low AND pos < :high ORDER BY pos LIMIT :limit
+) methods CROSS JOIN segment USING (pos) ORDER BY pos"""
+
+_OF_BOTH: Final = _OF_METHOD.replace(":method AND", ":method AND service = :service AND")
 
 _OF_SERVICE: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT DISTINCT pos FROM segment_method INDEXED BY ix_segment_method_service_pos
     WHERE service = :service AND pos > :low AND pos < :high ORDER BY pos LIMIT :limit
-) CROSS JOIN segment USING (pos) ORDER BY pos"""
+) services CROSS JOIN segment USING (pos) ORDER BY pos"""
 
 _FIRST_POS: Final = (
     "SELECT pos FROM segment WHERE accepted_at >= ? ORDER BY accepted_at, pos LIMIT 1"
@@ -146,7 +146,7 @@ def _rows(database: Database[Connection], query: CallQuery, low: int, high: int)
     """The segments with low < pos < high that hold calls of the query's method and service."""
     select = _ALL
     if query.method is not None:
-        select = _OF_METHOD
+        select = _OF_METHOD if query.service is None else _OF_BOTH
     elif query.service is not None:
         select = _OF_SERVICE
     values: dict[str, Any] = {"limit": READ_SEGMENTS_MAX, "high": high, "low": low}

@@ -63,10 +63,9 @@ def rows_of(connection: Connection, shard: int, after: int) -> list[InstanceRow]
 
 def find_rows(connection: Connection, id: str, workflow: str | None) -> list[InstanceRow]:
     """The instances with this id, by workflow and version."""
+    condition, values = ("", [id]) if workflow is None else (" AND workflow = ?", [id, workflow])
     found = connection.execute(
-        f"{_SELECT} WHERE id = :id AND (:workflow IS NULL OR workflow = :workflow) "
-        "ORDER BY workflow, version",
-        {"id": id, "workflow": workflow},
+        f"{_SELECT} WHERE id = ?{condition} ORDER BY workflow, version", values
     )
     return [_row(fields) for fields in found.fetchall()]
 

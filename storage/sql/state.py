@@ -141,6 +141,18 @@ class SqlStore(Generic[AConnection]):
                 (kind, key, body),
             )
 
+    def add_document(self, kind: str, key: str, body: bytes) -> bytes:
+        """See `Store.add_document`."""
+        with self._database.write("write a document") as connection:
+            connection.execute(
+                "INSERT INTO document (kind, key, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (kind, key, body),
+            )
+            [kept] = connection.execute(
+                "SELECT body FROM document WHERE kind = ? AND key = ?", (kind, key)
+            ).fetchone()
+        return bytes(kept)
+
     def get_document(self, kind: str, key: str) -> bytes | None:
         """See `Store.get_document`."""
         with self._database.read("read a document") as connection:

@@ -35,6 +35,11 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         self._path = Path(path)
         super().__init__(Database(self._path, "state", busy_s=busy_s))
 
+    @property
+    def is_shared(self) -> bool:
+        """See `Store.is_shared`."""
+        return False
+
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`. The process of a former owner on this machine is killed first:
         one that was stopped inside a transaction would keep the file locked."""

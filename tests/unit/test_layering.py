@@ -31,7 +31,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "storage": (
         {"sdk"},
-        {"alembic", "cryptography", "msgspec", "psutil", "sqlalchemy", "sqlmodel", "zstandard"},
+        {
+            *("alembic", "cryptography", "msgspec", "psutil", "psycopg", "sqlalchemy", "sqlmodel"),
+            "zstandard",
+        },
     ),
     "actors/kernel": ({"sdk", "storage"}, {"msgspec", "zstandard"}),
     "actors": (

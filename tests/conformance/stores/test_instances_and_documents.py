@@ -166,3 +166,11 @@ def test_documents_of_a_kind_come_by_key(store: Store) -> None:
     store.put_document("other", "c", b"3")
     assert store.documents("method") == [("a", b"1"), ("b", b"2")]
     assert store.documents("none") == []
+
+
+def test_of_several_who_add_a_document_the_first_one_counts(store: Store) -> None:
+    assert store.add_document("seal", "a", b"1") == b"1"
+    assert store.add_document("seal", "a", b"2") == b"1"
+    assert store.get_document("seal", "a") == b"1"
+    store.put_document("seal", "a", b"3")
+    assert store.add_document("seal", "a", b"4") == b"3"
