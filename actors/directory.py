@@ -12,20 +12,23 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import structlog
 
+from raysume import limits
 from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.deployed_workflows import (
     DeployedWorkflow,
     live_modules,
     refuse_taken_names,
 )
+from raysume.actors.followers import Followers
 from raysume.actors.known_methods import DeployedMethods, KnownMethods
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.succession import Succession, hand_over
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
-from raysume.errors import RaysumeError, Unavailable
+from raysume.errors import NotFound, RaysumeError, Unavailable
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import Store
 from raysume.storage.seal_key import load_seal
@@ -34,6 +37,8 @@ LONG_POLL_S = 30.0
 """Seconds after which an unchanged catalogue is answered all the same."""
 
 _KIND = "deployed"
+
+_log = structlog.get_logger("raysume.directory")
 
 
 class MethodsOfBefore(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,10 +59,11 @@ class Directory:
         self._methods = KnownMethods()
         self._entries: dict[str, bytes] = {}
         """URN -> JSON of the ingress's MethodEntry."""
-        self._pools = Supervisor(self._engine, driver_paths, self._announce)
+        self._pools = Supervisor(self._engine, driver_paths, self._store, self._announce)
         self._version = 0
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
         self._changed = asyncio.Condition()
+        self._followers = Followers(silent_s=1.5 * LONG_POLL_S)
         self._restoring: asyncio.Task[None] | None = None
         self._cleaner = self._made_cleaner()
         self._cleaning: asyncio.Task[None] | None = None
@@ -139,6 +145,7 @@ class Directory:
         self._generation += 1
         self._store.put_document(_KIND, "generation", str(self._generation).encode())
         await self._announce()
+        await self._followed()
         return {
             "generation": self._generation,
             "catalogue": self._version,
@@ -206,22 +213,68 @@ class Directory:
         outcomes = await asyncio.gather(*(outcome(spec) for spec in specs))
         return {spec.name: found for spec, found in zip(specs, outcomes, strict=True)}
 
+    async def resize(
+        self, workflow: str, members: int, version: str | None = None
+    ) -> dict[str, Any]:
+        """The pool has so many members, and each its share of the shards; they go on meanwhile.
+
+        Args:
+            version: None: the one that takes new instances.
+
+        Returns:
+            {"pool": name, "version": version, "members": {name: [shards]}}.
+
+        Raises:
+            NotFound: there is no such workflow or version.
+            UsageError: a pool cannot have so many members.
+            Unavailable: the pool does not run.
+        """
+        await self.restore()
+        found = [
+            one.pool
+            for one in self._workflows.values()
+            if one.pool.workflow == workflow
+            and (one.active if version is None else one.pool.version == version)
+        ]
+        if not found:
+            named = workflow if version is None else f"{workflow}@{version}"
+            raise NotFound(f"there is no deployed workflow {named!r}.")
+        [pool] = found
+        await self._pools.resize(pool.name, members)
+        owned: dict[str, list[int]] = {}
+        for shard, owner in enumerate(self._pools.owners(pool.name)):
+            owned.setdefault(owner, []).append(shard)
+        return {"pool": pool.name, "version": pool.version, "members": owned}
+
     async def _announce(self) -> None:
         async with self._changed:
             # Later than every version that a directory before this one has announced.
             self._version = max(self._version + 1, time.time_ns() // 1_000)
             self._changed.notify_all()
 
-    async def catalogue(self, known: int) -> dict[str, Any]:
+    async def _followed(self) -> None:
+        """Every ingress replica works with the catalogue, or has not said so in time."""
+        try:
+            async with asyncio.timeout(limits.CATALOGUE_FOLLOW_S), self._changed:
+                await self._changed.wait_for(lambda: self._followers.all_know(self._version))
+        except TimeoutError:
+            _log.warning("catalogue_not_followed", catalogue=self._version)
+
+    async def catalogue(self, known: int, replica: str = "") -> dict[str, Any]:
         """What is deployed, as soon as it differs from version `known`, or after 30 s.
+
+        Args:
+            replica: the ingress replica that asks; "" for others.
 
         Returns:
             {"version", "generation", "methods": {URN: JSON}, "workflows": [JSON],
-            "pools": {name: [URN]}}.
+            "pools": {member name: [URN]}, "owners": {pool name: [member name, by shard]}}.
         """
         await self.restore()
         try:
             async with asyncio.timeout(LONG_POLL_S), self._changed:
+                if replica and self._followers.asked(replica, known):
+                    self._changed.notify_all()
                 await self._changed.wait_for(lambda: self._version not in (known, 0))
         except TimeoutError:
             pass
@@ -237,7 +290,13 @@ class Directory:
                 if one.pool.name in self._pools
             ],
             "pools": {
-                one.pool.name: sorted(one.pool.methods)
+                member: sorted(one.pool.methods)
+                for one in self._workflows.values()
+                if one.pool.name in self._pools
+                for member in sorted(set(self._pools.owners(one.pool.name)))
+            },
+            "owners": {
+                one.pool.name: self._pools.owners(one.pool.name)
                 for one in self._workflows.values()
                 if one.pool.name in self._pools
             },

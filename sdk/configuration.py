@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +52,8 @@ class Settings:
     """The name under which this program publishes; None: the top package of the method."""
     port: int = 8000
     """Where the ingress listens."""
+    ingress_replicas: int = 1
+    """Processes that accept calls. Each has a partition of its own in the call log."""
     publish: bool = True
     """False (`RAYSUME_PUBLISH=off`): calls go nowhere when there is no engine."""
     seal_key: str | None = None
@@ -69,6 +72,9 @@ class Settings:
     """Bytes of instances kept hot by a shard."""
     checkpoint_interval: timedelta = timedelta(seconds=limits.CHECKPOINT_INTERVAL_S)
     """The longest time between two checkpoints."""
+    pool_members: int = 1
+    """Actors of a new version's pool, from 1 to 16. More are safe for workflows whose first method
+    is awaited only first, and that have no exclusive waits. `raysume workflow scale` changes it."""
     payload_limit: int = limits.CALL_BODY_BYTES_MAX
     """Bytes of one call."""
     sources: Mapping[str, Source] = field(
@@ -271,6 +277,13 @@ def _port(value: Any) -> int:
     return found
 
 
+def _number(most: int, value: Any) -> int:
+    found = int(value)
+    if not 1 <= found <= most or isinstance(value, bool | float):
+        raise ValueError(value)
+    return found
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(value)
@@ -293,18 +306,22 @@ _PARSERS: dict[str, Any] = {
     "url": _url,
     "path": _path,
     "port": _port,
+    "count": partial(_number, limits.INGRESS_REPLICAS_MAX),
     "flag": _flag,
     "duration": duration,
     "size": _size,
+    "members": partial(_number, limits.SHARDS),
 }
 _EXPECTED = {
     "text": "a text that is not empty",
     "url": "an address such as http://localhost:8000",
     "path": "the path of a file or folder",
     "port": "a port number from 0 to 65535",
+    "count": f"a number from 1 to {limits.INGRESS_REPLICAS_MAX}",
     "flag": "on or off",
     "duration": "a duration above zero such as 30s, 24h or 30d",
     "size": "a number of bytes such as 1000000 or 64MB",
+    "members": f"a number from 1 to {limits.SHARDS}",
 }
 _FORMS = {
     "database_url": "text",
@@ -313,6 +330,7 @@ _FORMS = {
     "token": "text",
     "service": "text",
     "port": "port",
+    "ingress_replicas": "count",
     "publish": "flag",
     "seal_key": "text",
     "seal_key_file": "path",
@@ -321,6 +339,7 @@ _FORMS = {
     "call_retention": "duration",
     "memory_budget": "size",
     "checkpoint_interval": "duration",
+    "pool_members": "members",
     "payload_limit": "size",
 }
 

@@ -163,6 +163,10 @@ BACKLOG_CALLS_MAX: Final = 50_000
 BACKLOG_BYTES_MAX: Final = 64_000_000
 """Bytes of calls that an ingress holds for one pool; beyond it the pool reads them from the log."""
 
+DISPATCH_BYTES_MAX: Final = 256_000_000
+"""Bytes of calls that an ingress holds for all pools together; beyond it the pool with most of them
+reads its own from the log."""
+
 DELIVERY_BYTES_MAX: Final = 8_000_000
 """Bytes of one delivery to a pool: what one actor call carries without stalling the next."""
 
@@ -178,7 +182,30 @@ EMPTY_RANGE_DELAY_S: Final = 0.1
 LAG_PROBE_S: Final = 0.25
 """Seconds between questions to a lagging pool that has nothing to receive."""
 
+# --- partitions ------------------------------------------------------------------
+
+PARTITION_LEASE_S: Final = 15.0
+"""Seconds after which the owner of a partition that wrote nothing and renewed nothing counts as
+dead: three renewals may be late on a loaded machine before others take over its calls."""
+
+PARTITION_LOOK_S: Final = 5.0
+"""Seconds between two looks of an ingress at all partitions, with which an idle one renews its lease
+and adopts what others left: a third of the lease."""
+
+PARTITIONS_REMEMBERED_MAX: Final = 1_000
+"""Partitions of which an ingress remembers how far they go: 100 bytes each, for each pool."""
+
+PARTITION_KEPT_S: Final = 3_600.0
+"""Seconds for which a closed partition without calls is remembered: no delivery of it can still be
+on its way when it is forgotten."""
+
 # --- the ingress -----------------------------------------------------------------
+
+INGRESS_REPLICAS_MAX: Final = 64
+"""Ingress replicas of one engine: a segment names the ends of all others, 15 bytes each."""
+
+CATALOGUE_FOLLOW_S: Final = 2.0
+"""Seconds that a deployment waits for every ingress replica to work with its catalogue."""
 
 ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
 """Calls waiting for an append: a second of full load. More answer 429."""
@@ -217,8 +244,31 @@ POOL_START_ATTEMPTS: Final = 3
 """Processes of a pool that may end while they start before its deployment is refused."""
 
 HANDOVER_S_MAX: Final = 60.0
-"""Seconds that a version holds still for its predecessor, which answers in milliseconds, on a busy
-machine in seconds: beyond it, deploying failed, and calls must not wait for it."""
+"""Seconds that a version holds still for its predecessor unless it is told to go on holding: beyond it,
+whoever deploys has ended, and calls must not wait for it."""
+
+HANDOVER_RENEWAL_S: Final = 15.0
+"""Seconds after which a version that is held is told again, until the hand-over is done."""
+
+MEMBER_LEASE_S: Final = 10.0
+"""Seconds in which a member of a pool must answer its directory, or it is replaced. A thread of its own
+answers, so that user code which keeps the event loop busy is late, and not replaced; code that holds
+the interpreter itself for so long (a C library) is."""
+
+MEMBER_HEARTBEAT_S: Final = 1.0
+"""Seconds between two questions whether a member is there."""
+
+MEMBER_BUSY_S: Final = 5.0
+"""Seconds for which user code may keep a member's event loop busy before the directory says so."""
+
+MEMBER_GRANT_S_MAX: Final = 30.0
+"""Seconds that a question waits in a member that has not been given its shards yet."""
+
+SHARD_LOOKUPS_MAX: Final = 8
+"""Times that whoever asks for an instance looks up its member again, while shards are being moved."""
+
+SHARD_LOOKUP_PAUSE_S: Final = 0.25
+"""Seconds before the next look-up: passing a shard on takes some tenths of a second."""
 
 POOL_STEADY_S: Final = 60.0
 """Seconds after which a pool that dies is brought back at once again, as after its first death."""
@@ -291,31 +341,6 @@ RESULT_WAIT_S_MAX: Final = 60.0
 STORE_BUSY_S_MAX: Final = 10.0
 """Seconds a writer waits for its turn at a database file: a transaction takes milliseconds, so
 whoever waits longer waits for a process that hangs."""
-
-STORE_CONNECT_S_MAX: Final = 10.0
-"""Seconds that one attempt to connect to a database server may take."""
-
-STORE_CONNECTIONS_MAX: Final = 16
-"""Connections of one process to a database server for one of state and calls: as many threads work
-with it at a time, more wait. A server has 100 by default."""
-
-STORE_CONNECTIONS_IDLE_MAX: Final = 4
-"""Connections that are kept when nobody needs them: making one takes 5 ms or more."""
-
-STORE_SILENCE_S_MAX: Final = 12.0
-"""Seconds after which a database server that the network does not reach any more counts as lost."""
-
-STORE_IDLE_TRANSACTION_S: Final = 5.0
-"""Seconds that a transaction may stand still before the database server ends it: its process was
-stopped or cut off, and others wait for its locks. Below every lease, so that a successor waits for
-nobody."""
-
-MIGRATION_S_MAX: Final = 120.0
-"""Seconds that the making or migrating of tables may pause between two statements, before the database
-server takes its process for dead."""
-
-STORE_TERMINATE_S_MAX: Final = 5.0
-"""Seconds that a takeover waits for the database server to end a hanging transaction."""
 
 PROCESS_END_S_MAX: Final = 10.0
 """Seconds a takeover waits for the former owner's process to end after SIGKILL."""

@@ -45,6 +45,9 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     pos: int
     """Place of the segment in the store-wide order of segments."""
     calls: list[CallRecord]
+    after: dict[int, int] = msgspec.field(default_factory=dict)
+    """partition -> its end when this segment was stored, for those that had grown since the last
+    segment of this partition. What lies below comes before these calls, in the order of the log."""
 
     @property
     def end(self) -> int:

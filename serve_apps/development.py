@@ -127,6 +127,7 @@ class Development:
             history_retention_s=settings().history_retention.total_seconds(),
             call_retention_s=settings().call_retention.total_seconds(),
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
+            pool_members=settings().pool_members,
             service=settings().service,
         )
         # What cannot be compiled, and a missing key, are refused before Ray starts.
@@ -169,6 +170,7 @@ class Development:
         from raysume.actors.untyped import ray
 
         context = ray.init(
+            address="local",  # also when another cluster runs on this machine
             num_cpus=self._cpus,
             namespace="raysume",
             include_dashboard=self._dashboard,
@@ -188,7 +190,8 @@ class Development:
 
         port = self._port or _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        bound = IngressDeployment.bind(msgspec.msgpack.encode(engine), self.token)
+        replicas = IngressDeployment.options(num_replicas=settings().ingress_replicas)
+        bound = replicas.bind(msgspec.msgpack.encode(engine), self.token)
         self._exit.callback(serve().shutdown)
         patiently(lambda: serve().start(http_options={"host": "127.0.0.1", "port": port}))
         patiently(lambda: serve().run(bound, name="raysume", route_prefix="/"))

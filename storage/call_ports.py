@@ -6,7 +6,7 @@ synchronous and may block on the disk: callers run them in a thread of their own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -80,6 +80,8 @@ class Partition:
     next_offset: int
     open: bool
     owner: str
+    lapsed: bool = False
+    """True when it is open and its lease was over, by the store's clock, when this was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,8 @@ class CallLog(Protocol):
     def open_partition(self, *, owner: str) -> Partition:
         """A new, empty, open partition of `owner` ("pid:start_time:label") exists, durably.
 
-        Its id is random and never used again.
+        Its id is random and never used again. Its lease lasts `PARTITION_LEASE_S`, by the store's
+        clock, and every append to it renews it.
         """
         ...
 
@@ -119,11 +122,22 @@ class CallLog(Protocol):
         """The new calls of all batches are one durable segment when this returns.
 
         `at_us` of the calls is taken inside the transaction, after the log's write lock, and
-        never goes back within the log. Duplicates inside one append are found too.
+        never goes back within the log. Duplicates inside one append are found too. The segment's
+        `after` is read in the same transaction, after the same lock: together, the segments of
+        all partitions are in the order of `pos`, and no reader needs to see them in that order.
 
         Raises:
             PartitionClosed: the partition is closed or unknown; nothing was stored.
             StoreUnavailable: the outcome is not known; the partition must be closed.
+        """
+        ...
+
+    def renew(self, partition: int) -> None:
+        """The partition's lease lasts `PARTITION_LEASE_S` from now on, durably.
+
+        Raises:
+            PartitionClosed: the partition is closed or unknown: somebody took its owner for dead.
+            StoreUnavailable: it may have been renewed or not; retry.
         """
         ...
 
@@ -140,6 +154,10 @@ class CallLog(Protocol):
 
     def partitions(self) -> list[Partition]:
         """All partitions that still hold calls or are open, by id."""
+        ...
+
+    def forgotten(self, partitions: Iterable[int]) -> set[int]:
+        """Those of the partitions that the log knows nothing of any more (`delete_before`)."""
         ...
 
     def barrier(self) -> dict[int, int]:
@@ -182,7 +200,8 @@ class CallLog(Protocol):
 
         Segments go in order of `pos`, up to the first one that was accepted at or after
         `before`, or that somebody may still need. Ids of clients go once their calls are gone
-        and `CALL_ID_WINDOW` has passed, publishers once they were silent for `PUBLISHER_WINDOW`.
+        and `CALL_ID_WINDOW` has passed, publishers once they were silent for `PUBLISHER_WINDOW`,
+        partitions once they were closed for `PARTITION_KEPT_S` and hold no calls any more.
 
         Args:
             applied: partition -> offset below which nobody needs calls any more; no call of a

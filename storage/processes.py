@@ -30,6 +30,19 @@ def is_other_live_process(owner: str) -> bool:
     return pid is not None and pid != os.getpid() and _lives(pid, owner)
 
 
+def names(owner: str, pid: int) -> bool:
+    """Whether `owner` names a process with this id."""
+    return _pid_of(owner) == pid
+
+
+def has_ended_here(owner: str) -> bool:
+    """True when `owner` names a process of this machine, and container, that runs no more."""
+    pid = _pid_of(owner)
+    started = owner.partition(":")[2].partition(":")[0]
+    here = _place_of(_start_time(os.getpid()) or "")
+    return pid is not None and _place_of(started) == here and not _lives(pid, owner)
+
+
 def end_process(owner: str) -> None:
     """The process named by `owner` no longer runs, so its locks and transactions are gone.
 
@@ -66,6 +79,11 @@ def _pid_of(owner: str) -> int | None:
     return int(head) if head.isascii() and head.isdigit() and int(head) > 1 else None
 
 
+def _place_of(start_time: str) -> str:
+    """What tells one machine and container from another in a start time; "" where nothing does."""
+    return start_time.partition("-")[2] if sys.platform == "linux" else ""
+
+
 def _lives(pid: int, owner: str) -> bool:
     start_time = _start_time(pid)
     return start_time is not None and owner.split(":")[1:2] == [start_time]
@@ -88,9 +106,11 @@ def _linux_start_time(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        # Containers of one machine number their processes independently of each other.
+        space = os.stat("/proc/self/ns/pid").st_ino
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field is the command in parentheses and may itself contain any character.
     fields = stat.rpartition(")")[2].split()
     state, start_ticks = fields[0], fields[19]
-    return None if state in "ZX" else f"{start_ticks}-{boot[:8]}"
+    return None if state in "ZX" else f"{start_ticks}-{boot[:8]}-{space:x}"

@@ -21,6 +21,7 @@ class Deleted:
     publishers: int
     more: bool
     """True when only the batch's size ended it: another one finds more."""
+    partitions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

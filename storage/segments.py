@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import zstandard
 
-from raysume.errors import ConfigurationError
+from raysume.errors import ConfigurationError, PartitionClosed
 from raysume.records import CallRecord, Segment
 from raysume.storage.call_ports import CallQuery, FoundCall, NewCall
 from raysume.storage.moments import to_us
@@ -22,6 +22,7 @@ _LEVEL: Final = 1
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(list[CallRecord])
+_after_decoder: Final = msgspec.msgpack.Decoder(dict[int, int])
 
 
 class _Codecs(threading.local):
@@ -73,6 +74,30 @@ def _unreadable() -> ConfigurationError:
     )
 
 
+def encode_after(after: Mapping[int, int]) -> bytes | None:
+    """The stored form of `Segment.after`; None when it is empty."""
+    return _encoder.encode(after) if after else None
+
+
+def decode_after(stored: bytes | None) -> dict[int, int]:
+    """`Segment.after` from its stored form.
+
+    Raises:
+        ConfigurationError: it is damaged.
+    """
+    if stored is None:
+        return {}
+    try:
+        return _after_decoder.decode(stored)
+    except msgspec.DecodeError as error:
+        raise _unreadable() from error
+
+
+def closed(partition: int) -> PartitionClosed:
+    """What is raised when an owner writes to a partition that is not open."""
+    return PartitionClosed(f"partition {partition} is closed; open another one and append there")
+
+
 def record_calls(calls: Iterable[NewCall], at_us: int) -> list[CallRecord]:
     """The calls as records, accepted at `at_us`."""
     return [
@@ -108,7 +133,7 @@ def cut(segment: Segment, *, start: int, end: int) -> Segment | None:
     if low >= high:
         return None
     calls = segment.calls[low - segment.first : high - segment.first]
-    return Segment(segment.partition, low, segment.pos, calls)
+    return Segment(segment.partition, low, segment.pos, calls, segment.after)
 
 
 def calls_for(segment: Segment, query: CallQuery) -> list[FoundCall]:

@@ -155,6 +155,10 @@ class PartitionTable(CallsTable, table=True):
     next_offset: int = _big()
     open: int = _big()
     owner: str = _text()
+    last_pos: int = Field(sa_type=BIG, sa_column_kwargs={"server_default": "0"})
+    """`pos` of its newest segment, also when that was deleted; 0 when there never was one."""
+    lease: int = Field(sa_type=BIG, sa_column_kwargs={"server_default": "0"})
+    """Until when its owner is believed to live; of a closed one, when it was closed."""
 
 
 class SegmentTable(CallsTable, table=True):
@@ -172,6 +176,8 @@ class SegmentTable(CallsTable, table=True):
     generation: int = _big()
     accepted_at: int = _big()
     body: bytes = _bytes()
+    after: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The ends of other partitions that come before it (`Segment.after`); NULL when there are none."""
 
 
 class SegmentMethodTable(CallsTable, table=True):

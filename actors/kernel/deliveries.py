@@ -7,9 +7,13 @@ order and exactly-once.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
+from typing import Self
+
 import msgspec
 
-from raysume.records import CallRecord
+from raysume.limits import CATALOGUE_OF_LOG
+from raysume.records import CallRecord, Segment
 
 
 class DeliveredCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -29,6 +33,32 @@ class Delivery(msgspec.Struct, array_like=True, frozen=True):
     catalogue: int
     """Version of the catalogue whose subscriptions were used to filter."""
     calls: list[DeliveredCall]
+    after: list[tuple[int, dict[int, int]]] = msgspec.field(default_factory=list)
+    """(offset, ends of other partitions), in order: calls from the offset on come after the calls
+    of those partitions below their ends (`Segment.after`)."""
+
+    @classmethod
+    def of(
+        cls,
+        segments: Iterable[Segment],
+        methods: Container[str],
+        *,
+        partition: int,
+        start: int,
+        end: int,
+    ) -> Self:
+        """The range as the log has it, with the calls of these methods."""
+        calls: list[DeliveredCall] = []
+        after: list[tuple[int, dict[int, int]]] = []
+        for segment in segments:
+            if segment.after:
+                after.append((segment.first, segment.after))
+            calls.extend(
+                DeliveredCall(segment.first + index, segment.pos, call)
+                for index, call in enumerate(segment.calls)
+                if call.method in methods
+            )
+        return cls(partition, start, end, CATALOGUE_OF_LOG, calls, after)
 
 
 class StartRequest(msgspec.Struct, frozen=True):

@@ -11,17 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
 
+from raysume.crash_points import crash_point
 from raysume.errors import Overloaded, PartitionClosed, RaysumeError, Unavailable
-from raysume.limits import ACCEPT_QUEUE_CALLS_MAX, APPEND_CALLS_MAX, STORE_RETRY_S
+from raysume.limits import (
+    ACCEPT_QUEUE_CALLS_MAX,
+    APPEND_CALLS_MAX,
+    PARTITION_LOOK_S,
+    STORE_RETRY_S,
+)
 from raysume.records import Segment
-from raysume.serve_apps.ingress.adoption import adopt
+from raysume.serve_apps.ingress.adoption import Adoption
 from raysume.storage.call_ports import Accepted, Batch, CallLog, Partition
 
 Emit = Callable[[list[Segment], list[Partition]], None]
@@ -58,13 +66,18 @@ class _Settled:
 class Acceptor:
     """Appends batches to the call log and answers when they are durable.
 
+    Every few seconds it renews the lease of its partition, and adopts those that others left.
+
     Args:
         log: used only from this acceptor's thread, except for reads elsewhere.
         owner: recorded with its partitions, "pid:start_time:label".
         emit: gets what must be delivered, in the order it was stored, before the answers.
+        look_s: seconds between two looks at the partitions.
     """
 
-    def __init__(self, log: CallLog, *, owner: str, emit: Emit) -> None:
+    def __init__(
+        self, log: CallLog, *, owner: str, emit: Emit, look_s: float = PARTITION_LOOK_S
+    ) -> None:
         self._log_book = log
         self._owner = owner
         self._emit = emit
@@ -78,7 +91,9 @@ class Acceptor:
         # Only the thread reads and writes these:
         self._partition: Partition | None = None
         self._end = 0
-        self._adopted = False
+        self._adoption = Adoption(log)
+        self._look_s, self._look_at = look_s, 0.0
+        self._is_fresh = False
         self._unsettled: list[Partition] = []
         self.trouble: str | None = "the call log has not been opened yet"
         """Why nothing can be accepted now; None when all is well."""
@@ -86,7 +101,7 @@ class Acceptor:
         """Append transactions that succeeded."""
 
     async def start(self) -> None:
-        """Dead partitions are adopted and a new one is open, or `trouble` says why not."""
+        """Abandoned partitions are adopted and one is open, or `trouble` says why not."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="raysume-append", daemon=True)
         self._thread.start()
@@ -133,12 +148,15 @@ class Acceptor:
             raise
 
     def _round(self) -> bool:
-        """One group has been answered, or one attempt made to open a partition."""
+        """One group has been answered, or one attempt made to open or to keep a partition."""
+        if self._partition is not None and time.monotonic() >= self._look_at:
+            self._keep_partition()
         if self._partition is None:
             self._try_to_open()
         with self._changed:
             if not self._queue and not self._stopping:
-                self._changed.wait(STORE_RETRY_S if self._partition is None else None)
+                pause_s = max(0.0, self._look_at - time.monotonic())
+                self._changed.wait(STORE_RETRY_S if self._partition is None else pause_s)
             group = self._take()
             stopping = self._stopping and not group
         if stopping:
@@ -165,12 +183,12 @@ class Acceptor:
     def _try_to_open(self) -> bool:
         settled = _Settled()
         try:
+            # First: a silent owner may be what keeps everybody from writing.
+            settled.closed += self._adoption.look(mine=None)
             while self._unsettled:
-                settled.closed.append(self._log_book.close_partition(self._unsettled[-1].id))
+                with suppress(PartitionClosed):  # closed for so long that it was forgotten
+                    settled.closed.append(self._log_book.close_partition(self._unsettled[-1].id))
                 self._unsettled.pop()
-            if not self._adopted:
-                settled.closed += adopt(self._log_book)
-                self._adopted = True
             self._partition = self._log_book.open_partition(owner=self._owner)
         except Exception as error:
             if self.trouble != str(error):
@@ -178,9 +196,23 @@ class Acceptor:
             self.trouble = str(error) or repr(error)
         else:
             self._end = self._partition.next_offset
+            self._is_fresh, self._look_at = True, time.monotonic() + self._look_s
             self.trouble = None
         self._tell(settled)
         return self._partition is not None
+
+    def _keep_partition(self) -> None:
+        """The lease is renewed and others' partitions are looked at, or there is no partition."""
+        assert self._partition is not None
+        self._look_at = time.monotonic() + self._look_s
+        try:
+            if not self._is_fresh:
+                self._log_book.renew(self._partition.id)
+            self._is_fresh = False
+            self._tell(_Settled(closed=self._adoption.look(mine=self._partition.id)))
+        except Exception as error:
+            _log.warning("partition_not_kept", error=str(error), kind=type(error).__name__)
+            self._settle(error)
 
     def _write(self, group: list[_Pending], *, last: bool) -> None:
         """Every batch of the group is answered.
@@ -189,6 +221,7 @@ class Acceptor:
             last: a failure is final; nothing is tried again.
         """
         assert self._partition is not None
+        crash_point("before_append")
         try:
             appended = self._log_book.append(self._partition.id, [one.batch for one in group])
         except Exception as error:
@@ -196,6 +229,8 @@ class Acceptor:
             self._recover(group, error, last=last)
             return
         self.appends += 1
+        crash_point("after_append")
+        self._is_fresh = True
         settled = _Settled(answers=list(zip(group, appended.accepted, strict=True)))
         if appended.segment is not None:
             self._end = appended.segment.end
@@ -203,7 +238,7 @@ class Acceptor:
         self._tell(settled)
 
     def _recover(self, group: list[_Pending], error: Exception, *, last: bool) -> None:
-        stored = self._settle()
+        stored = self._settle(error)
         if stored is None:
             self._fail(group, Unavailable(_UNKNOWN, retry_after=STORE_RETRY_S))
             return
@@ -230,20 +265,25 @@ class Acceptor:
             else:
                 self._write([one], last=True)
 
-    def _settle(self) -> list[Segment] | None:
-        """The partition is closed; what its last append stored, or None when that is not known."""
+    def _settle(self, error: Exception) -> list[Segment] | None:
+        """The partition is closed; what its last append stored, or None when that is not known.
+
+        Args:
+            error: why.
+        """
         assert self._partition is not None
         partition, self._partition = self._partition, None
         try:
             end = self._log_book.close_partition(partition.id).next_offset
+            crash_point("after_partition_closed")
             if end == self._end:
                 return []
             return list(self._log_book.read(partition.id, start=self._end, end=end))
-        except PartitionClosed:
-            return []
-        except Exception as error:
-            _log.warning("partition_not_settled", partition=partition.id, error=str(error))
-            self.trouble = str(error) or repr(error)
+        except PartitionClosed:  # for so long that it was forgotten
+            return [] if isinstance(error, PartitionClosed) else None
+        except Exception as failure:
+            _log.warning("partition_not_settled", partition=partition.id, error=str(failure))
+            self.trouble = str(failure) or repr(failure)
             self._unsettled.append(partition)
             return None
 
@@ -271,6 +311,8 @@ class Acceptor:
         self._tried.set()
         if settled.segments or settled.closed:
             self._emit(settled.segments, settled.closed)
+        if settled.answers:
+            crash_point("before_answer")
         for pending, answer in settled.answers:
             if pending.answer.done():
                 continue
@@ -278,6 +320,8 @@ class Acceptor:
                 pending.answer.set_exception(answer)
             else:
                 pending.answer.set_result(answer)
+        if settled.answers:
+            crash_point("after_answer")
 
 
 def found_in(stored: Sequence[Segment], batches: Sequence[Batch]) -> list[Accepted | None]:

@@ -15,13 +15,16 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.crash_points import crash_point
 from raysume.errors import Unavailable
 from raysume.limits import (
     BACKLOG_CALLS_MAX,
     DELIVERIES_IN_FLIGHT,
     DELIVERY_BACKOFF_S_MAX,
+    DISPATCH_BYTES_MAX,
     EMPTY_RANGE_DELAY_S,
     LAG_PROBE_S,
+    PARTITIONS_REMEMBERED_MAX,
     RETRY_BACKOFF_S_MIN,
 )
 from raysume.records import Segment
@@ -83,6 +86,15 @@ class PoolStream:
     def reached(self, partition: int) -> int:
         """The pool has everything of the partition below this offset."""
         return self._delivered.get(partition, 0)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the calls that wait here to be sent, roughly."""
+        return self._pending.size
+
+    def leave_to_log(self) -> None:
+        """No calls wait here any more: the pool reads them from the log in its time."""
+        self._pending.leave_to_log()
 
     @property
     def idle(self) -> bool:
@@ -147,10 +159,12 @@ class PoolStream:
         )
 
     async def _send(self, one: Range) -> Exception | None:
+        crash_point("before_delivery")
         try:
             self._backlog = await self._deliver(self.pool, one.encode())
         except Exception as error:
             return error
+        crash_point("after_delivery")
         return None
 
     async def _wait(self) -> None:
@@ -176,6 +190,7 @@ class PoolStream:
         self.failures, self._backoff_s = 0, RETRY_BACKOFF_S_MIN
         self._last = (one.partition, max(one.end, self.reached(one.partition)))
         self._delivered[one.partition] = self._last[1]
+        _drop_oldest(self._delivered)
         self._measure()
         self._progress.advance()
 
@@ -257,12 +272,21 @@ class Dispatcher:
                 end=segment.end,
                 catalogue=self._catalogue,
                 calls=_awaited(by_method, stream.urns),
+                after=segment.after,
             ):
                 stream.offer(one)
+        self._bound_memory()
+
+    def _bound_memory(self) -> None:
+        """Many pools that lag hold no more together than this process can bear."""
+        streams = self._streams.values()
+        while sum(stream.held_bytes for stream in streams) > DISPATCH_BYTES_MAX:
+            max(streams, key=lambda stream: stream.held_bytes).leave_to_log()
 
     def announce(self, partition: int, end: int) -> None:
         """Every pool reads from the log whatever it lacks of the partition below `end`."""
         self._ends[partition] = max(end, self._ends.get(partition, 0))
+        _drop_oldest(self._ends)
         for stream in self._streams.values():
             stream.offer(_notice(partition, 0, end))
 
@@ -299,6 +323,12 @@ class Dispatcher:
         """Nothing is sent any more."""
         streams, self._streams = list(self._streams.values()), {}
         await asyncio.gather(*(stream.stop() for stream in streams), *self._leaving)
+
+
+def _drop_oldest(places: dict[int, int]) -> None:
+    """Only the partitions heard of last are remembered: pools know of the others from the log."""
+    while len(places) > PARTITIONS_REMEMBERED_MAX:
+        del places[next(iter(places))]
 
 
 def _awaited(

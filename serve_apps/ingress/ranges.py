@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -37,11 +37,13 @@ class Range:
     """Calls that the pool awaits in the range, also when `calls` is left out."""
     size: int
     """Bytes of `calls`, roughly."""
+    after: list[tuple[int, dict[int, int]]] = field(default_factory=list)
+    """What its calls come after (`Delivery.after`); empty when they are left to the pool."""
 
     def encode(self) -> bytes:
         """The delivery as the pool takes it."""
         return _encoder.encode(
-            Delivery(self.partition, self.start, self.end, self.catalogue, self.calls)
+            Delivery(self.partition, self.start, self.end, self.catalogue, self.calls, self.after)
         )
 
     def fits(self, other: Range) -> bool:
@@ -59,6 +61,7 @@ class Range:
         self.end = other.end
         # Never in place: the list may be shared with the ranges of other pools.
         self.calls = [*self.calls, *other.calls] if other.calls else self.calls
+        self.after = [*self.after, *other.after] if other.after else self.after
         self.awaited += other.awaited
         self.size += other.size
 
@@ -70,9 +73,20 @@ def size_of(delivered: DeliveredCall) -> int:
 
 
 def split(
-    *, partition: int, start: int, end: int, catalogue: int, calls: list[DeliveredCall]
+    *,
+    partition: int,
+    start: int,
+    end: int,
+    catalogue: int,
+    calls: list[DeliveredCall],
+    after: dict[int, int],
 ) -> Iterator[Range]:
-    """The calls as ranges of which each fits into one delivery; together they cover start..end."""
+    """The calls as ranges of which each fits into one delivery; together they cover start..end.
+
+    Args:
+        after: of their segment (`Segment.after`).
+    """
+    behind = [(start, after)] if after else []
     part: list[DeliveredCall] = []
     size = 0
     for delivered in calls:
@@ -86,8 +100,9 @@ def split(
                 calls=part,
                 awaited=len(part),
                 size=size,
+                after=behind,
             )
-            start, part, size = delivered.offset, [], 0
+            start, part, size, behind = delivered.offset, [], 0, []
         part.append(delivered)
         size += more
     yield Range(
@@ -98,6 +113,7 @@ def split(
         calls=part,
         awaited=len(part),
         size=size,
+        after=behind,
     )
 
 
@@ -136,7 +152,7 @@ class PendingRanges:
         else:
             self._ranges.append(new)
         if self.size > BACKLOG_BYTES_MAX or self.awaited > BACKLOG_CALLS_MAX:
-            self._leave_to_log()
+            self.leave_to_log()
 
     def take(self) -> Range:
         """The oldest range; it is no longer held."""
@@ -151,13 +167,13 @@ class PendingRanges:
         self.awaited += sum(one.awaited for one in failed)
         self.size += sum(one.size for one in failed)
 
-    def _leave_to_log(self) -> None:
+    def leave_to_log(self) -> None:
         """No calls are held any more: the same ranges name what to read from the log."""
         if self.size == 0:
             return
         ranges, self._ranges = self._ranges, deque()
         for one in ranges:
-            one.calls, one.size, one.catalogue = [], 0, FROM_LOG
+            one.calls, one.after, one.size, one.catalogue = [], [], 0, FROM_LOG
             if self._ranges and self._ranges[-1].fits(one):
                 self._ranges[-1].absorb(one)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from raysume.limits import CALLS_DELETED_NAMES_MAX, CALLS_DELETED_SEGMENTS_MAX
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, admit, names_in
 from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.leases import forgettable_before, has_lapsed, lease_from
 from raysume.storage.moments import to_us, wall_clock_us
 from raysume.storage.retention import (
     Deleted,
@@ -21,7 +22,7 @@ from raysume.storage.retention import (
     deletable,
     publishers_before,
 )
-from raysume.storage.segments import calls_for, cut, record_calls
+from raysume.storage.segments import calls_for, closed, cut, record_calls
 
 
 class MemoryCallLog:
@@ -37,6 +38,10 @@ class MemoryCallLog:
         self._now_us = now_us
         self._lock = threading.RLock()
         self._partitions: dict[int, Partition] = {}
+        self._newest: dict[int, int] = {}
+        """Partition -> `pos` of its newest segment."""
+        self._leases: dict[int, int] = {}
+        """Partition -> until when its owner is believed to live; or when it was closed."""
         self._segments: list[Segment] = []
         self._by_id: dict[str, FoundCall] = {}
         self._publishers: dict[str, tuple[int, int]] = {}
@@ -52,6 +57,8 @@ class MemoryCallLog:
             self._check_open()
             partition = Partition(id=secrets.randbits(62), next_offset=0, open=True, owner=owner)
             self._partitions[partition.id] = partition
+            self._newest[partition.id] = 0
+            self._leases[partition.id] = lease_from(self._now_us())
             return partition
 
     def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
@@ -60,9 +67,7 @@ class MemoryCallLog:
             self._check_open()
             place = self._partitions.get(partition)
             if place is None or not place.open:
-                raise PartitionClosed(
-                    f"partition {partition} is closed; open another one and append there"
-                )
+                raise closed(partition)
             names = names_in(batches)
             admission = admit(
                 batches,
@@ -82,6 +87,15 @@ class MemoryCallLog:
             segment = self._store(place, admission)
             return Appended(segment=segment, accepted=admission.accepted)
 
+    def renew(self, partition: int) -> None:
+        """See `CallLog.renew`."""
+        with self._lock:
+            self._check_open()
+            place = self._partitions.get(partition)
+            if place is None or not place.open:
+                raise closed(partition)
+            self._leases[partition] = lease_from(self._now_us())
+
     def close_partition(self, partition: int) -> Partition:
         """See `CallLog.close_partition`."""
         with self._lock:
@@ -89,7 +103,9 @@ class MemoryCallLog:
             place = self._partitions.get(partition)
             if place is None:
                 raise PartitionClosed(f"there is no partition {partition}; it was never opened")
-            place = self._partitions[partition] = replace(place, open=False)
+            if place.open:
+                place = self._partitions[partition] = replace(place, open=False)
+                self._leases[partition] = self._now_us()
             return place
 
     def partitions(self) -> list[Partition]:
@@ -98,10 +114,16 @@ class MemoryCallLog:
             self._check_open()
             holding = {segment.partition for segment in self._segments}
             return [
-                self._partitions[key]
+                self._shown(self._partitions[key])
                 for key in sorted(self._partitions)
                 if self._partitions[key].open or key in holding
             ]
+
+    def forgotten(self, partitions: Iterable[int]) -> set[int]:
+        """See `CallLog.forgotten`."""
+        with self._lock:
+            self._check_open()
+            return set(partitions) - self._partitions.keys()
 
     def barrier(self) -> dict[int, int]:
         """See `CallLog.barrier`."""
@@ -183,6 +205,7 @@ class MemoryCallLog:
                 segments=old,
                 client_ids=len(ids),
                 publishers=len(silent),
+                partitions=self._forget_partitions(now_us),
                 more=old == CALLS_DELETED_SEGMENTS_MAX or len(ids) == CALLS_DELETED_NAMES_MAX,
             )
 
@@ -194,6 +217,23 @@ class MemoryCallLog:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreUnavailable("the call log in memory was closed; open a new one")
+
+    def _shown(self, place: Partition) -> Partition:
+        lapsed = has_lapsed(self._leases[place.id], now_us=self._now_us())
+        return replace(place, lapsed=place.open and lapsed)
+
+    def _forget_partitions(self, now_us: int) -> int:
+        holding = {segment.partition for segment in self._segments}
+        gone = [
+            key
+            for key, place in self._partitions.items()
+            if not place.open
+            and key not in holding
+            and self._leases[key] < forgettable_before(now_us)
+        ]
+        for key in gone:
+            del self._partitions[key], self._newest[key], self._leases[key]
+        return len(gone)
 
     def _store(self, place: Partition, admission: Admission) -> Segment | None:
         if not admission.calls and not admission.publishers:
@@ -207,9 +247,16 @@ class MemoryCallLog:
             self._client_calls[row.id_hash] = (row.digest, at_us)
         records = record_calls(admission.calls, at_us)
         self._last_pos += 1
-        segment = Segment(place.id, place.next_offset, self._last_pos, records)
+        after = {
+            one.id: one.next_offset
+            for one in self._partitions.values()
+            if one.id != place.id and self._newest[one.id] > self._newest[place.id]
+        }
+        segment = Segment(place.id, place.next_offset, self._last_pos, records, after)
         self._segments.append(segment)
         self._partitions[place.id] = replace(place, next_offset=segment.end)
+        self._newest[place.id] = segment.pos
+        self._leases[place.id] = lease_from(self._now_us())
         for offset, call in enumerate(records, segment.first):
             found = FoundCall(call=call, partition=place.id, offset=offset, pos=segment.pos)
             self._by_id.setdefault(call.id, found)

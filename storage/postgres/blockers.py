@@ -1,6 +1,6 @@
 """Ending transactions that hang: their processes may run on another machine, or not run at all.
 
-A transaction that stands still is ended by the server (`STORE_IDLE_TRANSACTION_S`); one whose
+A transaction that stands still is ended by the server (`IDLE_TRANSACTION_S`); one whose
 process was stopped while it sent rows is not, because the server waits for the rest of a statement.
 No process is killed: the one whose connection ended finds out when it goes on.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from raysume.errors import StoreUnavailable
-from raysume.limits import STORE_TERMINATE_S_MAX
 from raysume.storage.postgres.connections import PostgresDatabase
+from raysume.storage.postgres.limits import TERMINATE_S_MAX
 
 _ATTEMPTS: Final = 3
 
@@ -48,7 +48,7 @@ def through_blockers(
         except StoreUnavailable as error:
             if not error.details.get("locked") or attempt + 1 == _ATTEMPTS:
                 raise
-        statement = _TERMINATE.format(wait_ms=int(STORE_TERMINATE_S_MAX * 1000), holders=holders)
+        statement = _TERMINATE.format(wait_ms=int(TERMINATE_S_MAX * 1000), holders=holders)
         with database.read("end a transaction that hangs") as connection:
             connection.execute(statement, values)
     raise AssertionError("the last attempt returns or raises")

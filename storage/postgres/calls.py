@@ -10,7 +10,7 @@ from raysume.storage.call_ports import Partition
 from raysume.storage.moments import wall_clock_us
 from raysume.storage.postgres.blockers import through_blockers
 from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase
-from raysume.storage.sql.calls import LAST, Last, SqlCallLog, ends_of
+from raysume.storage.sql.calls import LAST, Last, SqlCallLog
 
 _FIRST: Final = "INSERT INTO clock (id, pos, at) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
 
@@ -66,7 +66,7 @@ class PostgresCallLog(SqlCallLog[PostgresConnection]):
             connection.execute("SET LOCAL synchronous_commit = off")
             self._last(connection)
             connection.execute(_PASSED, (asked_us + 1, asked_us))
-            return ends_of(connection)
+            return self._ends(connection)
 
     def _last(self, connection: PostgresConnection) -> Last:
         keep = f"{LAST}{self._KEEP}"

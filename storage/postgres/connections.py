@@ -18,27 +18,28 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import conninfo, errors, pq
+from psycopg.types.string import StrDumperUnknown
 
 from raysume.errors import ConfigurationError, InvariantViolated, StoreUnavailable
-from raysume.limits import (
-    STORE_CONNECT_S_MAX,
-    STORE_CONNECTIONS_IDLE_MAX,
-    STORE_CONNECTIONS_MAX,
-    STORE_IDLE_TRANSACTION_S,
-    STORE_SILENCE_S_MAX,
-)
 from raysume.storage import schema
 from raysume.storage.postgres import migrating
 from raysume.storage.postgres.failures import is_damage, unavailable, unusable
+from raysume.storage.postgres.limits import (
+    CONNECT_S_MAX,
+    CONNECTIONS_IDLE_MAX,
+    CONNECTIONS_MAX,
+    IDLE_TRANSACTION_S,
+    SILENCE_S_MAX,
+)
 
 _DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "raysume",
-    "connect_timeout": f"{STORE_CONNECT_S_MAX:.0f}",
+    "connect_timeout": f"{CONNECT_S_MAX:.0f}",
     # A server whose machine is gone without a word is noticed, instead of waited for.
-    "keepalives_idle": f"{STORE_SILENCE_S_MAX / 2:.0f}",
+    "keepalives_idle": f"{SILENCE_S_MAX / 2:.0f}",
     "keepalives_interval": "2",
     "keepalives_count": "3",
-    "tcp_user_timeout": f"{STORE_SILENCE_S_MAX * 1000:.0f}",
+    "tcp_user_timeout": f"{SILENCE_S_MAX * 1000:.0f}",
 }
 """Parameters of a connection, where the URL does not give them."""
 
@@ -51,6 +52,16 @@ def translated(sql: str) -> bytes:
     """A shared statement (see `raysume.storage.sql.connections`) as psycopg takes it."""
     text = _HINT.sub("", sql)
     return _PLACEHOLDER.sub(lambda found: f"%({found[1]})s" if found[1] else "%s", text).encode()
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL can keep it: it has no character of code 0, which users may type."""
+    return text.replace("\x00", "\N{SYMBOL FOR NULL}") if "\x00" in text else text
+
+
+class _TextDumper(StrDumperUnknown):
+    def dump(self, obj: str) -> bytes | bytearray | memoryview | None:
+        return super().dump(storable(obj))
 
 
 class PostgresConnection:
@@ -111,7 +122,7 @@ class PostgresDatabase:
             ) from None
         self._kind: schema.Kind = kind
         self._busy_s = busy_s
-        self._free = threading.BoundedSemaphore(STORE_CONNECTIONS_MAX)
+        self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._lock = threading.Lock()
         self._idle: list[PostgresConnection] = []
         self._closed = False
@@ -176,7 +187,7 @@ class PostgresDatabase:
         self.check_open()
         if not self._free.acquire(timeout=self._busy_s):
             raise StoreUnavailable(
-                f"the {self.where} failed to {doing}: {STORE_CONNECTIONS_MAX} threads of this "
+                f"the {self.where} failed to {doing}: {CONNECTIONS_MAX} threads of this "
                 f"process have been working with it for {self._busy_s:g} s. Retry.",
                 retry_after=1.0,
             )
@@ -218,7 +229,7 @@ class PostgresDatabase:
             with suppress(psycopg.Error):
                 connection.raw.execute(b"ROLLBACK")
         with self._lock:
-            is_kept = not self._closed and len(self._idle) < STORE_CONNECTIONS_IDLE_MAX
+            is_kept = not self._closed and len(self._idle) < CONNECTIONS_IDLE_MAX
             if is_kept and connection.is_alive():
                 self._idle.append(connection)
                 return
@@ -230,7 +241,7 @@ class PostgresDatabase:
             raw.execute(
                 f"SET search_path = {migrating.schema_of(self._kind)};"
                 f"SET lock_timeout = {int(self._busy_s * 1000)};"
-                f"SET idle_in_transaction_session_timeout = {int(STORE_IDLE_TRANSACTION_S * 1000)};"
+                f"SET idle_in_transaction_session_timeout = {int(IDLE_TRANSACTION_S * 1000)};"
                 # What is acknowledged is on the disk, whatever the server's default.
                 "SELECT set_config('synchronous_commit', 'on', false) "
                 "WHERE current_setting('synchronous_commit') = 'off'".encode()
@@ -238,4 +249,5 @@ class PostgresDatabase:
         except BaseException:
             raw.close()
             raise
+        raw.adapters.register_dumper(str, _TextDumper)
         return PostgresConnection(raw)

@@ -36,11 +36,16 @@ library gives those no code."""
 
 
 def unavailable(error: psycopg.Error, where: str, doing: str) -> StoreUnavailable:
-    """What to raise when a read or write failed: it is not known whether it was done."""
+    """What to raise when a read or write failed: it is not known whether it was done.
+
+    Its detail `locked` says whether another transaction was in the way, and `passing` that
+    somebody who had the database open before may wait for it.
+    """
     return StoreUnavailable(
         f"the {where} failed to {doing}: {_text(error)}. {_remedy(error)}",
         retry_after=1.0,
         locked=isinstance(error, _LOCKED),
+        passing=True,
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import psycopg
 
-from raysume.limits import MIGRATION_S_MAX
 from raysume.storage import schema
+from raysume.storage.postgres.limits import MIGRATION_S_MAX
 
 _LOCK: Final = 0x7261797375
 """Whoever makes or migrates tables holds this advisory lock: "raysu" in ASCII."""

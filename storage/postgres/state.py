@@ -9,7 +9,7 @@ from raysume.limits import STORE_BUSY_S_MAX
 from raysume.storage.commit_rules import Held
 from raysume.storage.ports import InstanceRow, OwnedShard, ShardRef
 from raysume.storage.postgres.blockers import through_blockers
-from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase
+from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase, storable
 from raysume.storage.sql.state import SqlStore, columns_of, raise_epoch
 
 _COPIED_ROWS_MIN: Final = 20
@@ -117,7 +117,8 @@ class PostgresStore(SqlStore[PostgresConnection]):
         with connection.raw.cursor().copy(_COPY) as copy:
             copy.set_types(_TYPES)
             for row in rows:
-                copy.write_row(columns_of(row))
+                key, id, *rest = columns_of(row)
+                copy.write_row((key, storable(id), *rest))
         connection.execute(_MERGE)
         # A second checkpoint may come in the same transaction.
         connection.execute("TRUNCATE incoming")

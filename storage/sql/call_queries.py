@@ -17,13 +17,14 @@ from raysume.storage.segments import (
     call_with_id,
     calls_for,
     cut,
+    decode_after,
     decode_calls,
     holds_text,
     made_at_us,
 )
 from raysume.storage.sql.connections import Connection, Database
 
-_COLUMNS: Final = "partition, first, pos, body"
+_COLUMNS: Final = 'partition, first, pos, body, "after"'
 
 _FROM_OFFSET: Final = f"""
 SELECT {_COLUMNS} FROM segment
@@ -55,7 +56,7 @@ _FIRST_POS: Final = (
 
 _POS_MAX: Final = (1 << 63) - 1
 
-_Row = tuple[int, int, int, bytes]
+_Row = tuple[int, int, int, bytes, bytes | None]
 """The columns of `_COLUMNS`."""
 
 
@@ -162,5 +163,5 @@ def _rows(database: Database[Connection], query: CallQuery, low: int, high: int)
 
 
 def _segment(row: _Row) -> Segment:
-    partition, first, pos, body = row
-    return Segment(partition, first, pos, decode_calls(body))
+    partition, first, pos, body, after = row
+    return Segment(partition, first, pos, decode_calls(body), decode_after(after))

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic
 
+from raysume.crash_points import crash_point
 from raysume.errors import PartitionClosed
 from raysume.records import Segment
 from raysume.storage.admission import Admission, Known, Names, admit, names_in
 from raysume.storage.call_ports import Appended, Batch, CallQuery, FoundCall, Partition
+from raysume.storage.leases import has_lapsed, lease_from
 from raysume.storage.moments import to_us
 from raysume.storage.retention import Deleted
-from raysume.storage.segments import counts_by_method, cut, encode_calls, record_calls
+from raysume.storage.segments import (
+    closed,
+    counts_by_method,
+    cut,
+    encode_after,
+    encode_calls,
+    record_calls,
+)
 from raysume.storage.sql import call_queries
 from raysume.storage.sql.connections import AConnection, Connection, Database
 from raysume.storage.sql.deleting import delete_calls
 
 _NAMES_MAX: Final = 500
 """Names looked up by one statement; far below SQLite's limit on parameters."""
+
+_GROWN: Final = """
+SELECT id, next_offset FROM partition
+WHERE last_pos > (SELECT last_pos FROM partition WHERE id = ?) AND id != ?"""
+"""The other partitions that have grown since the last segment of this one. The table is small."""
+
+_PARTITION: Final = "SELECT id, next_offset, open, owner, lease FROM partition"
 
 _GENERATION: Final = 0
 """Every segment is of the first generation until deployments count them."""
@@ -61,8 +77,9 @@ class SqlCallLog(Generic[AConnection]):
         partition = Partition(id=secrets.randbits(62), next_offset=0, open=True, owner=owner)
         with self._database.write("open a partition") as connection:
             connection.execute(
-                "INSERT INTO partition (id, next_offset, open, owner) VALUES (?, 0, 1, ?)",
-                (partition.id, owner),
+                "INSERT INTO partition (id, next_offset, open, owner, last_pos, lease) "
+                "VALUES (?, 0, 1, ?, 0, ?)",
+                (partition.id, owner, lease_from(self._now_us())),
             )
         return partition
 
@@ -73,17 +90,29 @@ class SqlCallLog(Generic[AConnection]):
             last = self._last(connection)
             place = self._partition(connection, partition, keep=self._KEEP)
             if place is None or not place.open:
-                raise PartitionClosed(
-                    f"partition {partition} is closed; open another one and append there"
-                )
+                raise closed(partition)
             admission = admit(batches, _known(connection, names))
             segment = self._store(connection, last, place, admission)
+            crash_point("sql_during_append")
         return Appended(segment=segment, accepted=admission.accepted)
+
+    def renew(self, partition: int) -> None:
+        """See `CallLog.renew`."""
+        with self._database.write("renew the lease of a partition") as connection:
+            renewed = connection.execute(
+                "UPDATE partition SET lease = ? WHERE id = ? AND open = 1",
+                (lease_from(self._now_us()), partition),
+            )
+            if renewed.rowcount == 0:
+                raise closed(partition)
 
     def close_partition(self, partition: int) -> Partition:
         """See `CallLog.close_partition`."""
         with self._database.write("close a partition") as connection:
-            connection.execute("UPDATE partition SET open = 0 WHERE id = ?", (partition,))
+            connection.execute(
+                "UPDATE partition SET open = 0, lease = ? WHERE id = ? AND open = 1",
+                (self._now_us(), partition),
+            )
             place = self._partition(connection, partition)
         if place is None:
             raise PartitionClosed(f"there is no partition {partition}; it was never opened")
@@ -92,14 +121,21 @@ class SqlCallLog(Generic[AConnection]):
     def partitions(self) -> list[Partition]:
         """See `CallLog.partitions`."""
         with self._database.read("list partitions") as connection:
-            return _partitions(connection)
+            return self._partitions(connection)
+
+    def forgotten(self, partitions: Iterable[int]) -> set[int]:
+        """See `CallLog.forgotten`."""
+        asked = sorted(partitions)
+        with self._database.read("list partitions") as connection:
+            found = _lookup(connection, "SELECT id, id FROM partition WHERE id", asked)
+            return set(asked) - {id for id, _ in found}
 
     def barrier(self) -> dict[int, int]:
         """See `CallLog.barrier`. Nothing is written: the transaction only waits its turn."""
         asked_us = self._now_us()
         with self._database.write("wait for appends") as connection:
             self._barrier_us = max(self._barrier_us, asked_us)
-            return ends_of(connection)
+            return self._ends(connection)
 
     def read(self, partition: int, *, start: int, end: int) -> Iterator[Segment]:
         """See `CallLog.read`. Segments are fetched in parts, as the iterator is consumed."""
@@ -160,12 +196,29 @@ class SqlCallLog(Generic[AConnection]):
     def _partition(
         self, connection: AConnection, partition: int, *, keep: str = ""
     ) -> Partition | None:
-        row = connection.execute(
-            f"SELECT next_offset, open, owner FROM partition WHERE id = ?{keep}", (partition,)
-        ).fetchone()
-        if row is None:
-            return None
-        return Partition(id=partition, next_offset=row[0], open=bool(row[1]), owner=row[2])
+        row = connection.execute(f"{_PARTITION} WHERE id = ?{keep}", (partition,)).fetchone()
+        return None if row is None else self._shown(row)
+
+    def _partitions(self, connection: AConnection) -> list[Partition]:
+        rows = connection.execute(
+            f"{_PARTITION} WHERE open = 1 OR EXISTS "
+            "(SELECT 1 FROM segment WHERE partition = partition.id) ORDER BY id"
+        ).fetchall()
+        return [self._shown(row) for row in rows]
+
+    def _ends(self, connection: AConnection) -> dict[int, int]:
+        """partition -> next_offset, of all partitions that still hold calls or are open."""
+        return {place.id: place.next_offset for place in self._partitions(connection)}
+
+    def _shown(self, row: tuple[int, int, int, str, int]) -> Partition:
+        id, next_offset, is_open, owner, lease_us = row
+        return Partition(
+            id=id,
+            next_offset=next_offset,
+            open=bool(is_open),
+            owner=owner,
+            lapsed=bool(is_open) and has_lapsed(lease_us, now_us=self._now_us()),
+        )
 
     def _store(
         self, connection: AConnection, last: Last, place: Partition, admission: Admission
@@ -181,8 +234,9 @@ class SqlCallLog(Generic[AConnection]):
         if not admission.calls:
             return None
         records = record_calls(admission.calls, at_us)
-        segment = Segment(place.id, place.next_offset, last.pos + 1, records)
-        _insert(connection, segment, at_us)
+        after = dict(connection.execute(_GROWN, (place.id, place.id)).fetchall())
+        segment = Segment(place.id, place.next_offset, last.pos + 1, records, after)
+        _insert(connection, segment, at_us, lease_us=lease_from(self._now_us()))
         connection.executemany(
             'INSERT INTO client_call (id_hash, partition, "offset", digest, at) '
             "VALUES (?, ?, ?, ?, ?)",
@@ -194,10 +248,11 @@ class SqlCallLog(Generic[AConnection]):
         return segment
 
 
-def _insert(connection: Connection, segment: Segment, at_us: int) -> None:
+def _insert(connection: Connection, segment: Segment, at_us: int, *, lease_us: int) -> None:
     connection.execute(
-        "INSERT INTO segment (pos, partition, first, count, generation, accepted_at, body) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO segment "
+        '(pos, partition, first, count, generation, accepted_at, body, "after") '
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             segment.pos,
             segment.partition,
@@ -206,6 +261,7 @@ def _insert(connection: Connection, segment: Segment, at_us: int) -> None:
             _GENERATION,
             at_us,
             encode_calls(segment.calls),
+            encode_after(segment.after),
         ),
     )
     connection.executemany(
@@ -221,7 +277,8 @@ def _insert(connection: Connection, segment: Segment, at_us: int) -> None:
         (segment.pos, at_us),
     )
     connection.execute(
-        "UPDATE partition SET next_offset = ? WHERE id = ?", (segment.end, segment.partition)
+        "UPDATE partition SET next_offset = ?, last_pos = ?, lease = ? WHERE id = ?",
+        (segment.end, segment.pos, lease_us, segment.partition),
     )
 
 
@@ -245,25 +302,9 @@ def _known(connection: Connection, names: Names) -> Known:
 
 
 def _lookup(
-    connection: Connection, select: str, names: Sequence[str] | Sequence[bytes]
+    connection: Connection, select: str, names: Sequence[str | bytes | int]
 ) -> Iterator[tuple[Any, Any]]:
     for start in range(0, len(names), _NAMES_MAX):
         part = names[start : start + _NAMES_MAX]
         marks = ",".join("?" * len(part))
         yield from connection.execute(f"{select} IN ({marks})", part)
-
-
-def _partitions(connection: Connection) -> list[Partition]:
-    rows = connection.execute(
-        "SELECT id, next_offset, open, owner FROM partition "
-        "WHERE open = 1 OR EXISTS (SELECT 1 FROM segment WHERE partition = partition.id) ORDER BY id"
-    ).fetchall()
-    return [
-        Partition(id=id, next_offset=next_offset, open=bool(open), owner=owner)
-        for id, next_offset, open, owner in rows
-    ]
-
-
-def ends_of(connection: Connection) -> dict[int, int]:
-    """partition -> next_offset, of all partitions that still hold calls or are open."""
-    return {place.id: place.next_offset for place in _partitions(connection)}

@@ -10,6 +10,7 @@ from typing import Final
 
 from raysume.errors import InvariantViolated
 from raysume.limits import CALLS_DELETED_NAMES_MAX, CALLS_DELETED_SEGMENTS_MAX
+from raysume.storage.leases import forgettable_before
 from raysume.storage.retention import (
     Deleted,
     SegmentEdge,
@@ -58,6 +59,11 @@ WITH RECURSIVE methods (name) AS (
 ) SELECT name FROM methods WHERE name IS NOT NULL"""
 """One look-up for each method: a scan would read a row for each segment."""
 
+_FORGET: Final = """
+DELETE FROM partition WHERE open = 0 AND lease < ?
+AND NOT EXISTS (SELECT 1 FROM segment WHERE partition = partition.id)"""
+"""Closed partitions without calls: what they held was deleted, so that nobody needs it."""
+
 _OLD_IDS: Final = """
 DELETE FROM client_call WHERE id_hash IN (
     SELECT id_hash FROM client_call WHERE at < ? ORDER BY at LIMIT ?)"""
@@ -91,8 +97,13 @@ def delete_calls(
     ids = connection.execute(_OLD_IDS, (ids_us, CALLS_DELETED_NAMES_MAX)).rowcount
     silent_us = publishers_before(before_us, now_us=now_us)
     publishers, last = _forget_publishers(connection, publishers_after, silent_us)
-    more = whole or ids == CALLS_DELETED_NAMES_MAX
-    deleted = Deleted(segments=segments, client_ids=ids, publishers=publishers, more=more)
+    deleted = Deleted(
+        segments=segments,
+        client_ids=ids,
+        publishers=publishers,
+        partitions=connection.execute(_FORGET, (forgettable_before(now_us),)).rowcount,
+        more=whole or ids == CALLS_DELETED_NAMES_MAX,
+    )
     return deleted, last
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic
 
+from raysume.crash_points import crash_point
 from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX
 from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.moments import to_us
@@ -66,6 +67,7 @@ class SqlStore(Generic[AConnection]):
                     for row in commit.journal
                 ],
             )
+            crash_point("sql_during_commit")
             for checkpoint in commit.checkpoints:
                 self._write_checkpoint(connection, checkpoint)
             if commit.trims:
@@ -199,6 +201,7 @@ class SqlStore(Generic[AConnection]):
         if checkpoint.removed:
             base = key_of(checkpoint.shard, 0)
             remove_instances(connection, [base + number for number in checkpoint.removed])
+        crash_point("sql_during_checkpoint")
         connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))
 
     def _instances_of(self, shard: int) -> Iterator[InstanceRow]:

@@ -10,7 +10,7 @@ from raysume.errors import StoreUnavailable
 from raysume.limits import STORE_BUSY_S_MAX
 from raysume.storage.call_ports import Partition
 from raysume.storage.moments import wall_clock_us
-from raysume.storage.processes import end_process, is_other_live_process
+from raysume.storage.processes import end_process, is_other_live_process, names
 from raysume.storage.sql.calls import SqlCallLog
 from raysume.storage.sqlite.connections import Database
 
@@ -36,19 +36,35 @@ class SqliteCallLog(SqlCallLog[sqlite3.Connection]):
         busy_s: float = STORE_BUSY_S_MAX,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
-        super().__init__(Database(Path(path), "calls", busy_s=busy_s), now_us=now_us)
+        self._file = Database(Path(path), "calls", busy_s=busy_s)
+        super().__init__(self._file, now_us=now_us)
 
     def close_partition(self, partition: int) -> Partition:
-        """See `CallLog.close_partition`. When the file stays locked, the process that owns the
-        partition is killed: it was stopped inside a transaction and would stop everybody."""
+        """See `CallLog.close_partition`. When the file stays locked by the process that owns the
+        partition, or one whose lease is over, that process is killed: it was stopped inside a
+        transaction and would stop everybody."""
         try:
             return super().close_partition(partition)
         except StoreUnavailable as error:
             if not error.details.get("locked"):
                 raise
-            with self._database.read("read a partition") as connection:
-                place = self._partition(connection, partition)
-            if place is None or not is_other_live_process(place.owner):
+            hanging = self._hanging(partition)
+            if not hanging:
                 raise
-            end_process(place.owner)
+            for owner in hanging:
+                end_process(owner)
         return super().close_partition(partition)
+
+    def _hanging(self, partition: int) -> list[str]:
+        """The owner that keeps the file locked, if it may be killed for it."""
+        holder = self._file.turn_holder()
+        with self._database.read("list partitions") as connection:
+            places = self._partitions(connection)
+            asked = self._partition(connection, partition)
+        suspects = [place.owner for place in places if place.lapsed]
+        suspects += [asked.owner] if asked is not None else []
+        return [
+            owner
+            for owner in dict.fromkeys(suspects)
+            if is_other_live_process(owner) and (holder is None or names(owner, holder))
+        ]

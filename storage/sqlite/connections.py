@@ -120,6 +120,19 @@ class Database:
             if connection is not None:
                 self._give_reader_back(connection)
 
+    def turn_holder(self) -> int | None:
+        """The id of the process that writes now; None when nobody does, or one cannot tell."""
+        inode = os.fstat(self._turn_file.fileno()).st_ino
+        try:
+            locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        except OSError:
+            return None
+        for fields in map(str.split, locks):
+            # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF
+            if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+                return int(fields[4])
+        return None
+
     def check_open(self) -> None:
         """Raises StoreUnavailable when the database was closed."""
         if self._closed:
@@ -223,9 +236,11 @@ class Database:
         _close(connection)
 
     def _busy(self, doing: str) -> StoreUnavailable:
+        holder = self.turn_holder()
+        who = "`fuser` names it" if holder is None else f"process {holder}"
         return StoreUnavailable(
             f"the database {self.path} failed to {doing}: another writer has kept it locked for "
-            f"{self._busy_s:g} s. End the process that hangs (`fuser` names it), then retry.",
+            f"{self._busy_s:g} s. End the process that hangs ({who}), then retry.",
             retry_after=1.0,
             path=str(self.path),
             locked=True,

@@ -8,6 +8,17 @@ from pathlib import Path
 from raysume.errors import ConfigurationError, StoreUnavailable
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_IOERR,
+    }
+)
+"""What the disk or another process may be to blame for: it may be well again later."""
 
 
 def unavailable(error: sqlite3.Error, path: Path, doing: str) -> StoreUnavailable:
@@ -20,16 +31,21 @@ def unavailable(error: sqlite3.Error, path: Path, doing: str) -> StoreUnavailabl
 
 
 def unusable(error: sqlite3.Error | OSError, path: Path) -> ConfigurationError:
-    """What to raise when the database cannot be opened at all."""
+    """What to raise when the database cannot be opened at all.
+
+    Its detail `passing` says whether somebody who had it open before may wait for it.
+    """
     if isinstance(error, sqlite3.Error):
         return ConfigurationError(
             f"the database {path} cannot be opened: {error}. {_remedy(error, path)}",
             path=str(path),
+            passing=_code(error) in _PASSING,
         )
     return ConfigurationError(
         f"the folder {path.parent} cannot be used: {error}. Set RAYSUME_DATA_DIR to a folder that "
         "this user may write to.",
         path=str(path),
+        passing=True,
     )
 
 

@@ -46,7 +46,8 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         self._database.check_open()
         for _ in range(_TAKEOVERS_MAX):
             for former in self._owners(refs):
-                end_process(former)
+                if former != owner:
+                    end_process(former)
             owned = self._take_over(refs, owner)
             if owned is not None:
                 return owned
@@ -65,7 +66,7 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
         with self._database.write("take shards over") as connection:
             for ref in refs:
                 former = owner_of(connection, ref)
-                if former is not None and is_other_live_process(former):
+                if former not in (None, owner) and is_other_live_process(str(former)):
                     return None
             return [raise_epoch(connection, ref, owner) for ref in refs]
 

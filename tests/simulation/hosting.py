@@ -13,7 +13,7 @@ import msgspec
 
 from raysume import ids
 from raysume.actors.hosting import PoolHost
-from raysume.actors.kernel.commits import Commit
+from raysume.actors.kernel.commits import Commit, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.readings import Readings
@@ -76,6 +76,14 @@ class WatchedHost(PoolHost):
     """The real host; whoever waits for something hears of every batch applied or released."""
 
     moved: asyncio.Event
+    most_waiting = 0
+    """The most calls that waited to be applied at any time."""
+
+    def report(self, event: Event) -> None:
+        """See `PoolHost.report`."""
+        super().report(event)
+        waiting = self._backlog + self.kernel.intake.waiting
+        self.most_waiting = max(self.most_waiting, waiting)
 
     def _applied_commit(self, commit: Commit) -> None:
         super()._applied_commit(commit)
@@ -168,7 +176,8 @@ class Hosted:
             for index, call in enumerate(segment.calls)
             if segment.first + index < end
         ]
-        delivery = Delivery(segment.partition, segment.first, end, 1, calls)
+        after = [(segment.first, segment.after)]
+        delivery = Delivery(segment.partition, segment.first, end, 1, calls, after)
         return self.host.deliver(msgspec.msgpack.encode(delivery))
 
     def push(self, method: Any, **input: Any) -> Segment:

@@ -285,20 +285,15 @@ class SimPool:
 
     def read_range(self, order: RangeOrder) -> None:
         """The range is delivered from the log, in one or two deliveries."""
-        start = self.kernel.watermarks.get(order.partition, 0)
+        partition = order.partition
+        start = max(order.start, self.kernel.watermarks.get(partition, 0))
         while start < order.end:
             upto = self.world.rng.randint(start + 1, order.end)
-            segments = self.world.log.read(order.partition, start=start, end=upto)
-            self.deliver(Delivery(order.partition, start, upto, 1, self._wanted(segments)))
+            found = self.world.log.read(partition, start=start, end=upto)
+            self.deliver(
+                Delivery.of(found, self.methods, partition=partition, start=start, end=upto)
+            )
             start = upto
-
-    def _wanted(self, segments: Any) -> list[DeliveredCall]:
-        return [
-            DeliveredCall(segment.first + index, segment.pos, call)
-            for segment in segments
-            for index, call in enumerate(segment.calls)
-            if call.method in self.methods
-        ]
 
     def look_back(self, order: LookBackOrder) -> None:
         """The log was read for a wait."""

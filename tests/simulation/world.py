@@ -54,8 +54,11 @@ class World:
         )
         self.log = MemoryCallLog(now_us=lambda: self.now_us)
         self.partitions: list[int] = []
+        self.live: list[int] = []
+        """The partitions of the ingress replicas that live; a client may reach any of them."""
         self.ends: dict[int, int] = {}
-        self._open_partition()
+        for _ in range(self.rng.choice((1, 2, 2, 3))):
+            self._open_partition()
         self._next_id = 0
         self._mail: list[Letter] = []
         self._cut_off: dict[SimPool, int] = {}
@@ -189,13 +192,14 @@ class World:
     def _open_partition(self) -> None:
         partition = self.log.open_partition(owner="simulation").id
         self.partitions.append(partition)
+        self.live.append(partition)
         self.ends[partition] = 0
 
     def append(self, batch: Batch) -> None:
         """The batch is accepted; every pool gets its part, sooner or later."""
         if self.rng.random() < 0.05 * self.trouble:
             self._change_partition()
-        segment = self.log.append(self.partitions[-1], [batch]).segment
+        segment = self.log.append(self.rng.choice(self.live), [batch]).segment
         if segment is None:
             return
         self.ends[segment.partition] = segment.end
@@ -204,7 +208,8 @@ class World:
 
     def _change_partition(self) -> None:
         """Another ingress goes on; the first that it tells every pool is what the last one left."""
-        left = self.partitions[-1]
+        left = self.rng.choice(self.live)
+        self.live.remove(left)
         self.log.close_partition(left)
         for pool in self.pools:
             pool.deliver(Delivery(left, 0, self.ends[left], 0, []))
@@ -227,15 +232,17 @@ class World:
         if end - start > 1 and self.rng.random() < 0.3 * self.trouble:
             cuts.insert(1, self.rng.randint(start + 1, end - 1))
         for low, high in itertools.pairwise(cuts):
+            parts = list(self.log.read(segment.partition, start=low, end=high))
             calls = [
                 DeliveredCall(part.first + index, part.pos, call)
-                for part in self.log.read(segment.partition, start=low, end=high)
+                for part in parts
                 for index, call in enumerate(part.calls)
             ]
             at_us = max(self.now_us, self._cut_off.get(pool, 0))
             if self.rng.random() < 0.15 * self.trouble:
                 at_us += self.rng.randint(0, 100_000_000)
-            letter = (at_us, pool, Delivery(segment.partition, low, high, 1, calls))
+            after = [(part.first, part.after) for part in parts]
+            letter = (at_us, pool, Delivery(segment.partition, low, high, 1, calls, after))
             self._mail.append(letter)
 
     def _bring(self, letter: Letter) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.conformance.stores.written import (
 )
 
 from raysume.errors import PartitionClosed, StoreUnavailable
+from raysume.limits import PARTITION_LEASE_S
 from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.ports import JournalRow, ShardRef, StoreCommit
 from raysume.storage.processes import (
@@ -26,6 +28,7 @@ from raysume.storage.processes import (
     owner_of_this_process,
 )
 from raysume.storage.sqlite.calls import SqliteCallLog
+from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.state import SqliteStore
 
 REF = ShardRef(workflow="flight", version="v1", number=0)
@@ -122,6 +125,48 @@ def test_closing_a_partition_kills_an_owner_that_was_stopped_in_its_transaction(
         assert list(accepted[0].outcomes) == ["duplicate"]
 
 
+def test_closing_any_partition_kills_a_silent_owner_that_keeps_the_file_locked(
+    start: Start, tmp_path: Path
+) -> None:
+    later_us = [0]
+    with closing(
+        SqliteCallLog(
+            tmp_path / "calls.db", busy_s=0.1, now_us=lambda: time.time_ns() // 1_000 + later_us[0]
+        )
+    ) as log:
+        mine = log.open_partition(owner=owner_of_this_process("test")).id
+        stopped = start("stop_in_append")
+        lines(stopped, 1)
+        until_stopped(stopped)
+        with pytest.raises(StoreUnavailable, match=f"process {stopped.pid}"):
+            log.close_partition(mine)
+        assert stopped.poll() is None, "its lease is not over yet"
+        later_us[0] = int(PARTITION_LEASE_S * 1e6)
+        assert not log.close_partition(mine).open
+        assert stopped.wait(10) == -signal.SIGKILL
+
+
+def test_a_silent_owner_that_does_not_keep_the_file_locked_is_spared(
+    start: Start, tmp_path: Path
+) -> None:
+    idle = start("wait_for_ever")
+    lines(idle, 1)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        [(owner,)] = connection.execute("SELECT DISTINCT owner FROM shard").fetchall()
+    path = tmp_path / "calls.db"
+    with closing(SqliteCallLog(path, busy_s=0.1, now_us=lambda: 0)) as log:
+        silent = log.open_partition(owner=owner).id
+    with (
+        closing(SqliteCallLog(path, busy_s=0.1)) as log,
+        closing(Database(path, "calls", busy_s=0.1)) as database,
+    ):
+        assert [one.lapsed for one in log.partitions()] == [True]
+        with database.write("hang"), pytest.raises(StoreUnavailable, match=f"{os.getpid()}"):
+            log.close_partition(silent)
+        assert not log.close_partition(silent).open
+    assert idle.poll() is None
+
+
 def test_a_takeover_spares_a_process_that_only_has_the_same_id(
     start: Start, tmp_path: Path
 ) -> None:
@@ -132,6 +177,22 @@ def test_a_takeover_spares_a_process_that_only_has_the_same_id(
         for owner in (f"{idle.pid}:0-00000000:former", f"{idle.pid}", "", "x:y:z", "1:0:init"):
             store.acquire([ref], owner=owner)
         store.acquire([ref], owner=owner_of_this_process("test"))
+        assert idle.poll() is None
+        store.acquire([REF], owner=owner_of_this_process("test"))
+    assert idle.wait(10) == -signal.SIGKILL
+
+
+def test_whoever_acquires_for_another_process_does_not_end_that_one(
+    start: Start, tmp_path: Path
+) -> None:
+    idle = start("wait_for_ever")
+    lines(idle, 1)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        [(owner,)] = connection.execute("SELECT owner FROM shard").fetchall()
+    with closing(SqliteStore(tmp_path / "state.db")) as store:
+        [before] = store.shards()
+        [again] = store.acquire([REF], owner=owner)
+        assert again.epoch == before.epoch + 1
         assert idle.poll() is None
         store.acquire([REF], owner=owner_of_this_process("test"))
     assert idle.wait(10) == -signal.SIGKILL

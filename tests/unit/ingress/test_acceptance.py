@@ -10,18 +10,21 @@ from contextlib import asynccontextmanager
 import pytest
 
 from raysume.errors import Overloaded, PartitionClosed, StoreUnavailable, Unavailable
-from raysume.limits import ACCEPT_QUEUE_CALLS_MAX
+from raysume.limits import ACCEPT_QUEUE_CALLS_MAX, PARTITION_LEASE_S, PARTITION_LOOK_S
 from raysume.records import Segment
 from raysume.serve_apps.ingress.acceptance import Acceptor
 from raysume.storage.call_ports import Appended, Batch, CallQuery, NewCall, Partition, Publisher
 from raysume.storage.memory.calls import MemoryCallLog
+from raysume.storage.processes import owner_of_this_process
 
 
 class FailingLog(MemoryCallLog):
     """A call log whose next appends and closes fail as told."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.clock_us = 1_700_000_000_000_000
+        super().__init__(now_us=lambda: self.clock_us)
+        self.looks = threading.Condition()
         self.before: list[Exception] = []
         """Raised by the next appends, which store nothing."""
         self.after: list[Exception] = []
@@ -56,6 +59,27 @@ class FailingLog(MemoryCallLog):
             raise StoreUnavailable("the disk is gone")
         return super().open_partition(owner=owner)
 
+    def renew(self, partition: int) -> None:
+        if self.down:
+            raise StoreUnavailable("the disk is gone")
+        super().renew(partition)
+
+    def partitions(self) -> list[Partition]:
+        found = super().partitions()
+        with self.looks:
+            self.looks.notify_all()
+        return found
+
+    async def looked_again(self) -> None:
+        """Whoever looks at the partitions has begun and ended a look."""
+
+        def wait() -> None:
+            with self.looks:
+                for _ in range(2):
+                    assert self.looks.wait(30)
+
+        await asyncio.to_thread(wait)
+
     def ids(self) -> list[str]:
         return [one.call.id for one in self.list_calls(CallQuery(limit=100_000))]
 
@@ -73,6 +97,13 @@ class Heard:
         self.closed += closed
         self.more.set()
 
+    async def closing(self, partition: int) -> None:
+        """The partition has been named."""
+        async with asyncio.timeout(30):
+            while partition not in [one.id for one in self.closed]:
+                self.more.clear()
+                await self.more.wait()
+
     def ids(self) -> list[str]:
         return [call.id for segment in self.segments for call in segment.calls]
 
@@ -86,10 +117,17 @@ def batch(*ids: str, client_ids: bool = False, publisher: Publisher | None = Non
     )
 
 
+def dead_owner() -> str:
+    """The owner of a process of this machine that has ended."""
+    return "2147483000:" + owner_of_this_process("gone").partition(":")[2]
+
+
 @asynccontextmanager
-async def accepting(log: FailingLog) -> AsyncGenerator[tuple[Acceptor, Heard]]:
+async def accepting(
+    log: FailingLog, *, look_s: float = PARTITION_LOOK_S
+) -> AsyncGenerator[tuple[Acceptor, Heard]]:
     heard = Heard()
-    acceptor = Acceptor(log, owner="1:0:test", emit=heard)
+    acceptor = Acceptor(log, owner="1:0:test", emit=heard, look_s=look_s)
     await acceptor.start()
     try:
         yield acceptor, heard
@@ -225,13 +263,95 @@ async def test_a_batch_that_cannot_be_stored_fails_no_other() -> None:
 
 async def test_partitions_left_open_by_the_dead_are_adopted_and_named() -> None:
     log = FailingLog()
-    left = log.open_partition(owner="2147483000:1-abc:gone")
+    left = log.open_partition(owner=dead_owner())
     MemoryCallLog.append(log, left.id, [batch("a", "b")])
     async with accepting(log) as (acceptor, heard):
         [adopted] = heard.closed
         assert (adopted.id, adopted.next_offset, adopted.open) == (left.id, 2, False)
         await acceptor.accept(batch("c"))
         assert heard.segments[0].partition != left.id
+        assert heard.segments[0].after == {left.id: 2}
+
+
+async def test_partitions_of_other_machines_and_of_the_living_are_left_alone() -> None:
+    log = FailingLog()
+    for owner in ("2147483000:1-abc:elsewhere", owner_of_this_process("beside"), "who knows"):
+        MemoryCallLog.append(log, log.open_partition(owner=owner).id, [batch(owner)])
+    async with accepting(log) as (_, heard):
+        assert heard.closed == []
+        assert [one.open for one in log.partitions()].count(False) == 0
+
+
+async def test_whoever_dies_or_falls_silent_is_adopted_while_others_run() -> None:
+    log = FailingLog()
+    async with accepting(log, look_s=0.01) as (acceptor, heard):
+        assert heard.closed == []
+        dead = log.open_partition(owner=dead_owner())
+        silent = log.open_partition(owner="2147483000:1-abc:elsewhere")
+        for one in (dead, silent):
+            MemoryCallLog.append(log, one.id, [batch(str(one.id))])
+        await heard.closing(dead.id)
+        log.clock_us += int(PARTITION_LEASE_S * 1e6) + 1
+        await heard.closing(silent.id)
+        assert [one.next_offset for one in heard.closed] == [1, 1]
+        await acceptor.accept(batch("mine"))
+        assert log.groups == [1]
+
+
+async def test_what_somebody_else_closed_is_told_too_since_that_one_may_have_died() -> None:
+    log = FailingLog()
+    async with accepting(log, look_s=0.01) as (_, heard):
+        one = log.open_partition(owner="2147483000:1-abc:elsewhere")
+        MemoryCallLog.append(log, one.id, [batch("a")])
+        MemoryCallLog.close_partition(log, one.id)
+        await heard.closing(one.id)
+        await log.looked_again()
+        assert len(heard.closed) == 1
+
+
+async def test_an_idle_ingress_keeps_its_lease() -> None:
+    log = FailingLog()
+    async with accepting(log, look_s=0.01) as (acceptor, _):
+        await acceptor.accept(batch("a"))
+        for _ in range(5):
+            log.clock_us += int(PARTITION_LEASE_S * 1e6) // 2
+            await log.looked_again()
+        [mine] = log.partitions()
+        assert (mine.open, mine.lapsed) == (True, False)
+
+
+async def test_an_idle_ingress_that_was_taken_for_dead_opens_another_partition() -> None:
+    log = FailingLog()
+    async with accepting(log, look_s=0.01) as (acceptor, heard):
+        await acceptor.accept(batch("a"))
+        [mine] = log.partitions()
+        MemoryCallLog.close_partition(log, mine.id)
+        await heard.closing(mine.id)
+        assert (await acceptor.accept(batch("b"))).outcomes == ["accepted"]
+        assert heard.ids() == log.ids() == ["a", "b"]
+        assert acceptor.trouble is None
+
+
+def trouble_of(acceptor: Acceptor) -> str:
+    return acceptor.trouble or ""
+
+
+async def test_an_idle_ingress_tells_that_the_log_cannot_be_written_and_when_it_can_again() -> None:
+    log = FailingLog()
+    async with accepting(log, look_s=0.01) as (acceptor, _):
+        await acceptor.accept(batch("a"))
+        log.down = True
+        while not trouble_of(acceptor):
+            await log.looked_again()
+        assert "the disk is gone" in trouble_of(acceptor)
+        with pytest.raises(Unavailable) as refused:
+            await acceptor.accept(batch("b"))
+        assert refused.value.retry_after is not None
+        log.down = False
+        while trouble_of(acceptor):
+            await log.looked_again()
+        assert (await acceptor.accept(batch("c"))).outcomes == ["accepted"]
+        assert log.ids() == ["a", "c"]
 
 
 async def test_stopping_stores_what_waits_and_closes_the_partition() -> None:

@@ -7,12 +7,14 @@ import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.ingress.fakes import FakeEngine, Pool, catalogue
 
 from raysume.limits import BACKLOG_CALLS_MAX, DELIVERY_CALLS_MAX
 from raysume.records import Segment
+from raysume.serve_apps.ingress import delivery
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.ranges import FROM_LOG
 from raysume.storage.call_ports import Batch, NewCall
@@ -143,6 +145,43 @@ async def test_a_delivery_has_at_most_its_share_of_calls() -> None:
         await one.all_there()
         sizes = [len(one.calls) for one in one.engine.pool(A).deliveries]
         assert sizes == [DELIVERY_CALLS_MAX, DELIVERY_CALLS_MAX, 5]
+
+
+async def test_an_ingress_that_adopted_many_partitions_remembers_the_last_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "PARTITIONS_REMEMBERED_MAX", 3)
+    async with stage() as one:
+        one.accept("orders.submitted", "orders.paid")
+        for _ in range(10):
+            one.log.close_partition(one.partition)
+            one.dispatcher.announce(one.partition, 2)
+            one.partition = one.log.open_partition(owner="1:0:test").id
+            one.accept("orders.submitted", "orders.paid")
+        await one.all_there()
+        assert len(one.dispatcher._ends) <= 4  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_many_pools_that_lag_hold_no_more_together_than_the_process_can_bear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "DISPATCH_BYTES_MAX", 100_000)
+    pools = {f"p{n}": frozenset({"orders.submitted"}) for n in range(8)}
+    async with stage() as one:
+        one.dispatcher.update(catalogue(2, pools=pools))
+        streams = one.dispatcher._streams.values()  # pyright: ignore[reportPrivateUsage]
+        for name in pools:
+            one.engine.pool(name).gate.clear()
+        for _ in range(200):
+            one.accept(*["orders.submitted"] * 5)
+            assert sum(stream.held_bytes for stream in streams) <= 100_000
+        assert sum(stream.held_bytes for stream in streams) > 0
+        one.engine.deploy(catalogue(2, pools=pools))
+        for name in pools:
+            one.engine.pool(name).gate.set()
+        await one.dispatcher.drain()
+        for name in pools:
+            assert one.engine.pool(name).calls == one.sent["orders.submitted"]
 
 
 async def test_a_pool_too_far_behind_reads_the_log_and_only_its_methods_are_refused() -> None:

@@ -27,7 +27,16 @@ def delivered(offset: int, size: int = 10) -> DeliveredCall:
 def all_ranges(
     calls: list[DeliveredCall], end: int, start: int = 0, partition: int = 1, catalogue: int = 1
 ) -> list[Range]:
-    return list(split(partition=partition, start=start, end=end, catalogue=catalogue, calls=calls))
+    return list(
+        split(
+            partition=partition,
+            start=start,
+            end=end,
+            catalogue=catalogue,
+            calls=calls,
+            after={9: start} if start else {},
+        )
+    )
 
 
 @settings(deadline=None)
@@ -58,6 +67,26 @@ def test_what_a_pool_cannot_take_in_time_is_left_to_the_log() -> None:
     first = pending.take()
     assert (first.start, first.catalogue, first.calls) == (0, FROM_LOG, [])
     assert first.end > count - 3
+
+
+def test_merged_ranges_keep_where_each_waits_and_ranges_left_to_the_log_do_not() -> None:
+    pending = PendingRanges()
+    for start in range(3):
+        for one in all_ranges([delivered(start)], start + 1, start):
+            pending.add(one)
+    merged = pending.take()
+    assert merged.after == [(1, {9: 1}), (2, {9: 2})]
+    for start in range(BACKLOG_BYTES_MAX // 900_000 + 2):
+        for one in all_ranges([delivered(start, 900_000)], start + 1, start):
+            pending.add(one)
+    assert pending.take().after == []
+
+
+def test_only_the_first_part_of_a_segment_names_what_comes_before_it() -> None:
+    calls = [delivered(offset, 5_000_000) for offset in range(5, 9)]
+    parts = all_ranges(calls, 9, 5)
+    assert [one.after for one in parts] == [[(5, {9: 5})], *[[] for _ in parts[1:]]]
+    assert len(parts) > 1
 
 
 def test_ranges_put_back_come_out_first_and_in_order() -> None:

@@ -61,10 +61,20 @@ def call(method: Any, offset: int, *, pos: int | None = None, **input: Any) -> D
     return DeliveredCall(offset, offset if pos is None else pos, record)
 
 
-def delivery(*calls: DeliveredCall, partition: int = 1, end: int | None = None) -> Delivered:
-    """The delivery of consecutive calls."""
+def delivery(
+    *calls: DeliveredCall,
+    partition: int = 1,
+    end: int | None = None,
+    after: dict[int, dict[int, int]] | None = None,
+) -> Delivered:
+    """The delivery of consecutive calls.
+
+    Args:
+        after: offset -> the ends of other partitions that come before the calls from there on.
+    """
     start = calls[0].offset
-    made = Delivery(partition, start, end or calls[-1].offset + 1, 1, list(calls))
+    behind = list((after or {}).items())
+    made = Delivery(partition, start, end or calls[-1].offset + 1, 1, list(calls), behind)
     return Delivered(delivery=made)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tests.unit.kernel.bench import (
     START_US,
@@ -80,15 +82,12 @@ def test_partitions_have_watermarks_of_their_own() -> None:
     assert bench.kernel.watermarks == {1: 2, 2: 1}
 
 
-# --- starts --------------------------------------------------------------------------
-
-
-def test_calls_wait_while_earlier_ones_of_another_partition_are_read_from_the_log() -> None:
+def test_calls_wait_until_what_comes_before_them_was_read_from_the_log() -> None:
     bench = Bench(collector)
     bench.apply(delivery(call(begun, 0, pos=1, key="a", n=4), partition=1))
     commit = bench.apply(
         Delivered(delivery=Delivery(1, 0, 4, 0, [])),
-        delivery(call(one, 0, pos=5, key="a", n=4), partition=2),
+        delivery(call(one, 0, pos=5, key="a", n=4), partition=2, after={0: {1: 4}}),
     )
     assert [(order.partition, order.start, order.end) for order in commit.ranges] == [(1, 1, 4)]
     assert bench.kernel.watermarks == {1: 1}
@@ -100,27 +99,106 @@ def test_calls_wait_while_earlier_ones_of_another_partition_are_read_from_the_lo
     assert bench.kernel.watermarks == {1: 4, 2: 1}
 
 
-def test_what_partitions_hold_together_is_applied_in_the_order_of_acceptance() -> None:
+def test_what_comes_before_and_does_not_come_is_asked_from_the_log_once() -> None:
     bench = Bench(collector)
-    bench.apply(delivery(call(begun, 0, pos=1, key="a", n=4), partition=1))
-    notices = [Delivered(delivery=Delivery(n, 0, 3, 0, [])) for n in (2, 3)]
-    assert len(bench.apply(*notices).ranges) == 2
-    bench.apply(
-        delivery(*(call(one, n, pos=p, key="a", n=p) for n, p in enumerate((3, 4, 7))), partition=3)
-    )
-    assert bench.kernel.watermarks == {1: 1}
-    bench.apply(
-        delivery(*(call(one, n, pos=p, key="a", n=p) for n, p in enumerate((2, 5, 6))), partition=2)
-    )
-    assert bench.result() == [2, 3, 4, 5]
-    assert bench.kernel.watermarks == {1: 1, 2: 3, 3: 3}
+    bench.apply(delivery(call(begun, 0, key="a", n=3), partition=1))
+    late = delivery(call(one, 0, pos=4, key="a", n=2), partition=2, after={0: {1: 2, 3: 1}})
+    orders = bench.apply(late).ranges
+    assert [(order.partition, order.start, order.end) for order in orders] == [(1, 1, 2), (3, 0, 1)]
+    later = delivery(call(one, 1, pos=6, key="a", n=3), partition=2, after={1: {1: 3}})
+    assert bench.apply(later).ranges == [], "it is not the first of its partition yet"
+    bench.apply(delivery(call(one, 0, pos=2, key="a", n=0), partition=3))
+    assert bench.kernel.watermarks == {1: 1, 3: 1}
+    [order] = bench.apply(delivery(call(one, 1, pos=3, key="a", n=1), partition=1)).ranges
+    assert (order.partition, order.start, order.end) == (1, 2, 3)
+    assert bench.kernel.watermarks == {1: 2, 2: 1, 3: 1}
+    bench.apply(delivery(call(two, 2, pos=5, key="a"), partition=1))
+    assert bench.result() == [0, 1, 2]
+    assert bench.kernel.watermarks == {1: 3, 2: 2, 3: 1}
+    assert bench.kernel.intake.waiting == 0
 
 
-def test_a_range_without_calls_waits_for_nobody() -> None:
+def test_a_delivery_of_several_segments_is_applied_between_those_of_another_partition() -> None:
     bench = Bench(collector)
-    bench.apply(Delivered(delivery=Delivery(1, 0, 4, 0, [])))
-    bench.apply(Delivered(delivery=Delivery(2, 0, 100, 1, [])))
-    assert bench.kernel.watermarks == {2: 100}
+    bench.apply(delivery(call(begun, 0, pos=1, key="a", n=6), partition=1))
+    left = [call(one, n, pos=p, key="a", n=p) for n, p in ((1, 2), (2, 2), (3, 4), (4, 6))]
+    right = [call(one, n, pos=p, key="a", n=p) for n, p in enumerate((3, 5))]
+    behind = {1: {2: 0}, 3: {2: 1}, 4: {2: 2}}
+    bench.apply(delivery(*left, partition=1, after=behind))
+    assert bench.kernel.watermarks == {1: 3}, "the first segment waits for nothing"
+    assert bench.kernel.intake.waiting == 2
+    bench.apply(delivery(*right, partition=2, after={0: {1: 3}, 1: {1: 4}}))
+    assert bench.result() == [2, 2, 3, 4, 5, 6]
+    assert bench.kernel.watermarks == {1: 5, 2: 2}
+    assert bench.kernel.intake.waiting == 0
+
+
+def test_a_range_without_calls_waits_too_since_what_follows_it_relies_on_that() -> None:
+    bench = Bench(collector)
+    bench.apply(Delivered(delivery=Delivery(2, 0, 100, 1, [], [(0, {1: 1})])))
+    assert bench.kernel.watermarks == {}
+    bench.apply(delivery(call(one, 100, pos=9, key="a", n=2), partition=2))
+    assert bench.kernel.watermarks == {}
+    bench.apply(delivery(call(begun, 0, pos=1, key="a", n=1), partition=1))
+    assert bench.result() == [2]
+    assert bench.kernel.watermarks == {1: 1, 2: 101}
+
+
+def interleaved(rng: random.Random) -> list[Delivery]:
+    """The segments of three partitions, in the order of the log: a start, and numbers to collect."""
+    sizes = [1] + [rng.randint(1, 3) for _ in range(40)]
+    ends, seen = [0, 0, 0], [[0, 0, 0] for _ in range(3)]
+    made: list[Delivery] = []
+    for pos, size in enumerate(sizes):
+        mine = rng.randrange(3)
+        start, method = ends[mine], one if pos else begun
+        number = pos or sum(sizes) - 1
+        calls = [call(method, start + n, pos=pos, key="a", n=number) for n in range(size)]
+        after = {n: ends[n] for n in range(3) if n != mine and ends[n] > seen[mine][n]}
+        ends[mine] += size
+        seen[mine] = list(ends)
+        made.append(Delivery(mine, start, ends[mine], 1, calls, [(start, after)]))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_partitions_that_arrive_in_any_order_are_applied_in_one(seed: int) -> None:
+    rng = random.Random(seed)
+    bench = Bench(collector)
+    segments = interleaved(rng)
+    ends = {made.partition: made.end for made in segments}
+    post = [made for made in segments if rng.random() < 0.7]
+    rng.shuffle(post)
+    post += [Delivery(partition, 0, end, 0, []) for partition, end in ends.items()]
+    while post:
+        for order in bench.apply(Delivered(delivery=post.pop(0))).ranges:
+            post += [
+                made
+                for made in segments
+                if made.partition == order.partition
+                and made.end > order.start
+                and made.start < order.end
+            ]
+    expected = [pos for pos, made in enumerate(segments) for _ in made.calls if pos]
+    assert bench.result() == expected
+    assert bench.kernel.watermarks == ends
+    assert bench.kernel.intake.waiting == 0
+
+
+def test_a_partition_that_the_log_forgot_leaves_memory_and_its_echoes_are_dropped() -> None:
+    bench = Bench(collector)
+    old = delivery(call(begun, 0, pos=1, key="a", n=2), partition=1)
+    bench.apply(old, delivery(call(one, 2, pos=4, key="a", n=2), partition=1))
+    bench.kernel.intake.forget([1])
+    bench.apply(delivery(call(one, 0, pos=5, key="a", n=1), partition=2))
+    bench.apply(old)
+    assert len(bench.instances) == 1
+    assert bench.kernel.watermarks == {2: 1}
+    assert bench.kernel.intake.waiting == 0
+    assert bench.restart().turns == {}
+
+
+# --- starts --------------------------------------------------------------------------
 
 
 def test_a_call_id_starts_one_instance_however_often_it_is_used() -> None:
