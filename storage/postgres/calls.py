@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import ClassVar, Final
 
 from raysume.limits import STORE_BUSY_S_MAX
@@ -67,6 +68,9 @@ class PostgresCallLog(SqlCallLog[PostgresConnection]):
             self._last(connection)
             connection.execute(_PASSED, (asked_us + 1, asked_us))
             return self._ends(connection)
+
+    def _together(self, connection: PostgresConnection) -> AbstractContextManager[object]:
+        return connection.raw.pipeline()
 
     def _last(self, connection: PostgresConnection) -> Last:
         keep = f"{LAST}{self._KEEP}"

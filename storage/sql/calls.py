@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, Generic
@@ -193,6 +194,10 @@ class SqlCallLog(Generic[AConnection]):
         row = connection.execute(LAST).fetchone()
         return Last(pos=0, at_us=0) if row is None else Last(pos=row[0], at_us=row[1])
 
+    def _together(self, connection: AConnection) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Statements of this block may be sent together; none of them gives anything."""
+        return nullcontext()
+
     def _partition(
         self, connection: AConnection, partition: int, *, keep: str = ""
     ) -> Partition | None:
@@ -236,16 +241,22 @@ class SqlCallLog(Generic[AConnection]):
         records = record_calls(admission.calls, at_us)
         after = dict(connection.execute(_GROWN, (place.id, place.id)).fetchall())
         segment = Segment(place.id, place.next_offset, last.pos + 1, records, after)
+        with self._together(connection):
+            self._insert_all(connection, segment, admission, at_us)
+        return segment
+
+    def _insert_all(
+        self, connection: AConnection, segment: Segment, admission: Admission, at_us: int
+    ) -> None:
         _insert(connection, segment, at_us, lease_us=lease_from(self._now_us()))
         connection.executemany(
             'INSERT INTO client_call (id_hash, partition, "offset", digest, at) '
             "VALUES (?, ?, ?, ?, ?)",
             [
-                (row.id_hash, place.id, segment.first + row.index, row.digest, at_us)
+                (row.id_hash, segment.partition, segment.first + row.index, row.digest, at_us)
                 for row in admission.client_calls
             ],
         )
-        return segment
 
 
 def _insert(connection: Connection, segment: Segment, at_us: int, *, lease_us: int) -> None:
