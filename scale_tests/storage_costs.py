@@ -1,7 +1,8 @@
 """What storing costs, for each item: `python -m scale_tests.storage_costs [--instances N]`.
 
-Prints one JSON object: microseconds of CPU and of wall time for each item on SQLite with
-synchronous=FULL, in a new temporary folder of the current disk. `--folder` chooses another.
+Prints one JSON object: microseconds of CPU (of this process alone) and of wall time for each
+item on SQLite with synchronous=FULL, in a new temporary folder of the current disk. `--folder`
+chooses another, `--store postgres` a server of its own with its data there.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from raysume.ids import uuid7
-from raysume.storage.call_ports import Batch, NewCall
+from raysume.storage.call_ports import Batch, CallLog, NewCall
+from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import (
     Checkpoint,
     InstanceRow,
@@ -32,8 +34,7 @@ from raysume.storage.ports import (
 )
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sealing import Seal
-from raysume.storage.sqlite.calls import SqliteCallLog
-from raysume.storage.sqlite.state import SqliteStore
+from scale_tests.postgres_server import PostgresServer
 
 Costs = dict[str, dict[str, float]]
 
@@ -46,16 +47,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, default=Path.cwd())
+    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
     options = parser.parse_args()
     costs: Costs = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        with closing(SqliteCallLog(Path(folder) / "calls.db")) as log:
-            measure_calls(log, costs)
-        with closing(SqliteStore(Path(folder) / "state.db")) as store:
-            measure_state(store, options.instances, costs)
+        with database(options.store, Path(folder)) as url:
+            with closing(open_call_log(url, Path(folder))) as log:
+                measure_calls(log, costs)
+            with closing(open_store(url, Path(folder))) as store:
+                measure_state(store, options.instances, costs)
         files = {path.name: path.stat().st_size for path in Path(folder).glob("*.db")}
     measure_seal(costs)
     print(json.dumps({"microseconds_an_item": costs, "bytes_of_files": files}))
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Generator[str | None]:
+    """The URL of an empty database; None means files in the data directory."""
+    if kind == "sqlite":
+        yield None
+        return
+    folder.chmod(0o755)
+    with PostgresServer(folder / "server") as server:
+        yield server.create_database("costs")
 
 
 def measure(costs: Costs, name: str, items: int, work: Callable[[], object]) -> None:
@@ -83,7 +97,7 @@ def calls(count: int, *, client_id: bool = False) -> list[NewCall]:
     ]
 
 
-def measure_calls(log: SqliteCallLog, costs: Costs) -> None:
+def measure_calls(log: CallLog, costs: Costs) -> None:
     """Appending calls in segments and one by one, and reading them."""
     partition = log.open_partition(owner=owner_of_this_process("costs")).id
 

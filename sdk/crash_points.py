@@ -60,10 +60,10 @@ POINTS: Final[Mapping[str, str]] = {
     "after_shards_acquired": "Shards belong to a process again, durably; it does not know it yet.",
     # --- Ray steps -----------------------------------------------------------------------
     "after_outcome_recorded": "A Ray step's outcome is in the store; the pool has not got it.",
-    # --- inside transactions of SQLite ---------------------------------------------------
-    "sqlite_during_commit": "Journal rows are written in a transaction that is not committed.",
-    "sqlite_during_checkpoint": "Instance rows are written too, their checkpoint is not.",
-    "sqlite_during_append": "A segment is written in a transaction that is not committed.",
+    # --- inside transactions of a database ---------------------------------------------------
+    "sql_during_commit": "Journal rows are written in a transaction that is not committed.",
+    "sql_during_checkpoint": "Instance rows are written too, their checkpoint is not.",
+    "sql_during_append": "A segment is written in a transaction that is not committed.",
 }
 """Name -> what is true at the point. Each is passed in exactly one place of the code."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +15,10 @@ from raysume.storage.ports import Store
 STATE_FILE_NAME: Final = "state.db"
 CALLS_FILE_NAME: Final = "calls.db"
 
-_EXAMPLES: Final = "Use sqlite:///folder/state.db, memory://, or leave RAYSUME_DATABASE_URL unset."
+_EXAMPLES: Final = (
+    "Use postgresql://user:password@host/database, sqlite:///folder/state.db, memory://, or leave "
+    "RAYSUME_DATABASE_URL unset."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,45 +29,65 @@ class SqliteFiles:
     calls: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresPlace:
+    """The one database that holds state and calls of a deployment."""
+
+    url: str = field(repr=False)
+    """May hold a password."""
+
+
 def open_store(url: str | None, data_dir: Path) -> Store:
     """The engine state that `url` names is open; it was made if it did not exist.
 
     Args:
-        url: "sqlite:///relative/path", "sqlite:////absolute/path" (of the state file, or of a
+        url: "postgresql://user:password@host:port/database?parameters" (for both), or
+            "sqlite:///relative/path", "sqlite:////absolute/path" (of the state file, or of a
             folder for both files), "memory://" (a new one at every call); None or "" means
             files in `data_dir`.
 
     Raises:
         ConfigurationError: the URL cannot be used; retrying cannot help.
+        StoreUnavailable: the server cannot be reached now.
     """
-    files = locate(url, data_dir)
-    if files is None:
-        from raysume.storage.memory.state import MemoryStore
+    match locate(url, data_dir):
+        case None:
+            from raysume.storage.memory.state import MemoryStore
 
-        return MemoryStore()
-    from raysume.storage.sqlite.state import SqliteStore
+            return MemoryStore()
+        case SqliteFiles() as files:
+            from raysume.storage.sqlite.state import SqliteStore
 
-    return SqliteStore(files.state)
+            return SqliteStore(files.state)
+        case PostgresPlace() as place:
+            with _needing_psycopg():
+                from raysume.storage.postgres.state import PostgresStore
+            return PostgresStore(place.url)
 
 
 def open_call_log(url: str | None, data_dir: Path) -> CallLog:
     """The call log that `url` names is open; it was made if it did not exist.
 
-    It is a file of its own beside the state: "folder/shop.db" has its calls in
+    With SQLite it is a file of its own beside the state: "folder/shop.db" has its calls in
     "folder/shop-calls.db". Arguments and errors are those of `open_store`.
     """
-    files = locate(url, data_dir)
-    if files is None:
-        from raysume.storage.memory.calls import MemoryCallLog
+    match locate(url, data_dir):
+        case None:
+            from raysume.storage.memory.calls import MemoryCallLog
 
-        return MemoryCallLog()
-    from raysume.storage.sqlite.calls import SqliteCallLog
+            return MemoryCallLog()
+        case SqliteFiles() as files:
+            from raysume.storage.sqlite.calls import SqliteCallLog
 
-    return SqliteCallLog(files.calls)
+            return SqliteCallLog(files.calls)
+        case PostgresPlace() as place:
+            with _needing_psycopg():
+                from raysume.storage.postgres.calls import PostgresCallLog
+            return PostgresCallLog(place.url)
 
 
-def locate(url: str | None, data_dir: Path) -> SqliteFiles | None:
-    """The files that a URL names; None when it names memory.
+def locate(url: str | None, data_dir: Path) -> SqliteFiles | PostgresPlace | None:
+    """The files or the database that a URL names; None when it names memory.
 
     Raises:
         ConfigurationError: the URL is of another kind.
@@ -75,17 +100,28 @@ def locate(url: str | None, data_dir: Path) -> SqliteFiles | None:
             return None
         case "sqlite" if rest.startswith("/") and len(rest) > 1:
             return _files_at(rest[1:])
-        case "postgresql" | "postgres":
-            raise ConfigurationError(
-                f"{scheme}:// is not supported yet: PostgreSQL arrives with a later release. "
-                f"{_EXAMPLES}"
-            )
+        case "postgresql" | "postgres" if rest:
+            # A driver in the scheme is how SQLAlchemy names it; psycopg itself knows none.
+            return PostgresPlace(url=f"postgresql://{rest}")
         case _:
             # The URL may hold a password, so it is not repeated.
             shown = (
                 f"a database URL that begins with {scheme!r}" if separator else "that database URL"
             )
             raise ConfigurationError(f"{shown} cannot be used. {_EXAMPLES}")
+
+
+@contextmanager
+def _needing_psycopg() -> Generator[None, None, None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "psycopg":
+            raise
+        raise ConfigurationError(
+            "a postgresql:// database needs the driver psycopg, which is not installed here. "
+            "Install raysume with it on every node: pip install 'raysume[postgres]'"
+        ) from error
 
 
 def _files_at(place: str) -> SqliteFiles:

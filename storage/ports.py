@@ -2,7 +2,7 @@
 
 That of the call log is in `call_ports`.
 
-Every adapter (memory, SQLite, later PostgreSQL) passes the same conformance suite,
+Every adapter (memory, SQLite, PostgreSQL) passes the same conformance suite,
 tests/conformance/stores. All methods are synchronous and may block on the disk:
 callers run them in a thread of their own.
 """
@@ -152,6 +152,11 @@ class InstanceQuery:
 class Store(Protocol):
     """The durable state of shards: journal, checkpoints, and small documents of the deployment."""
 
+    @property
+    def is_shared(self) -> bool:
+        """True when processes of other machines may work with it too."""
+        ...
+
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """`owner` owns the shards under new epochs; whoever had them can no longer commit.
 
@@ -261,6 +266,14 @@ class Store(Protocol):
 
     def put_document(self, kind: str, key: str, body: bytes) -> None:
         """The document (kind, key) has this body, durably; it is replaced when it existed."""
+        ...
+
+    def add_document(self, kind: str, key: str, body: bytes) -> bytes:
+        """The document (kind, key) exists, durably; of several who add it, the first one's stays.
+
+        Returns:
+            The body that is kept: the given one, or that which was there before.
+        """
         ...
 
     def get_document(self, kind: str, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The schema of a SQLite file: made when the file is new, migrated when it is behind.
+"""The schema of a database: made when it is new, migrated when it is behind.
 
 Loading SQLAlchemy and Alembic takes most of a second, so they are imported only when
 there is something to make or to migrate.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -48,29 +49,43 @@ def make_current(path: Path, kind: Kind, *, busy_s: float) -> None:
     """
     with write_transaction(path, busy_s=busy_s) as connection:
         tables = set(connection.exec_driver_sql(_TABLES).scalars())
-        if not tables:
-            create_from_metadata(connection, kind)
-            return
-        revision = None
-        if "alembic_version" in tables:
-            revision = connection.exec_driver_sql(_REVISION).scalar()
-        if revision is None and tables == {"alembic_version"}:
-            upgrade_with_alembic(connection, kind)
-            return
-        if revision is None:
-            raise ConfigurationError(
-                f"{path} is a database, but not one that raysume made. Set RAYSUME_DATABASE_URL "
-                "or RAYSUME_DATA_DIR to another place."
-            )
-        if revision not in REVISIONS[kind]:
-            raise ConfigurationError(
-                f"{path} has schema {revision!r}, which this release does not know as a {kind} "
-                "database: a later release of raysume made it, or it is another file. Start that "
-                "release, restore a backup made before the upgrade, or correct "
-                "RAYSUME_DATABASE_URL."
-            )
-        if revision != REVISIONS[kind][-1]:  # another process may have been faster
-            upgrade_with_alembic(connection, kind)
+        bring_up_to_date(connection, kind, tables, where=str(path))
+
+
+def bring_up_to_date(
+    connection: Connection, kind: Kind, tables: AbstractSet[str], *, where: str
+) -> None:
+    """The database has the newest schema, once the transaction of the connection is committed.
+
+    Args:
+        tables: those that it has now.
+
+    Raises:
+        ConfigurationError: it is another kind of database, or of a later release.
+    """
+    if not tables:
+        create_from_metadata(connection, kind)
+        return
+    revision = None
+    if "alembic_version" in tables:
+        revision = connection.exec_driver_sql(_REVISION).scalar()
+    if revision is None and tables == {"alembic_version"}:
+        upgrade_with_alembic(connection, kind)
+        return
+    if revision is None:
+        raise ConfigurationError(
+            f"{where} is a database, but not one that raysume made. Set RAYSUME_DATABASE_URL "
+            "or RAYSUME_DATA_DIR to another place."
+        )
+    if revision not in REVISIONS[kind]:
+        raise ConfigurationError(
+            f"{where} has schema {revision!r}, which this release does not know as a {kind} "
+            "database: a later release of raysume made it, or it is another file. Start that "
+            "release, restore a backup made before the upgrade, or correct "
+            "RAYSUME_DATABASE_URL."
+        )
+    if revision != REVISIONS[kind][-1]:  # another process may have been faster
+        upgrade_with_alembic(connection, kind)
 
 
 @contextmanager
@@ -110,7 +125,7 @@ def create_from_metadata(connection: Connection, kind: Kind) -> None:
         "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
         "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
     )
-    connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (REVISIONS[kind][-1],))
+    connection.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{REVISIONS[kind][-1]}')")
 
 
 def upgrade_with_alembic(connection: Connection, kind: Kind, to: str = "head") -> None:

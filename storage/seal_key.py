@@ -1,8 +1,14 @@
 """Where the seal's keys come from, and the check that they belong to the database.
 
 Order: the environment (RAYSUME_SEAL_KEY, or RAYSUME_SEAL_KEY_FILE naming a file), else
-`seal.key` in the data directory, which is made at the first start. Keys are written in
-hexadecimal, one a line: the current one first, old ones below it.
+`seal.key` in the data directory, which is made at the first start. A database that several
+machines share (PostgreSQL) takes only a key that was given: a node that made one of its own could
+read nothing of the others. Keys are written in hexadecimal, one a line: the current one first,
+old ones below it.
+
+To change the key of several nodes without stopping them all: first give the new key to each of
+them below the old one, so that all can read it; then put it above the old one; and drop the
+old one when no saved state is left that it sealed.
 """
 
 from __future__ import annotations
@@ -30,8 +36,9 @@ def load_seal(
 ) -> Seal:
     """The seal of this deployment, checked against the fingerprint in the store.
 
-    The first start on an empty store makes a key when none is given, and records its
-    fingerprint. A store that has a fingerprint never gets a new key by itself.
+    The first start on an empty store makes a key when none is given and the store is of this
+    machine alone, and records its fingerprint. A store that has a fingerprint never gets a new
+    key by itself.
 
     Args:
         environment: os.environ when None.
@@ -43,7 +50,9 @@ def load_seal(
     """
     environment = os.environ if environment is None else environment
     recorded = store.get_document(*_DOCUMENT)
-    seal = _given_seal(data_dir, environment)
+    seal = _given_seal(None if store.is_shared else data_dir, environment)
+    if seal is None and store.is_shared:
+        raise _not_given(data_dir, None if recorded is None else recorded.decode())
     if seal is None:
         if recorded is not None:
             raise ConfigurationError(
@@ -53,8 +62,7 @@ def load_seal(
             )
         seal = _make_key_file(data_dir / KEY_FILE_NAME)
     if recorded is None:
-        store.put_document(*_DOCUMENT, seal.fingerprint().encode())
-        recorded = store.get_document(*_DOCUMENT)
+        recorded = store.add_document(*_DOCUMENT, seal.fingerprint().encode())
     _check(seal, recorded)
     if recorded != seal.fingerprint().encode():
         store.put_document(*_DOCUMENT, seal.fingerprint().encode())
@@ -83,11 +91,37 @@ def parse_keys(text: str, *, source: str) -> Seal:
     return Seal(keys[0], keys[1:])
 
 
-def _given_seal(data_dir: Path, environment: Mapping[str, str]) -> Seal | None:
+def _not_given(data_dir: Path, recorded: str | None) -> ConfigurationError:
+    """What to raise when a database of several machines was given no key."""
+    remedy = (
+        f"give every node the same key in {KEY_VARIABLE}, or in a file that {KEY_FILE_VARIABLE} "
+        "names"
+    )
+    if (data_dir / KEY_FILE_NAME).exists():
+        remedy += f" ({KEY_FILE_VARIABLE}={data_dir / KEY_FILE_NAME} would use the one there)"
+    if recorded is None:
+        return ConfigurationError(
+            f"no seal key was given, and one made here would be of no use to other nodes: {remedy}. "
+            "`openssl rand -hex 32` makes one. Keep a copy outside the database: without it, saved "
+            "state cannot be read."
+        )
+    return ConfigurationError(
+        f"the seal key is missing: the database was written with the key {recorded}; {remedy}. If "
+        "it is lost on every node and in every secret and backup, nobody can read the saved state: "
+        "start with an empty database. Accepted calls are not sealed and stay readable in this one."
+    )
+
+
+def _given_seal(data_dir: Path | None, environment: Mapping[str, str]) -> Seal | None:
     if environment.get(KEY_VARIABLE):
         return parse_keys(environment[KEY_VARIABLE], source=KEY_VARIABLE)
     named = environment.get(KEY_FILE_VARIABLE)
-    path = Path(named) if named else data_dir / KEY_FILE_NAME
+    if named:
+        path = Path(named)
+    elif data_dir is not None:
+        path = data_dir / KEY_FILE_NAME
+    else:
+        return None
     try:
         text = path.read_text(encoding="ascii")
     except FileNotFoundError as error:

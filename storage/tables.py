@@ -29,6 +29,9 @@ CALLS: Final = registry(metadata=MetaData(naming_convention=NAMING))
 BIG: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits everywhere; in SQLite only the type INTEGER makes a primary key the row's own id."""
 
+TEXT: Final[TypeEngine[str]] = String().with_variant(String(collation="C"), "postgresql")
+"""Compared byte by byte everywhere, as Python compares it, whatever the server's language."""
+
 _WITHOUT_ROWID: Final[dict[str, Any]] = {"sqlite_with_rowid": False}
 """For narrow tables with a primary key of several columns: one tree instead of two."""
 
@@ -38,7 +41,7 @@ def _big(*, primary_key: bool = False) -> Any:
 
 
 def _text(*, primary_key: bool = False) -> Any:
-    return Field(primary_key=primary_key, sa_type=String)
+    return Field(primary_key=primary_key, sa_type=TEXT)
 
 
 def _bytes(*, primary_key: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -37,9 +38,15 @@ def _settings(session: Session) -> list[dict[str, Any]]:
         if given is not None:
             value, source = given, f"--{name.replace('_', '-')}"
         if value is not None:
-            value = "(hidden)" if name in _HIDDEN else _written(value)
+            value = "(hidden)" if name in _HIDDEN else _without_password(_written(value))
         rows.append({"setting": name, "value": value, "source": source})
     return rows
+
+
+def _without_password(value: str) -> str:
+    """The value, where it is a URL without its password."""
+    value = re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1:(hidden)@", value)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "(hidden)", value)
 
 
 def _written(value: Any) -> str:

@@ -56,6 +56,11 @@ class MemoryStore:
         self._decisions: dict[tuple[int, int, str, str], Decision] = {}
         self._closed = False
 
+    @property
+    def is_shared(self) -> bool:
+        """See `Store.is_shared`."""
+        return False
+
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`."""
         with self._lock:
@@ -215,6 +220,12 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             self._documents[kind, key] = body
+
+    def add_document(self, kind: str, key: str, body: bytes) -> bytes:
+        """See `Store.add_document`."""
+        with self._lock:
+            self._check_open()
+            return self._documents.setdefault((kind, key), body)
 
     def get_document(self, kind: str, key: str) -> bytes | None:
         """See `Store.get_document`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from raysume.storage.tables import BIG
+from raysume.storage.tables import BIG, TEXT
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

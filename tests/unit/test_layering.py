@@ -31,7 +31,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "storage": (
         {"sdk"},
-        {"alembic", "cryptography", "msgspec", "psutil", "sqlalchemy", "sqlmodel", "zstandard"},
+        {
+            *("alembic", "cryptography", "msgspec", "psutil", "psycopg", "sqlalchemy", "sqlmodel"),
+            "zstandard",
+        },
     ),
     "actors/kernel": ({"sdk", "storage"}, {"msgspec", "zstandard"}),
     "actors": (
@@ -130,8 +133,9 @@ def test_everything_that_is_imported_is_a_dependency_of_its_own() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[\[<>=;! ]", text)[0].lower() for text in project["dependencies"]}
     imported = {name for _, names in ALLOWED.values() for name in names}
-    # pytest is there whenever its plugin is; pydantic_core is part of pydantic.
+    # pytest is there whenever its plugin is; pydantic_core is part of pydantic; psycopg is of the
+    # extra `postgres`, and whoever lacks it is told so.
     assert {name.replace("_", "-") for name in imported - OPTIONAL} <= declared
 
 
-OPTIONAL = {"_pytest", "pytest", "pydantic_core"}
+OPTIONAL = {"_pytest", "psycopg", "pytest", "pydantic_core"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from raysume.storage.tables import BIG
+from raysume.storage.tables import BIG, TEXT
 
 revision = "calls_0001"
 down_revision = None
@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("id", BIG, autoincrement=False, nullable=False),
         sa.Column("next_offset", BIG, nullable=False),
         sa.Column("open", BIG, nullable=False),
-        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_partition")),
     )
     _create_segment()
@@ -33,7 +33,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "publisher",
-        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
         sa.Column("next_sequence", BIG, nullable=False),
         sa.Column("at", BIG, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_publisher")),
@@ -69,9 +69,9 @@ def _create_segment() -> None:
     op.create_index(op.f("ix_segment_accepted_at"), "segment", ["accepted_at"])
     op.create_table(
         "segment_method",
-        sa.Column("method", sa.String(), nullable=False),
+        sa.Column("method", TEXT, nullable=False),
         sa.Column("pos", BIG, autoincrement=False, nullable=False),
-        sa.Column("service", sa.String(), nullable=False),
+        sa.Column("service", TEXT, nullable=False),
         sa.Column("count", BIG, nullable=False),
         sa.PrimaryKeyConstraint("method", "pos", "service", name=op.f("pk_segment_method")),
         sqlite_with_rowid=False,

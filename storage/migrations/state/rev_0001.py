@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from raysume.storage.tables import BIG
+from raysume.storage.tables import BIG, TEXT
 
 revision = "state_0001"
 down_revision = None
@@ -18,11 +18,11 @@ def upgrade() -> None:
     op.create_table(
         "shard",
         sa.Column("key", BIG, autoincrement=False, nullable=False),
-        sa.Column("workflow", sa.String(), nullable=False),
-        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("workflow", TEXT, nullable=False),
+        sa.Column("version", TEXT, nullable=False),
         sa.Column("number", BIG, nullable=False),
         sa.Column("epoch", BIG, nullable=False),
-        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("owner", TEXT, nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_shard")),
     )
     op.create_index(
@@ -48,8 +48,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "document",
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "key", name=op.f("pk_document")),
     )
@@ -60,10 +60,10 @@ def _create_instance() -> None:
     op.create_table(
         "instance",
         sa.Column("key", BIG, autoincrement=False, nullable=False),
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("workflow", sa.String(), nullable=False),
-        sa.Column("version", sa.String(), nullable=False),
-        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("workflow", TEXT, nullable=False),
+        sa.Column("version", TEXT, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
         sa.Column("started_at", BIG, nullable=False),
         sa.Column("updated_at", BIG, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),

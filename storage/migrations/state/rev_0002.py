@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from raysume.storage.tables import BIG
+from raysume.storage.tables import BIG, TEXT
 
 revision = "state_0002"
 down_revision = "state_0001"
@@ -17,8 +17,8 @@ def upgrade() -> None:
     """Tags have a table; instances that were saved before have theirs at their next checkpoint."""
     op.create_table(
         "instance_tag",
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
         sa.Column("instance", BIG, autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("name", "value", "instance", name=op.f("pk_instance_tag")),
         sqlite_with_rowid=False,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.conformance.stores.written import (
+    Start,
+    StartWriter,
+    killed_after,
+    lines,
+    until_stopped,
+)
 
 from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.limits import PARTITION_LEASE_S
@@ -27,49 +31,13 @@ from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.storage.sqlite.connections import Database
 from raysume.storage.sqlite.state import SqliteStore
 
-WRITERS = Path(__file__).with_name("writers.py")
 REF = ShardRef(workflow="flight", version="v1", number=0)
-
-Start = Callable[[str], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts one of the programs of writers.py; what is left of it ends with the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start_one(name: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(WRITERS), name, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    yield start_one
-    for process in started:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def lines(process: subprocess.Popen[str], count: int) -> list[str]:
-    assert process.stdout is not None
-    return [process.stdout.readline().rstrip("\n") for _ in range(count)]
-
-
-def killed_after(process: subprocess.Popen[str], count: int) -> list[str]:
-    """All lines that the process printed until it was killed, soon after the first `count`."""
-    printed = lines(process, count)
-    process.kill()
-    rest, _ = process.communicate()
-    # A last line without its end was cut off while it was printed.
-    return printed + rest.split("\n")[:-1]
-
-
-def until_stopped(process: subprocess.Popen[str]) -> None:
-    _, status = os.waitpid(process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
+def start(start_writer: StartWriter, tmp_path: Path) -> Start:
+    """Starts one of the programs of writers.py on the files of the test."""
+    return lambda name: start_writer(name, str(tmp_path))
 
 
 def assert_whole(path: Path) -> None:

@@ -49,7 +49,7 @@ def test_more_decisions_than_one_read_takes_are_all_listed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("state", "decisions"):
-        monkeypatch.setattr(f"raysume.storage.sqlite.{module}.READ_ROWS_MAX", 3)
+        monkeypatch.setattr(f"raysume.storage.sql.{module}.READ_ROWS_MAX", 3)
     store.decide([made(pos, offset) for pos in range(4) for offset in range(2)])
     assert places(store) == [(pos, offset) for pos in range(4) for offset in range(2)]
 
@@ -57,7 +57,7 @@ def test_more_decisions_than_one_read_takes_are_all_listed(
 def test_old_decisions_are_forgotten_in_batches(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory.state", "sqlite.decisions"):
+    for module in ("memory.state", "sql.decisions"):
         monkeypatch.setattr(f"raysume.storage.{module}.DECISIONS_FORGOTTEN_MAX", 2)
     store.decide([made(pos) for pos in (3, 1, 2, 4)] + [made(1, workflow="alert")])
     assert store.forget_decisions(before_pos=4) == 2

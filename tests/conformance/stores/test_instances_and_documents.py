@@ -12,6 +12,7 @@ from raysume.storage.ports import (
     Checkpoint,
     InstanceQuery,
     InstanceRow,
+    JournalRow,
     ShardRef,
     Store,
     StoreCommit,
@@ -166,3 +167,42 @@ def test_documents_of_a_kind_come_by_key(store: Store) -> None:
     store.put_document("other", "c", b"3")
     assert store.documents("method") == [("a", b"1"), ("b", b"2")]
     assert store.documents("none") == []
+
+
+def test_of_several_who_add_a_document_the_first_one_counts(store: Store) -> None:
+    assert store.add_document("seal", "a", b"1") == b"1"
+    assert store.add_document("seal", "a", b"2") == b"1"
+    assert store.get_document("seal", "a") == b"1"
+    store.put_document("seal", "a", b"3")
+    assert store.add_document("seal", "a", b"4") == b"3"
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_texts_of_users_may_hold_any_character(store: Store, count: int) -> None:
+    [shard] = store.acquire([ShardRef(workflow="w", version="v", number=0)], owner="1:0:t")
+    odd = "\x00 ' \\ % ? :id \U0001f40c"
+    rows = [
+        InstanceRow(
+            shard=shard.key,
+            number=number,
+            id=f"{odd}{number}",
+            workflow="w",
+            version="v",
+            status="waiting",
+            started_at=START,
+            updated_at=START,
+            body=b"\x00",
+            tags={"note": f"{odd}{number}"},
+        )
+        for number in range(1, count + 1)
+    ]
+    store.commit(
+        StoreCommit(
+            epochs={shard.key: shard.epoch},
+            journal=[JournalRow(shard=shard.key, seq=1, body=b"")],
+            checkpoints=[Checkpoint(shard=shard.key, seq=1, header=b"", rows=rows)],
+        )
+    )
+    assert [row.number for row in store.find_instance(f"{odd}{count}")] == [count]
+    tagged = InstanceQuery(tags={"note": f"{odd}{count}"})
+    assert [row.number for row in store.list_instances(tagged)] == [count]

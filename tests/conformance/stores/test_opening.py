@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from raysume.errors import ConfigurationError
 from raysume.storage.memory.calls import MemoryCallLog
 from raysume.storage.memory.state import MemoryStore
-from raysume.storage.opening import SqliteFiles, locate, open_call_log, open_store
+from raysume.storage.opening import PostgresPlace, SqliteFiles, locate, open_call_log, open_store
 from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.storage.sqlite.state import SqliteStore
 
@@ -52,16 +54,42 @@ def test_a_sqlite_url_names_two_files(url: str, state: str, calls: str) -> None:
     assert locate(url, Path("unused")) == SqliteFiles(state=Path(state), calls=Path(calls))
 
 
-@pytest.mark.parametrize("opens", [open_store, open_call_log])
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "postgres"])
-def test_postgresql_is_refused_as_a_later_release(opens: type, scheme: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="later release") as refused:
-        opens(f"{scheme}://user:secret@host/db", tmp_path)
-    assert "secret" not in str(refused.value)
+def test_a_postgresql_url_names_one_database_for_both(scheme: str) -> None:
+    place = locate(f"{scheme}://user:secret@host:1/db?sslmode=require", Path("unused"))
+    assert place == PostgresPlace(url="postgresql://user:secret@host:1/db?sslmode=require")
+    assert "secret" not in repr(place)
+
+
+@pytest.mark.parametrize("opens", ["open_store", "open_call_log"])
+def test_without_its_driver_postgresql_is_refused_with_the_way_to_install_it(
+    opens: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys, pathlib; sys.modules['psycopg'] = None\n"
+        "from raysume.storage import opening\n"
+        f"opening.{opens}('postgresql://user:secret@host/db', pathlib.Path())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("raysume.errors.ConfigurationError")
+    assert "pip install 'raysume[postgres]'" in last
+    assert "secret" not in last
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://", "sqlite:///", "mysql://u:secret@h/d", "secret", "memory://x", "state.db"]
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "mysql://u:secret@h/d",
+        "postgresql://",
+        "secret",
+        "memory://x",
+        "state.db",
+    ],
 )
 def test_any_other_url_is_refused_with_examples(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="sqlite:///") as refused:

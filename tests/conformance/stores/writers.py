@@ -1,6 +1,7 @@
-"""Programs that the tests run as processes of their own and kill: `python writers.py NAME FOLDER`.
+"""Programs that the tests run as processes of their own and kill or stop.
 
-They print a line for everything that was acknowledged to them.
+They are started with `python writers.py NAME PLACE`, where the place is the folder of SQLite files
+or the URL of a PostgreSQL database, and print a line for everything that was acknowledged to them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,27 @@ from pathlib import Path
 from typing import Any, overload
 
 from raysume.ids import uuid7
-from raysume.storage.call_ports import Batch, NewCall, Publisher
-from raysume.storage.ports import Checkpoint, InstanceRow, JournalRow, ShardRef, StoreCommit
+from raysume.storage.call_ports import Batch, CallLog, NewCall, Publisher
+from raysume.storage.opening import open_call_log, open_store
+from raysume.storage.ports import (
+    Checkpoint,
+    InstanceRow,
+    JournalRow,
+    ShardRef,
+    Store,
+    StoreCommit,
+)
 from raysume.storage.processes import owner_of_this_process
-from raysume.storage.sqlite.calls import SqliteCallLog
-from raysume.storage.sqlite.state import SqliteStore
 
 REF = ShardRef(workflow="flight", version="v1", number=0)
+
+
+def opened_store(place: str) -> Store:
+    return open_store(place if "://" in place else f"sqlite:///{place}/", Path())
+
+
+def opened_log(place: str) -> CallLog:
+    return open_call_log(place if "://" in place else f"sqlite:///{place}/", Path())
 
 
 def say(*words: object) -> None:
@@ -46,9 +61,9 @@ class StopsWhenRead(Sequence[Any]):
         return iter([self[0]])
 
 
-def commit_for_ever(folder: Path) -> None:
+def commit_for_ever(place: str) -> None:
     """Commits journal rows, now and then with a checkpoint of one instance a row."""
-    store = SqliteStore(folder / "state.db")
+    store = opened_store(place)
     [shard] = store.acquire([REF], owner=owner_of_this_process("writer"))
     checkpoint = store.checkpoint_of(shard.key)
     covered = 0 if checkpoint is None else checkpoint[0]
@@ -81,9 +96,9 @@ def _instance(shard: int, number: int) -> InstanceRow:
     )
 
 
-def append_for_ever(folder: Path) -> None:
+def append_for_ever(place: str) -> None:
     """Appends batches of calls, as a publisher that numbers them."""
-    log = SqliteCallLog(folder / "calls.db")
+    log = opened_log(place)
     partition = log.open_partition(owner=owner_of_this_process("writer"))
     publisher = uuid7()
     for turn in count():
@@ -96,9 +111,9 @@ def append_for_ever(folder: Path) -> None:
         say(partition.id, *(call.id for call in calls))
 
 
-def stop_in_commit(folder: Path) -> None:
+def stop_in_commit(place: str) -> None:
     """Commits once, then is stopped in the middle of a commit."""
-    store = SqliteStore(folder / "state.db")
+    store = opened_store(place)
     [shard] = store.acquire([REF], owner=owner_of_this_process("writer"))
     row = JournalRow(shard=shard.key, seq=1, body=b"first")
     store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=[row]))
@@ -106,9 +121,9 @@ def stop_in_commit(folder: Path) -> None:
     store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=StopsWhenRead()))
 
 
-def stop_in_append(folder: Path) -> None:
+def stop_in_append(place: str) -> None:
     """Appends once, then is stopped in the middle of an append."""
-    log = SqliteCallLog(folder / "calls.db")
+    log = opened_log(place)
     partition = log.open_partition(owner=owner_of_this_process("writer"))
     call = NewCall(id="mine", method="pay", service="shop", input=b"{}", client_id=True)
     log.append(partition.id, [Batch(calls=[call])])
@@ -132,32 +147,61 @@ class _OnceThenStops(StopsWhenRead):
         return super().__getitem__(index)
 
 
-def wait_for_ever(folder: Path) -> None:
+def stop_in_copy(place: str) -> None:
+    """Is stopped while it sends the rows of a checkpoint."""
+    store = opened_store(place)
+    [shard] = store.acquire([REF], owner=owner_of_this_process("writer"))
+    row = JournalRow(shard=shard.key, seq=1, body=b"first")
+    store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=[row]))
+    say("stopping")
+    rows = _ThenStops([_instance(shard.key, number) for number in range(1, 2_000)])
+    checkpoint = Checkpoint(shard=shard.key, seq=1, header=b"", rows=rows)
+    store.commit(StoreCommit(epochs={shard.key: shard.epoch}, checkpoints=[checkpoint]))
+
+
+class _ThenStops(list[InstanceRow]):
+    """Gives its rows twice, to the checks before the writing, and stops before the last one then."""
+
+    def __init__(self, rows: list[InstanceRow]) -> None:
+        super().__init__(rows)
+        self.readings = 0
+
+    def __iter__(self) -> Iterator[InstanceRow]:
+        self.readings += 1
+        return super().__iter__() if self.readings <= 2 else self._until_stopped()
+
+    def _until_stopped(self) -> Iterator[InstanceRow]:
+        yield from self[:-1]
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def wait_for_ever(place: str) -> None:
     """Owns a shard and does nothing."""
-    store = SqliteStore(folder / "state.db")
+    store = opened_store(place)
     store.acquire([REF], owner=owner_of_this_process("idle"))
     say("ready")
     signal.pause()
 
 
-def open_both(folder: Path) -> None:
+def open_both(place: str) -> None:
     """Opens both databases, as one of several processes that start together."""
-    SqliteStore(folder / "state.db").close()
-    SqliteCallLog(folder / "calls.db").close()
+    opened_store(place).close()
+    opened_log(place).close()
     say("ready")
 
 
-PROGRAMS: dict[str, Callable[[Path], None]] = {
+PROGRAMS: dict[str, Callable[[str], None]] = {
     program.__name__: program
     for program in (
         commit_for_ever,
         append_for_ever,
         stop_in_commit,
         stop_in_append,
+        stop_in_copy,
         wait_for_ever,
         open_both,
     )
 }
 
 if __name__ == "__main__":
-    PROGRAMS[sys.argv[1]](Path(sys.argv[2]))
+    PROGRAMS[sys.argv[1]](sys.argv[2])

@@ -149,7 +149,7 @@ async def test_a_read_only_database_stops_acceptance_until_it_can_be_written(
             await acceptor.accept(one("before"))
             writable = connections._WRITER_PRAGMAS  # pyright: ignore[reportPrivateUsage]
             monkeypatch.setattr(connections, "_WRITER_PRAGMAS", (*writable, "PRAGMA query_only=1"))
-            database = log._database  # pyright: ignore[reportPrivateUsage]
+            database = log._file  # pyright: ignore[reportPrivateUsage]
             with database._turn:  # pyright: ignore[reportPrivateUsage]
                 database._drop_writer()  # pyright: ignore[reportPrivateUsage]
             await until(lambda: acceptor.trouble is not None)

@@ -1,14 +1,14 @@
-"""Reading and writing instance rows in SQLite."""
+"""Reading and writing instance rows."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
 from raysume.limits import INSTANCES_PER_SHARD_MAX, READ_ROWS_MAX
 from raysume.storage.moments import from_us, to_us
 from raysume.storage.ports import InstanceQuery, InstanceRow
+from raysume.storage.sql.connections import Connection
 
 _NUMBER_BITS: Final = INSTANCES_PER_SHARD_MAX.bit_length()
 
@@ -29,7 +29,7 @@ _TAG: Final = "INSERT INTO instance_tag (name, value, instance) VALUES (?, ?, ?)
 _HAS_TAGS: Final = "SELECT EXISTS (SELECT 1 FROM instance_tag)"
 
 
-def write_tags(connection: sqlite3.Connection, rows: Sequence[InstanceRow]) -> None:
+def write_tags(connection: Connection, rows: Sequence[InstanceRow]) -> None:
     """The tags of the rows are those that the rows have. Costs nothing while nobody tags."""
     tagged = [
         (name, value, key_of(row.shard, row.number))
@@ -52,7 +52,7 @@ def first_key_of(shard: int) -> int:
     return key_of(shard, 0)
 
 
-def rows_of(connection: sqlite3.Connection, shard: int, after: int) -> list[InstanceRow]:
+def rows_of(connection: Connection, shard: int, after: int) -> list[InstanceRow]:
     """The next rows of a shard whose keys are greater than `after`, in order."""
     found = connection.execute(
         f"{_SELECT} WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
@@ -61,17 +61,16 @@ def rows_of(connection: sqlite3.Connection, shard: int, after: int) -> list[Inst
     return [_row(fields) for fields in found.fetchall()]
 
 
-def find_rows(connection: sqlite3.Connection, id: str, workflow: str | None) -> list[InstanceRow]:
+def find_rows(connection: Connection, id: str, workflow: str | None) -> list[InstanceRow]:
     """The instances with this id, by workflow and version."""
+    condition, values = ("", [id]) if workflow is None else (" AND workflow = ?", [id, workflow])
     found = connection.execute(
-        f"{_SELECT} WHERE id = :id AND (:workflow IS NULL OR workflow = :workflow) "
-        "ORDER BY workflow, version",
-        {"id": id, "workflow": workflow},
+        f"{_SELECT} WHERE id = ?{condition} ORDER BY workflow, version", values
     )
     return [_row(fields) for fields in found.fetchall()]
 
 
-def list_rows(connection: sqlite3.Connection, query: InstanceQuery) -> list[InstanceRow]:
+def list_rows(connection: Connection, query: InstanceQuery) -> list[InstanceRow]:
     """One page of `Store.list_instances`."""
     conditions, values = _conditions(query)
     # Only the lower of the two upper bounds is named: SQLite begins its search at either.
@@ -93,7 +92,7 @@ def list_rows(connection: sqlite3.Connection, query: InstanceQuery) -> list[Inst
 
 
 def _ties(
-    connection: sqlite3.Connection, query: InstanceQuery, page: list[InstanceRow]
+    connection: Connection, query: InstanceQuery, page: list[InstanceRow]
 ) -> list[InstanceRow]:
     """The rows that share the place of the page's last one and did not fit on it.
 

@@ -1,13 +1,13 @@
-"""Journal rows and the turns that outlive them, as history, in SQLite."""
+"""Journal rows and the turns that outlive them, as history."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from raysume.storage.ports import HistoryRow, JournalRow
-from raysume.storage.sqlite.instances import key_of
+from raysume.storage.sql.connections import Connection
+from raysume.storage.sql.instances import key_of
 
 _UNTRIMMED: Final = """
 SELECT seq, at, body FROM journal
@@ -22,13 +22,13 @@ WHERE instance = ? AND (seq, nth) < (?, ?) ORDER BY seq DESC, nth DESC LIMIT ?""
 _LAST: Final = ((1 << 63) - 1, 0)
 
 
-def past_rows(connection: sqlite3.Connection, shard: int, limit: int) -> list[JournalRow]:
+def past_rows(connection: Connection, shard: int, limit: int) -> list[JournalRow]:
     """The oldest journal rows that the checkpoint of the shard covers."""
     found = connection.execute(_UNTRIMMED, {"shard": shard, "limit": limit})
     return [JournalRow(shard=shard, seq=seq, at_us=at, body=body) for seq, at, body in found]
 
 
-def row_at(connection: sqlite3.Connection, shard: int, seq: int) -> JournalRow | None:
+def row_at(connection: Connection, shard: int, seq: int) -> JournalRow | None:
     """One journal row."""
     found = connection.execute(
         "SELECT at, body FROM journal WHERE shard = ? AND seq = ?", (shard, seq)
@@ -39,7 +39,7 @@ def row_at(connection: sqlite3.Connection, shard: int, seq: int) -> JournalRow |
 
 
 def turns_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     shard: int,
     number: int,
     before: tuple[int, int] | None,
@@ -55,7 +55,7 @@ def turns_of(
     ]
 
 
-def write_turns(connection: sqlite3.Connection, rows: Sequence[HistoryRow]) -> None:
+def write_turns(connection: Connection, rows: Sequence[HistoryRow]) -> None:
     """The turns are kept beyond their journal rows."""
     connection.executemany(
         "INSERT INTO history (instance, seq, nth, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -63,6 +63,6 @@ def write_turns(connection: sqlite3.Connection, rows: Sequence[HistoryRow]) -> N
     )
 
 
-def trim(connection: sqlite3.Connection, trims: Mapping[int, int]) -> None:
+def trim(connection: Connection, trims: Mapping[int, int]) -> None:
     """Journal rows at or before the positions are deleted."""
     connection.executemany("DELETE FROM journal WHERE shard = ? AND seq <= ?", trims.items())

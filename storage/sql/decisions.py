@@ -1,13 +1,13 @@
-"""The decisions about calls in a SQLite file. Everything here runs inside a caller's transaction."""
+"""The decisions about calls. Everything here runs inside a caller's transaction."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
 from raysume.limits import DECISIONS_FORGOTTEN_MAX, READ_ROWS_MAX
 from raysume.storage.ports import Decision
+from raysume.storage.sql.connections import Connection
 
 Place = tuple[int, int, str]
 """(pos, offset, kind): where one decision of a workflow stands."""
@@ -37,7 +37,7 @@ DELETE FROM decision WHERE (workflow, pos, "offset", kind) IN (
     SELECT workflow, pos, "offset", kind FROM decision WHERE pos < ? ORDER BY pos LIMIT ?)"""
 
 
-def keep(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[Decision]:
+def keep(connection: Connection, decisions: Sequence[Decision]) -> list[Decision]:
     """See `Store.decide`."""
     kept: list[Decision] = []
     for one in decisions:
@@ -53,7 +53,7 @@ def keep(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[
 
 
 def page(
-    connection: sqlite3.Connection, workflow: str, after: Place, upto: tuple[int, int] | None
+    connection: Connection, workflow: str, after: Place, upto: tuple[int, int] | None
 ) -> list[Decision]:
     """At most `READ_ROWS_MAX` decisions behind `after`, in order."""
     rows = connection.execute(
@@ -65,6 +65,6 @@ def page(
     ]
 
 
-def forget(connection: sqlite3.Connection, before_pos: int) -> int:
+def forget(connection: Connection, before_pos: int) -> int:
     """See `Store.forget_decisions`."""
     return connection.execute(_FORGET, (before_pos, DECISIONS_FORGOTTEN_MAX)).rowcount

@@ -1,4 +1,4 @@
-"""Reading a call log in SQLite: ranges, look-back, pages, and single calls.
+"""Reading a call log: ranges, look-back, pages, and single calls.
 
 `accepted_at` never goes back as `pos` rises, so every range of time is a range of `pos`.
 """
@@ -22,7 +22,7 @@ from raysume.storage.segments import (
     holds_text,
     made_at_us,
 )
-from raysume.storage.sqlite.connections import Database
+from raysume.storage.sql.connections import Connection, Database
 
 _COLUMNS: Final = 'partition, first, pos, body, "after"'
 
@@ -39,16 +39,16 @@ SELECT {_COLUMNS} FROM segment WHERE pos > :low AND pos < :high ORDER BY pos LIM
 _OF_METHOD: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT DISTINCT pos FROM segment_method
-    WHERE method = :method AND (:service IS NULL OR service = :service)
-      AND pos > :low AND pos < :high
-    ORDER BY pos LIMIT :limit
-) CROSS JOIN segment USING (pos) ORDER BY pos"""
+    WHERE method = :method AND pos > :low AND pos < :high ORDER BY pos LIMIT :limit
+) methods CROSS JOIN segment USING (pos) ORDER BY pos"""
+
+_OF_BOTH: Final = _OF_METHOD.replace(":method AND", ":method AND service = :service AND")
 
 _OF_SERVICE: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT DISTINCT pos FROM segment_method INDEXED BY ix_segment_method_service_pos
     WHERE service = :service AND pos > :low AND pos < :high ORDER BY pos LIMIT :limit
-) CROSS JOIN segment USING (pos) ORDER BY pos"""
+) services CROSS JOIN segment USING (pos) ORDER BY pos"""
 
 _FIRST_POS: Final = (
     "SELECT pos FROM segment WHERE accepted_at >= ? ORDER BY accepted_at, pos LIMIT 1"
@@ -60,7 +60,9 @@ _Row = tuple[int, int, int, bytes, bytes | None]
 """The columns of `_COLUMNS`."""
 
 
-def segments_from(database: Database, partition: int, start: int, end: int) -> list[Segment]:
+def segments_from(
+    database: Database[Connection], partition: int, start: int, end: int
+) -> list[Segment]:
     """The next segments of a partition that hold offsets from `start` to before `end`."""
     values = {"partition": partition, "start": start, "end": end, "limit": READ_SEGMENTS_MAX}
     with database.read("read calls") as connection:
@@ -69,7 +71,7 @@ def segments_from(database: Database, partition: int, start: int, end: int) -> l
 
 
 def search(
-    database: Database, method: str, after_pos: int, since_us: int | None
+    database: Database[Connection], method: str, after_pos: int, since_us: int | None
 ) -> Iterator[Segment]:
     """The segments that hold a call of `method`, in order of `pos`."""
     low, high = _range_of(database, since_us, None)
@@ -77,7 +79,7 @@ def search(
     return map(_segment, _rows(database, query, max(low, after_pos), high))
 
 
-def list_calls(database: Database, query: CallQuery) -> list[FoundCall]:
+def list_calls(database: Database[Connection], query: CallQuery) -> list[FoundCall]:
     """One page of `CallLog.list_calls`."""
     page: list[FoundCall] = []
     if query.limit <= 0:
@@ -97,11 +99,11 @@ def list_calls(database: Database, query: CallQuery) -> list[FoundCall]:
     return page[: query.limit]
 
 
-def find_call(database: Database, call_id: str) -> FoundCall | None:
+def find_call(database: Database[Connection], call_id: str) -> FoundCall | None:
     """The call with this id: by the table of client ids, else by the time in the id."""
     with database.read("find a call") as connection:
         row = connection.execute(
-            "SELECT partition, offset FROM client_call WHERE id_hash = ?", (id_hash(call_id),)
+            'SELECT partition, "offset" FROM client_call WHERE id_hash = ?', (id_hash(call_id),)
         ).fetchone()
     if row is not None:
         partition, offset = row
@@ -114,7 +116,7 @@ def find_call(database: Database, call_id: str) -> FoundCall | None:
     return None if made_us is None else _find_by_time(database, call_id, made_us)
 
 
-def _find_by_time(database: Database, call_id: str, made_us: int) -> FoundCall | None:
+def _find_by_time(database: Database[Connection], call_id: str, made_us: int) -> FoundCall | None:
     since_us = made_us - int(FIND_CALL_BEFORE_S * 1e6)
     until_us = made_us + int(FIND_CALL_AFTER_S * 1e6)
     low, high = _range_of(database, since_us, until_us)
@@ -126,7 +128,9 @@ def _find_by_time(database: Database, call_id: str, made_us: int) -> FoundCall |
     return None
 
 
-def _range_of(database: Database, since_us: int | None, until_us: int | None) -> tuple[int, int]:
+def _range_of(
+    database: Database[Connection], since_us: int | None, until_us: int | None
+) -> tuple[int, int]:
     """(low, high): what was accepted in the time has low < pos < high."""
     low, high = 0, _POS_MAX
     with database.read("read calls") as connection:
@@ -139,11 +143,11 @@ def _range_of(database: Database, since_us: int | None, until_us: int | None) ->
     return low, high
 
 
-def _rows(database: Database, query: CallQuery, low: int, high: int) -> Iterator[_Row]:
+def _rows(database: Database[Connection], query: CallQuery, low: int, high: int) -> Iterator[_Row]:
     """The segments with low < pos < high that hold calls of the query's method and service."""
     select = _ALL
     if query.method is not None:
-        select = _OF_METHOD
+        select = _OF_METHOD if query.service is None else _OF_BOTH
     elif query.service is not None:
         select = _OF_SERVICE
     values: dict[str, Any] = {"limit": READ_SEGMENTS_MAX, "high": high, "low": low}

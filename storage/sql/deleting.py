@@ -1,11 +1,10 @@
-"""Deleting from SQLite what nobody needs any more: old calls, and instances whose retention is over.
+"""Deleting what nobody needs any more: old calls, and instances whose retention is over.
 
 Everything here runs inside a transaction of its caller, and touches a bounded number of rows.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from raysume.storage.retention import (
     deletable,
     publishers_before,
 )
+from raysume.storage.sql.connections import Connection
 
 # --- instances -------------------------------------------------------------------
 
@@ -31,7 +31,7 @@ _DEPENDANTS: Final = (
 _INSTANCE: Final = "DELETE FROM instance WHERE key = ?"
 
 
-def remove_instances(connection: sqlite3.Connection, keys: Sequence[int]) -> None:
+def remove_instances(connection: Connection, keys: Sequence[int]) -> None:
     """The instances with these keys are gone, with everything that depends on them.
 
     Raises:
@@ -60,7 +60,7 @@ WITH RECURSIVE methods (name) AS (
 """One look-up for each method: a scan would read a row for each segment."""
 
 _FORGET: Final = """
-DELETE FROM partition WHERE NOT open AND lease < ?
+DELETE FROM partition WHERE open = 0 AND lease < ?
 AND NOT EXISTS (SELECT 1 FROM segment WHERE partition = partition.id)"""
 """Closed partitions without calls: what they held was deleted, so that nobody needs it."""
 
@@ -73,7 +73,7 @@ _SILENT: Final = "DELETE FROM publisher WHERE id > ? AND id <= ? AND at < ?"
 
 
 def delete_calls(
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     before_us: int,
     now_us: int,
@@ -108,7 +108,7 @@ def delete_calls(
 
 
 def _delete_segments(
-    connection: sqlite3.Connection, before_us: int, applied: Mapping[int, int] | None
+    connection: Connection, before_us: int, applied: Mapping[int, int] | None
 ) -> tuple[int, bool]:
     """How many are gone, and whether they were a whole batch."""
     rows = connection.execute(_OLDEST, (CALLS_DELETED_SEGMENTS_MAX,)).fetchall()
@@ -126,9 +126,7 @@ def _delete_segments(
     return len(old), len(old) == CALLS_DELETED_SEGMENTS_MAX
 
 
-def _forget_publishers(
-    connection: sqlite3.Connection, after: str, silent_us: int
-) -> tuple[int, str]:
+def _forget_publishers(connection: Connection, after: str, silent_us: int) -> tuple[int, str]:
     """How many of the next ones are gone, and the last one looked at; "" at the end."""
     page = connection.execute(_PUBLISHERS, (after, CALLS_DELETED_NAMES_MAX)).fetchall()
     if not page:
