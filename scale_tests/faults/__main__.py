@@ -64,7 +64,7 @@ class Proof:
             "RAYSUME_CRASH_POINTS_DIR": str(self._folder / "crash-points"),
         }
         with contextlib.ExitStack() as exit:
-            database, database_url = _database(self._options.store)
+            database, database_url = _database(self._options.store, environment, exit)
             nodes = exit.enter_context(
                 Nodes(self._folder / "ray", workers=self._options.workers, environment=environment)
             )
@@ -146,11 +146,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _database(store: str) -> tuple[Database | None, str]:
+def _database(
+    store: str, environment: dict[str, str], exit: contextlib.ExitStack
+) -> tuple[Database | None, str]:
     """The database server, and its URL; None and "": SQLite in the data directory."""
     if store == "sqlite":
         return None, ""
-    raise SystemExit(f"--store {store} needs the PostgreSQL adapters")
+    from scale_tests.postgres_server import PostgresServer
+
+    environment["RAYSUME_SEAL_KEY"] = secrets.token_hex(32)
+    server = exit.enter_context(PostgresServer())
+    return server, server.create_database("faults")
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -186,11 +192,15 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _terminated(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> int:
     """Runs the proof and prints what came of it."""
     options = parsed()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminated)
     folder = Path(tempfile.mkdtemp(prefix="raysume-faults-"))
     holds = False
     try:

@@ -50,8 +50,13 @@ _log = structlog.get_logger("faults")
 class Database(Protocol):
     """A database server that can be stopped at once."""
 
-    def kill(self) -> int:
-        """All its processes were ended without notice; the id of the first."""
+    @property
+    def pid(self) -> int:
+        """The id of its first process."""
+        ...
+
+    def stop_immediately(self) -> None:
+        """All its processes have ended as after a crash."""
         ...
 
     def start(self) -> None:
@@ -88,7 +93,7 @@ class Harm:
             "crash_point": self._crash,
         }
         if database is not None:
-            self._kinds["kill_database"] = self._kill_database
+            self._kinds["stop_database"] = self._stop_database
 
     @property
     def kinds(self) -> list[str]:
@@ -102,15 +107,16 @@ class Harm:
 
     def run(self, kinds: Sequence[str], *, every_s: float, until: float) -> None:
         """Faults come at random moments, one every so many seconds, until that time."""
-        due = time.time() + every_s * self._random.random()
-        for kind in self.rounds(kinds):
+        began = time.time()
+        due = began + every_s * self._random.random()
+        for nth, kind in enumerate(self.rounds(kinds), start=1):
             while time.time() < min(due, until):
                 self._wait(min(due, until))
             if time.time() >= until:
                 break
             self._do(kind)
             # What took long does not take the time of those that follow: they come closer.
-            due = max(time.time() + 1.0, due + every_s * self._random.uniform(0.6, 1.4))
+            due = max(time.time() + 1.0, began + every_s * (nth + self._random.random()))
         self.heal()
 
     def heal(self) -> None:
@@ -171,9 +177,10 @@ class Harm:
         self._nodes.start_head()
         return pid
 
-    def _kill_database(self) -> int | None:
+    def _stop_database(self) -> int | None:
         assert self._database is not None
-        pid = self._database.kill()
+        pid = self._database.pid
+        self._database.stop_immediately()
         time.sleep(self._random.uniform(0.5, 4.0))
         self._database.start()
         return pid
