@@ -47,8 +47,8 @@ class Pools(Protocol):
         """Whether the pool runs, or is being brought back."""
         ...
 
-    async def ask(self, name: str, method: str, *arguments: Any) -> Any:
-        """What the pool answers."""
+    async def ask_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """What each member of the pool answers."""
         ...
 
 
@@ -125,8 +125,8 @@ class Cleaner:
             name = one.spec.name
             if name in self._pools:
                 self._resting.pop(name, None)
-                answer = await self._pools.ask(name, "needs")
-                found.append(msgspec.msgpack.decode(answer, type=Needs))
+                answers = await self._pools.ask_all(name, "needs")
+                found += [msgspec.msgpack.decode(one, type=Needs) for one in answers]
             else:
                 found.append(await asyncio.to_thread(self._needs_of_resting, one))
             if one.is_active:

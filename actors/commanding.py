@@ -7,14 +7,15 @@ from typing import Any, Literal, assert_never
 
 import msgspec
 
-from raysume import ids
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.commits import CancelAsked, ForkAsked, RetryAsked, RewindAsked
 from raysume.actors.kernel.deliveries import StartAnswer
+from raysume.actors.kernel.parting import own_id
 from raysume.actors.kernel.points import find_point
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.readings import Readings
+from raysume.errors import UsageError
 from raysume.storage.moments import wall_clock_us as now_us
 
 CommandKind = Literal["cancel", "retry"]
@@ -96,7 +97,12 @@ async def fork(
     if current is None:
         return None
     record = await _point(host, readings, current, asked.to, anew=False)
-    made = asked.id or ids.uuid7()
+    made = asked.id or own_id(host.kernel)
+    if not host.kernel.owns(made):
+        raise UsageError(
+            f"a fork of {id!r} cannot have the id {made!r}: that belongs to another member of the "
+            "pool. Leave the id out, or scale the workflow to one member first."
+        )
     answer: StartAnswer = await host.answers.ask(
         lambda token: ForkAsked(
             instance=id,

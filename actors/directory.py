@@ -28,7 +28,7 @@ from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.succession import Succession, hand_over
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
-from raysume.errors import RaysumeError, Unavailable
+from raysume.errors import NotFound, RaysumeError, Unavailable
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import Store
 from raysume.storage.seal_key import load_seal
@@ -59,7 +59,7 @@ class Directory:
         self._methods = KnownMethods()
         self._entries: dict[str, bytes] = {}
         """URN -> JSON of the ingress's MethodEntry."""
-        self._pools = Supervisor(self._engine, driver_paths, self._announce)
+        self._pools = Supervisor(self._engine, driver_paths, self._store, self._announce)
         self._version = 0
         self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
         self._changed = asyncio.Condition()
@@ -213,6 +213,39 @@ class Directory:
         outcomes = await asyncio.gather(*(outcome(spec) for spec in specs))
         return {spec.name: found for spec, found in zip(specs, outcomes, strict=True)}
 
+    async def resize(
+        self, workflow: str, members: int, version: str | None = None
+    ) -> dict[str, Any]:
+        """The pool has so many members, and each its share of the shards; they go on meanwhile.
+
+        Args:
+            version: None: the one that takes new instances.
+
+        Returns:
+            {"pool": name, "version": version, "members": {name: [shards]}}.
+
+        Raises:
+            NotFound: there is no such workflow or version.
+            UsageError: a pool cannot have so many members.
+            Unavailable: the pool does not run.
+        """
+        await self.restore()
+        found = [
+            one.pool
+            for one in self._workflows.values()
+            if one.pool.workflow == workflow
+            and (one.active if version is None else one.pool.version == version)
+        ]
+        if not found:
+            named = workflow if version is None else f"{workflow}@{version}"
+            raise NotFound(f"there is no deployed workflow {named!r}.")
+        [pool] = found
+        await self._pools.resize(pool.name, members)
+        owned: dict[str, list[int]] = {}
+        for shard, owner in enumerate(self._pools.owners(pool.name)):
+            owned.setdefault(owner, []).append(shard)
+        return {"pool": pool.name, "version": pool.version, "members": owned}
+
     async def _announce(self) -> None:
         async with self._changed:
             # Later than every version that a directory before this one has announced.
@@ -235,7 +268,7 @@ class Directory:
 
         Returns:
             {"version", "generation", "methods": {URN: JSON}, "workflows": [JSON],
-            "pools": {name: [URN]}}.
+            "pools": {member name: [URN]}, "owners": {pool name: [member name, by shard]}}.
         """
         await self.restore()
         try:
@@ -257,7 +290,13 @@ class Directory:
                 if one.pool.name in self._pools
             ],
             "pools": {
-                one.pool.name: sorted(one.pool.methods)
+                member: sorted(one.pool.methods)
+                for one in self._workflows.values()
+                if one.pool.name in self._pools
+                for member in sorted(set(self._pools.owners(one.pool.name)))
+            },
+            "owners": {
+                one.pool.name: self._pools.owners(one.pool.name)
                 for one in self._workflows.values()
                 if one.pool.name in self._pools
             },

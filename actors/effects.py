@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 
 from raysume import limits
-from raysume.actors import families
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.commits import (
     CallsSent,
@@ -34,7 +35,8 @@ from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, StepDone
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
 from raysume.compiler import dumps, keeping_provided
-from raysume.errors import Unavailable
+from raysume.crash_points import crash_point
+from raysume.errors import InvariantViolated, Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.steps import Step
 from raysume.storage.call_ports import CallLog
@@ -92,24 +94,30 @@ class Effects:
         self._steps = StepThreads(limits.STEP_THREADS)
         self._reads = ThreadPoolExecutor(1, "raysume-read")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parted: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+        """Ended because their shard has left: whatever comes of them is not reported."""
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._outgoing: dict[int, list[Outgoing]] = {}
-        self._sending: set[int] = set()
+        self._sending: dict[int, asyncio.Task[None]] = {}
+        self._for: dict[str, set[asyncio.Task[None]]] = {}
+        """By instance: what is under way for it, except its steps."""
         self._moved = asyncio.Event()
         """Set whenever something was applied."""
-        self.follow_child: FollowChild = families.follow
+        self.follow_child: FollowChild = _nobody_follows
         """How the ends of child workflows are learnt."""
 
     def read_now(self, commit: Commit) -> None:
         """A batch was applied; reads of the log that it asked for are under way, at once."""
+        crash_point("after_apply")
         self._moved.set()
         for order in commit.ranges:
             self._spawn(self._read_range(order))
         for look in commit.look_backs:
-            self._spawn(self._look_back(look))
+            self._spawn_for(look.instance, self._look_back(look))
 
     def release(self, commit: Commit) -> None:
         """The commit is durable: what it asked for is under way."""
+        crash_point("before_release")
         for instance, step in commit.steps_cancelled:
             running = self._running.get((instance, step))
             if running is not None:
@@ -123,15 +131,37 @@ class Effects:
                 continue  # a retry found it still under way
             self._running[key] = self._spawn(self._run_step(order))
         for child in commit.children:
-            self._spawn(self._follow_child(child))
+            self._spawn_for(child.instance, self._follow_child(child))
         for task in commit.tasks:
-            self._spawn(self._run_turn(task))
+            self._spawn_for(task.instance, self._run_turn(task))
         for shard, outgoing in commit.outgoing:
             self._outgoing.setdefault(shard, []).append(outgoing)
         for shard in list(self._outgoing):
             if shard not in self._sending:
-                self._sending.add(shard)
-                self._spawn(self._send(shard))
+                self._sending[shard] = self._spawn(self._send(shard))
+        crash_point("after_release")
+
+    async def part_with(self, shards: Iterable[int], instances: Iterable[str]) -> None:
+        """Nothing is under way for these shards and their instances, nor reported of it.
+
+        It begins again where they are now. A step that runs on Ray goes on: it is found there.
+        """
+        left = set(instances)
+        ending = [task for (instance, _), task in self._running.items() if instance in left]
+        for instance in left:
+            ending += self._for.pop(instance, ())
+        for shard in shards:
+            self._outgoing.pop(shard, None)
+            sending = self._sending.pop(shard, None)
+            if sending is not None:
+                ending.append(sending)
+        for key in [key for key in self._attempts_elsewhere if key[0] in left]:
+            del self._attempts_elsewhere[key]
+        self._parted.update(ending)
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=limits.STEP_CANCEL_S)
 
     async def stop(self) -> None:
         """Nothing is under way any more; what had not ended starts again after a recovery."""
@@ -146,6 +176,18 @@ class Effects:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def _spawn_for(self, instance: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._spawn(work)
+        self._for.setdefault(instance, set()).add(task)
+        task.add_done_callback(partial(self._ended_for, instance))
+
+    def _ended_for(self, instance: str, task: asyncio.Task[None]) -> None:
+        tasks = self._for.get(instance)
+        if tasks is not None:
+            tasks.discard(task)
+            if not tasks:
+                del self._for[instance]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -184,11 +226,14 @@ class Effects:
                 return
             if step is None:
                 return
+            crash_point("before_step")
             done = await self._attempt(step, order)
+            crash_point("after_step")
         finally:
             if self._running.get(key) is asyncio.current_task():
                 del self._running[key]
-        self._report(StepEnded(instance=order.instance, done=done))
+        if asyncio.current_task() not in self._parted:
+            self._report(StepEnded(instance=order.instance, done=done))
 
     async def _attempt(self, step: Step[Any], order: StepOrder) -> StepDone:
         key = f"{self._kernel.workflow.name}/{order.instance}/{order.step}"
@@ -212,6 +257,8 @@ class Effects:
             if isinstance(raised, asyncio.CancelledError) and task.turn.is_being_stopped:
                 raise
             error = raised
+        if asyncio.current_task() in self._parted:
+            return
         self._report(TurnEnded(task=task, error=error))
 
     async def _follow_child(self, order: ChildOrder) -> None:
@@ -266,6 +313,7 @@ class Effects:
             while waiting := self._outgoing.get(shard):
                 batch = waiting[: limits.CLIENT_BATCH_CALLS]
                 calls = [msgspec.msgpack.decode(one.call, type=OutgoingCall) for one in batch]
+                crash_point("before_send")
                 try:
                     await self._publish(publisher, batch[0].sequence, calls)
                 except Unavailable as error:
@@ -274,11 +322,17 @@ class Effects:
                     backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
                     continue
                 backoff_s = limits.RETRY_BACKOFF_S_MIN
+                crash_point("after_send")
                 del waiting[: len(batch)]
                 self._report(CallsSent(shard=shard, upto=batch[-1].sequence + 1))
             self._outgoing.pop(shard, None)
         finally:
-            self._sending.discard(shard)
+            if self._sending.get(shard) is asyncio.current_task():
+                del self._sending[shard]
+
+
+async def _nobody_follows(order: ChildOrder) -> ChildEnded:
+    raise InvariantViolated(f"nobody follows the children of {order.instance}")
 
 
 class _Range:

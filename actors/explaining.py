@@ -15,6 +15,7 @@ from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.points import record_before
 from raysume.actors.kernel.records import WaitRecord
+from raysume.actors.kernel.schedules import KEEPER
 from raysume.actors.readings import Readings
 from raysume.explanations import WaitExplained
 
@@ -46,11 +47,14 @@ async def explain(
 
 
 async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:
-    """A page of open waits by (instance, wait) (see `Engine.waits`)."""
+    """A page of open waits by (instance, wait) (see `Engine.waits`).
+
+    The standing first waits are told once, by the member that owns the first shard.
+    """
     await host.flushed()
     kernel, wanted = host.kernel, query.get("instance")
     found: list[dict[str, Any]] = []
-    if wanted is None:
+    if wanted is None and KEEPER in kernel.shards:
         found.extend(
             _row(host, None, number, wait) for number, wait in enumerate(kernel.standing.waits)
         )

@@ -8,7 +8,7 @@ active before, and is deployed again, holds still while its predecessor decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Self
 
 import msgspec
@@ -20,6 +20,7 @@ from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
 from raysume.actors.specs import PoolSpec
+from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
 from raysume.storage.ports import Store
 
@@ -44,8 +45,13 @@ class Boundary(msgspec.Struct, frozen=True, kw_only=True):
         return cls(offsets=offsets, newest=newest)
 
     @classmethod
-    def of_resting(cls, store: Store, sealer: Sealer, spec: PoolSpec) -> Self:
-        """Where a pool stands that has no process, as far as it is durable.
+    def of_resting(
+        cls, store: Store, sealer: Sealer, spec: PoolSpec, shards: Collection[int] | None = None
+    ) -> Self:
+        """Where a pool stands that has no process, or the furthest member, as far as it is durable.
+
+        Args:
+            shards: only these, by number.
 
         Raises:
             SealBroken: its shards were changed by somebody without the key.
@@ -55,11 +61,21 @@ class Boundary(msgspec.Struct, frozen=True, kw_only=True):
         for owned in store.shards():
             if (owned.ref.workflow, owned.ref.version) != (spec.workflow, spec.version):
                 continue
+            if shards is not None and owned.ref.number not in shards:
+                continue
             for header in _headers(store, ShardLog(owned, sealer)):
                 newest = max(newest, header.newest)
                 for partition, offset in header.watermarks.items():
                     offsets[partition] = max(offset, offsets.get(partition, 0))
         return cls(offsets=offsets, newest=newest)
+
+    @classmethod
+    def of_all(cls, boundaries: Sequence[Boundary]) -> Boundary | None:
+        """The boundary behind all of them; None when there are none."""
+        found: Boundary | None = None
+        for one in boundaries:
+            found = one.joined(found)
+        return found
 
     def joined(self, other: Boundary | None) -> Boundary:
         """The boundary behind both."""
@@ -114,18 +130,33 @@ def _tenure(record: Record) -> Tenure:
 
 
 def hold(host: PoolHost) -> Boundary:
-    """The pool applies nothing until `take_over`, or for a while; where it stands."""
+    """The member applies nothing until `take_over` or `let_go`, or for a while; where it stands.
+
+    Held again, it goes on holding for another while.
+    """
     host.released.clear()
-    asyncio.get_running_loop().call_later(limits.HANDOVER_S_MAX, host.released.set)
+    if host.held_until is not None:
+        host.held_until.cancel()
+    loop = asyncio.get_running_loop()
+    host.held_until = loop.call_later(limits.HANDOVER_S_MAX, let_go, host)
     return _here(host)
+
+
+def let_go(host: PoolHost) -> None:
+    """The member applies whatever comes again."""
+    if host.held_until is not None:
+        host.held_until.cancel()
+        host.held_until = None
+    host.released.set()
 
 
 def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
     """Calls behind the boundary start instances of this pool, durably; it goes on."""
     record = Record(begins=boundary)
     keep(host.store, pool, record)
+    crash_point("after_time_begun")
     host.kernel.tenure = _tenure(record)
-    host.released.set()
+    let_go(host)
 
 
 async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Boundary:
@@ -136,12 +167,15 @@ async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Bounda
     """
     record = recorded(host.store, pool)
     if record is not None and record.ends is not None:
+        host.kernel.tenure = _tenure(record)  # another member has written it
+        await host.flushed()
         return record.ends
     boundary = _here(host).joined(after)
     ended = end(record, boundary)
     host.kernel.tenure = _tenure(ended)
     await host.flushed()  # what was started before is durable, and is not started again
     keep(host.store, pool, ended)
+    crash_point("after_retirement_kept")
     return boundary
 
 

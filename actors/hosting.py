@@ -9,34 +9,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from raysume import ids, limits
+from raysume import limits
 from raysume.actors.answering import Answers
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
+from raysume.actors.endings import Endings, finished_ids
 from raysume.actors.forgetting import forget_partitions
-from raysume.actors.journaling import PoolJournal, finished_ids
+from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.commits import Commit, Delivered, Event, Started, TimersDue
+from raysume.actors.kernel.commits import Commit, Delivered, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.records import InstanceRecord, Place
+from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
+from raysume.actors.recurring import make_checkpoints, ring_timers
 from raysume.actors.remembering import recent_calls
-from raysume.errors import UsageError
+from raysume.actors.starting import start_instance
+from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import InstanceRow, ShardRef, Store, StoreCommit
+from raysume.storage.ports import OwnedShard, ShardRef, Store, StoreCommit
 from raysume.workflows import Workflow
 
 
@@ -93,41 +95,53 @@ class PoolHost:
         self._backlog = 0
         self._uncommitted: list[Commit] = []
         self.answers = Answers(self.report)
-        self._results: dict[str, list[asyncio.Future[None]]] = {}
+        self.endings = Endings()
         self._work = asyncio.Event()
         self._committable = asyncio.Event()
-        self._progress = asyncio.Condition()
-        self._committed = self._applied = 0
-        self._timers_changed = asyncio.Event()
+        self.progress = asyncio.Condition()
+        self._committed = self.applied = 0
+        self.timers_changed = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
         self._checkpoints_asked = self._checkpoints_made = 0
         self.released = asyncio.Event()  # cleared while nothing may be applied
         self.released.set()
+        self.held_until: asyncio.TimerHandle | None = None
 
     # --- starting and stopping -------------------------------------------------------
 
-    async def start(self, *, owner: str) -> int:
-        """The pool owns its shards, has recovered, and works off events.
+    async def start(
+        self, owned: Sequence[OwnedShard] | None = None, *, owner: str | None = None
+    ) -> int:
+        """The host has recovered its shards, and works off events.
+
+        Args:
+            owned: the shards, under the epochs of this incarnation; none yet: it stands nowhere.
+            owner: of a host that nobody supervises: it acquires every shard of the version.
 
         Returns:
             How many instances were recovered.
         """
         loop = asyncio.get_running_loop()
-        recovered, calls, covers = await loop.run_in_executor(None, self._recover, owner)
+        if owned is None:
+            assert owner is not None
+            owned = await self._acquire_all(owner)
+        recovered, calls, covers = await loop.run_in_executor(None, self._recover, owned)
         if not self.workflow.has_parameters:
             turn = learning_turn(self.workflow, self.version, now_us())
             await driving.run_as_task(turn, self.kernel.standing.learning(turn))
             self.kernel.standing.stand(self.kernel.index)
         self.kernel.remember(calls, covers_after=covers)
         self._applied_commit(self.kernel.resume(now_us()))
-        for partition in await self.effects.read_surely(lambda log: log.partitions()):
-            self._notice(partition.id, partition.next_offset)
+        if owned:
+            await self.notice_log()
+        else:
+            self.kernel.intake.bound = {}  # it stands where it will be told to, with its first shard
         self._loops = [
             loop.create_task(self._apply_loop(), name="apply"),
             loop.create_task(self._commit_loop(), name="commit"),
-            loop.create_task(self._timer_loop(), name="timers"),
-            loop.create_task(self._checkpoint_loop(), name="checkpoints"),
+            loop.create_task(ring_timers(self), name="timers"),
+            loop.create_task(make_checkpoints(self, self._interval_s), name="checkpoints"),
             loop.create_task(forget_partitions(self), name="partitions"),
         ]
         for task in self._loops:
@@ -146,22 +160,29 @@ class PoolHost:
         await self.effects.stop()
         self._commits.shutdown(wait=True)
 
-    def _recover(self, owner: str) -> tuple[int, list[DeliveredCall], Place]:
-        refs = [
-            ShardRef(workflow=self.workflow.name, version=self.version, number=number)
-            for number in range(limits.SHARDS)
-        ]
-        owned = self.store.acquire(refs, owner=owner)
+    async def _acquire_all(self, owner: str) -> list[OwnedShard]:
+        refs = shards_of(self.workflow.name, self.version, range(limits.SHARDS))
+        about_to_take_over()
+        return await asyncio.to_thread(lambda: self.store.acquire(refs, owner=owner))
+
+    def _recover(self, owned: Sequence[OwnedShard]) -> tuple[int, list[DeliveredCall], Place]:
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
-        calls, covers = recent_calls(self._call_log, self.kernel.watermarks, self.methods)
+        calls, covers = self.recent_calls() if owned else ([], START_OF_LOG)
         return recovered, calls, covers
+
+    def recent_calls(self) -> tuple[list[DeliveredCall], Place]:
+        """See `remembering.recent_calls`; it reads the log."""
+        return recent_calls(self._call_log, self.kernel.watermarks, self.methods)
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            error = task.exception() or RuntimeError(f"the {task.get_name()} loop ended")
-            give_up, self._give_up = self._give_up, _given_up
-            give_up(error)
+            self.end(task.exception() or RuntimeError(f"the {task.get_name()} loop ended"))
+
+    def end(self, error: BaseException) -> None:
+        """The incarnation ends: what it has in memory is not what is durable."""
+        give_up, self._give_up = self._give_up, _given_up
+        give_up(error)
 
     # --- events ------------------------------------------------------------------------
 
@@ -172,6 +193,15 @@ class PoolHost:
             self._backlog += len(event.delivery.calls)
         self._work.set()
 
+    def keep_events(self, wanted: Callable[[Event], bool]) -> None:
+        """Reported events that are not wanted are never applied."""
+        self._events = deque(event for event in self._events if wanted(event))
+
+    def resume(self, shards: Collection[int]) -> None:
+        """Everything unfinished of shards that have come is under way."""
+        self._applied_commit(self.kernel.resume(now_us(), shards))
+        self.timers_changed.set()
+
     def deliver(self, data: bytes) -> int:
         """The delivery will be applied.
 
@@ -180,46 +210,32 @@ class PoolHost:
         """
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
+        crash_point("after_delivery_received")
         return self._backlog + self.kernel.intake.waiting
 
-    def _notice(self, partition: int, end: int) -> None:
-        start = self.kernel.watermarks.get(partition, 0)
-        if end > start:
-            self.report(Delivered(delivery=Delivery(partition, start, end, 0, [])))
+    def notice(self, ends: Mapping[int, int]) -> None:
+        """Calls below these offsets (partition -> offset) that have not come are read from the log."""
+        for partition, end in ends.items():
+            start = self.kernel.watermarks.get(partition, 0)
+            if end > start:
+                self.report(Delivered(delivery=Delivery(partition, start, end, 0, [])))
+
+    async def notice_log(self) -> None:
+        """Everything that is in the log by now and has not come is read from there."""
+        partitions = await self.effects.read_surely(lambda log: log.partitions())
+        self.notice({one.id: one.next_offset for one in partitions})
 
     async def start_instance(self, request: StartRequest) -> StartAnswer:
-        """The instance exists durably, new or as it was.
-
-        Raises:
-            UsageError: the workflow takes no new instances, or the arguments are not its own.
-        """
-        if not self.workflow.active:
-            raise UsageError(f"workflow {self.workflow.name!r} takes no new instances (inactive).")
-        arguments = self.workflow.decode_arguments(request.input)
-        if not request.id:
-            made = self.workflow.instance_id(arguments) or ids.uuid7()
-            request = msgspec.structs.replace(request, id=made)
-        if request.id not in self.kernel.instances:
-            known = await self.in_store(
-                lambda store: store.find_instance(request.id, workflow=self.workflow.name)
-            )
-            if known:
-                row: InstanceRow = known[0]
-                return StartAnswer(
-                    id=row.id,
-                    workflow=row.workflow,
-                    version=row.version,
-                    status=row.status,
-                    created=False,
-                )
-        answer: StartAnswer = await self.answers.ask(
-            lambda token: Started(request=request, token=token)
-        )
-        return answer
+        """See `starting.start_instance`."""
+        return await start_instance(self, request)
 
     async def in_store(self, ask: Callable[[Store], Any]) -> Any:
         """What `ask` finds in the store, read in a thread."""
         return await asyncio.get_running_loop().run_in_executor(None, ask, self.store)
+
+    async def in_commits(self, do: Callable[[], None]) -> None:
+        """`do` has run where commits are made, between two of them."""
+        await asyncio.get_running_loop().run_in_executor(self._commits, do)
 
     # --- the loops -----------------------------------------------------------------------
 
@@ -227,8 +243,8 @@ class PoolHost:
         while True:
             await self._work.wait()
             if len(self._uncommitted) >= limits.COMMITS_AHEAD_MAX:
-                async with self._progress:
-                    await self._progress.wait_for(
+                async with self.progress:
+                    await self.progress.wait_for(
                         lambda: len(self._uncommitted) < limits.COMMITS_AHEAD_MAX
                     )
             while not self.released.is_set():  # last: a held pool stands where it said it does
@@ -236,7 +252,7 @@ class PoolHost:
             events = self._take_events()
             if events:
                 self._applied_commit(self.kernel.apply(events, now_us()))
-                self._timers_changed.set()
+                self.timers_changed.set()
             await asyncio.sleep(0)
 
     def _take_events(self) -> list[Event]:
@@ -253,7 +269,7 @@ class PoolHost:
         return taken
 
     def _applied_commit(self, commit: Commit) -> None:
-        self._applied += 1
+        self.applied += 1
         self.applied_calls += commit.applied_calls
         self.effects.read_now(commit)
         self._uncommitted.append(commit)
@@ -280,67 +296,38 @@ class PoolHost:
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
-                async with self._progress:
-                    self._progress.notify_all()
+                async with self.progress:
+                    self.progress.notify_all()
 
     def _write(self, commit: Commit, checkpoint: bool) -> None:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),
             checkpoint=checkpoint,
-            older_than_us=self._older_than_us(),
+            older_than_us=self.older_than_us(),
         )
         if prepared.epochs:
             self.store.commit(prepared)
 
-    def _older_than_us(self) -> int:
+    def older_than_us(self) -> int:
+        """What ended, and was journalled, before this moment is kept no longer."""
         return now_us() - self.kernel.retention_us
 
     def _release(self, commit: Commit) -> None:
         self.turns += sum(len(turns) for turns in commit.turns.values())
         self.effects.release(commit)
         self.answers.give((*commit.answers, *commit.replies))
-        for instance_id in (*commit.finished, *finished_ids(commit)):
-            for waiting in self._results.pop(instance_id, ()):
-                if not waiting.done():
-                    waiting.set_result(None)
+        self.endings.tell((*commit.finished, *finished_ids(commit)))
         for line in commit.logs:
             say(line, self.workflow.name, self.version)
 
-    async def _timer_loop(self) -> None:
-        while True:
-            self._timers_changed.clear()
-            due_us = self.kernel.next_due_us
-            pause_s = None if due_us is None else max(0.0, (due_us - now_us()) / 1_000_000)
-            if pause_s is None or pause_s > 0:
-                try:
-                    async with asyncio.timeout(pause_s):
-                        await self._timers_changed.wait()
-                except TimeoutError:
-                    pass
-                continue
-            asked_us = now_us()
-            ends: dict[int, int] = await self.effects.read_surely(lambda log: log.barrier())
-            for partition, end in ends.items():
-                self._notice(partition, end)
-            async with self._progress:
-                await self._progress.wait_for(partial(self._has_applied, ends))
-            self.report(TimersDue(upto_us=asked_us))
-            async with self._progress:
-                await self._progress.wait_for(partial(self._has_committed, self._applied + 1))
-
-    def _has_committed(self, batches: int) -> bool:
+    def has_committed(self, batches: int) -> bool:
+        """Whether so many batches are durable."""
         return self._committed >= batches
 
-    def _has_applied(self, ends: dict[int, int]) -> bool:
+    def has_applied(self, ends: dict[int, int]) -> bool:
+        """Whether every call below these offsets (partition -> offset) is applied."""
         return all(self.kernel.watermarks.get(one, 0) >= end for one, end in ends.items())
-
-    async def _checkpoint_loop(self) -> None:
-        while True:
-            expired = self.journal.has_expired(self._older_than_us())
-            await asyncio.sleep(limits.REMOVAL_PAUSE_S if expired else self._interval_s)
-            if expired or self.journal.dirty:
-                await self.checkpoint()
 
     # --- waiting for things ----------------------------------------------------------------
 
@@ -349,19 +336,19 @@ class PoolHost:
         self._checkpoints_asked += 1
         asked = self._checkpoints_asked
         self._committable.set()
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._checkpoints_made >= asked)
+        async with self.progress:
+            await self.progress.wait_for(lambda: self._checkpoints_made >= asked)
 
     async def flushed(self) -> None:
         """Everything that was applied when this was called is durable."""
-        applied = self._applied
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._committed >= applied)
+        applied = self.applied
+        async with self.progress:
+            await self.progress.wait_for(lambda: self._committed >= applied)
 
     @property
     def has_uncommitted(self) -> bool:
         """Whether something was applied that is not durable yet."""
-        return self._committed < self._applied
+        return self._committed < self.applied
 
     async def durable(self, instance: Instance) -> InstanceRecord:
         """The instance as its last commit has it."""
@@ -375,25 +362,19 @@ class PoolHost:
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._has_applied(ends))
+        async with self.progress:
+            await self.progress.wait_for(lambda: self.has_applied(ends))
         await self.flushed()
 
-    async def ended(self, instance_id: str, wait_s: float) -> None:
-        """The instance ended or failed, or `wait_s` seconds have passed."""
-        future = asyncio.get_running_loop().create_future()
-        self._results.setdefault(instance_id, []).append(future)
-        try:
-            async with asyncio.timeout(wait_s):
-                await future
-        except TimeoutError:
-            pass
-        finally:
-            waiting = self._results.get(instance_id)
-            if waiting is not None and future in waiting:
-                waiting.remove(future)
-                if not waiting:
-                    del self._results[instance_id]
+
+def about_to_take_over() -> None:
+    """A new incarnation exists; it asks for its shards next, or tells who it is to be given them."""
+    crash_point("before_takeover")
+
+
+def shards_of(workflow: str, version: str, numbers: Iterable[int]) -> list[ShardRef]:
+    """Some shards of a version, by number."""
+    return [ShardRef(workflow=workflow, version=version, number=number) for number in numbers]
 
 
 def _given_up(error: BaseException) -> None:

@@ -6,7 +6,7 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -21,12 +21,15 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
 from raysume.actors.kernel.shards import Shard
+from raysume.crash_points import crash_point
+from raysume.errors import ShardMoved
 from raysume.storage.ports import (
     Checkpoint,
     HistoryRow,
     InstanceRow,
     JournalRow,
     OwnedShard,
+    ShardRef,
     Store,
     StoreCommit,
 )
@@ -59,6 +62,8 @@ class ShardLog:
         self.departures = Departures()
         self.oldest_us = _NEVER_US
         """No journal row is older."""
+        self.is_parting = False
+        """Whether the next checkpoint holds the header even when no instance changed."""
 
     def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
         """(number, id) of finished instances that ended before: their rows are no longer counted."""
@@ -90,11 +95,10 @@ class PoolJournal:
         sealer: Sealer,
     ) -> None:
         self._store, self._sealer = store, sealer
-        self._shards = {one.ref.number: ShardLog(one, sealer) for one in owned}
         self._ended: list[str] = []
         self._removed: list[str] = []
         self._first_end_us: int | None = None
-        self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
+        self._write_only(ShardLog(one, sealer) for one in owned)
 
     # --- recovery ----------------------------------------------------------------
 
@@ -107,11 +111,51 @@ class PoolJournal:
         Raises:
             SealBroken: the database was changed by somebody without the key.
         """
-        found = sum(self._recover_shard(kernel, log) for log in self._shards.values())
+        crash_point("after_takeover")
+        found = 0
+        for log in self._shards.values():
+            found += adopt(kernel, log, self._read(log))
         self._look_ahead()
+        crash_point("after_recovery")
         return found
 
-    def _recover_shard(self, kernel: Kernel, log: ShardLog) -> int:
+    def read(self, owned: Iterable[OwnedShard]) -> list[tuple[ShardLog, list[InstanceRecord]]]:
+        """What is durable of shards that come from elsewhere (see `take`)."""
+        logs = [ShardLog(one, self._sealer) for one in owned]
+        return [(log, self._read(log)) for log in logs]
+
+    def take(self, logs: Iterable[ShardLog]) -> None:
+        """The journal writes these shards too, which were read and adopted."""
+        self._write_only([*self._shards.values(), *logs])
+
+    def part_with(self, numbers: Iterable[int]) -> list[ShardRef]:
+        """The journal writes these shards no more."""
+        gone = set(numbers)
+        refs = [self._shards[number].owned.ref for number in gone]
+        self._write_only(log for number, log in self._shards.items() if number not in gone)
+        return refs
+
+    def _write_only(self, logs: Iterable[ShardLog]) -> None:
+        """Made anew, never changed: other threads look at what there was."""
+        self._shards = {log.owned.ref.number: log for log in logs}
+        self._epochs = {log.owned.key: log.owned.epoch for log in self._shards.values()}
+        self._look_ahead()
+
+    def epochs(self) -> dict[int, int]:
+        """shard number -> the epoch under which it is written."""
+        return {number: log.owned.epoch for number, log in self._shards.items()}
+
+    def writes(self, key: int) -> bool:
+        """Whether the shard with this key in the store is written here."""
+        return key in self._epochs
+
+    def note_places(self, headers: Mapping[int, ShardHeader]) -> None:
+        """The next checkpoint holds these headers, of shards of which all is durable."""
+        for number, header in headers.items():
+            log = self._shards[number]
+            log.header, log.is_parting = header, True
+
+    def _read(self, log: ShardLog) -> list[InstanceRecord]:
         key = log.owned.key
         records: dict[int, InstanceRecord] = {}
         where = f"shard {log.owned.ref.number} of {log.owned.ref.workflow}"
@@ -143,12 +187,7 @@ class PoolJournal:
                 log.departures.add(record)
                 if record.status in ENDED:
                     self._ended.append(record.id)
-        shard = Shard(log.owned.ref.number, log.header)
-        shard.unsent = dict(sorted(log.unsent.items()))
-        kernel.adopt(shard, log.header)
-        for record in records.values():
-            kernel.restore(record, shard=shard.number)
-        return len(records)
+        return list(records.values())
 
     # --- commits -----------------------------------------------------------------
 
@@ -179,6 +218,7 @@ class PoolJournal:
             log.oldest_us = min(log.oldest_us, now_us)
             rows.append(JournalRow(shard=log.owned.key, seq=log.seq, at_us=now_us, body=body))
         touched = {row.shard for row in rows} | covering | trims.keys()
+        crash_point("before_commit")
         return StoreCommit(
             epochs={key: epoch for key, epoch in self._epochs.items() if key in touched},
             journal=rows,
@@ -189,6 +229,7 @@ class PoolJournal:
 
     def committed(self, commit: Commit) -> None:
         """`commit` is durable: its records are part of the next checkpoint."""
+        crash_point("after_commit")
         for number, turns in commit.turns.items():
             log = self._shards[number]
             for turn in turns:
@@ -220,8 +261,9 @@ class PoolJournal:
         for log in self._shards.values():
             gone = log.take_expired(older_than_us, limit=left)
             left -= len(gone)
-            if log.header is None or not (log.dirty or gone):
+            if log.header is None or not (log.dirty or gone or log.is_parting):
                 continue
+            log.is_parting = False
             records = sorted(log.dirty.values(), key=lambda record: record.number)
             for record in records:
                 log.rows.put(record)
@@ -282,7 +324,9 @@ class PoolJournal:
             shard: its number.
             before: only turns before this position.
         """
-        log = self._shards[shard]
+        log = self._shards.get(shard)
+        if log is None:
+            return iter(())
         ref = log.owned.ref
         codec = Codec(self._sealer, workflow=ref.workflow, version=ref.version, shard=ref.number)
         chronicle = Chronicle(self._store, log.owned.key, codec)
@@ -299,6 +343,7 @@ class PoolJournal:
             kernel.forget(instance)
         for instance in self.take_removed():
             kernel.expire(instance)
+        crash_point("after_checkpoint")
 
     def take_removed(self) -> list[str]:
         """The instances that checkpoints have removed, since this was last asked."""
@@ -326,16 +371,24 @@ class PoolJournal:
 
         Raises:
             SealBroken: it is not what this deployment wrote.
+            ShardMoved: the shard of the row belongs to another member of the pool.
         """
-        log = next(log for log in self._shards.values() if log.owned.key == row.shard)
+        log = next((log for log in self._shards.values() if log.owned.key == row.shard), None)
+        if log is None:
+            raise ShardMoved(
+                f"instance {row.id!r} of {row.workflow!r} is with another member of the pool. Look "
+                "up which one, and ask there.",
+                id=row.id,
+                retry_after=limits.RETRY_BACKOFF_S_MIN,
+            )
         return log.codec.read_instance_row(row.number, row.body)
 
 
-def finished_ids(commit: Commit) -> list[str]:
-    """The instances of a commit that will never take a turn again."""
-    return [
-        turn.instance.id
-        for turns in commit.turns.values()
-        for turn in turns
-        if turn.instance.status in ENDED
-    ]
+def adopt(kernel: Kernel, log: ShardLog, records: Collection[InstanceRecord]) -> int:
+    """The kernel holds the shard as it was read; how many instances it has."""
+    shard = Shard(log.owned.ref.number, log.header)
+    shard.unsent = dict(sorted(log.unsent.items()))
+    kernel.adopt(shard, log.header)
+    for record in records:
+        kernel.restore(record, shard=shard.number)
+    return len(records)

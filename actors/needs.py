@@ -13,6 +13,7 @@ from raysume.actors.handover import Boundary
 from raysume.actors.journaling import ShardLog
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.status import Status
+from raysume.actors.membership import Assignment, assigned
 from raysume.actors.specs import PoolSpec
 from raysume.storage.ports import InstanceQuery, Store
 
@@ -58,9 +59,18 @@ def needs_of_resting(
     """
     if not is_active and not _has_unfinished(store, sealer, spec):
         return None
-    stands = Boundary.of_resting(store, sealer, spec)
     record = handover.recorded(store, spec.name)
-    return Needs(applied=stands.joined(None if record is None else record.begins).offsets)
+    begins = None if record is None else record.begins
+    assignment = assigned(store, spec.name) or Assignment.spread(1)
+    members = [
+        Needs(
+            applied=Boundary.of_resting(store, sealer, spec, assignment.of(member))
+            .joined(begins)
+            .offsets
+        )
+        for member in sorted(set(assignment.owners))
+    ]
+    return Needs(applied=applied_by_all(members) or {})
 
 
 def needs_of_successor(store: Store, spec: PoolSpec) -> Needs | None:

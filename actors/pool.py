@@ -14,9 +14,10 @@ import psutil
 import structlog
 
 from raysume import limits
-from raysume.actors import commanding, explaining, handover
+from raysume.actors import commanding, explaining, handover, moving
 from raysume.actors.commanding import CommandKind, PointAsked, command
-from raysume.actors.hosting import PoolHost
+from raysume.actors.families import Families
+from raysume.actors.hosting import PoolHost, about_to_take_over
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.kernel.standing import Standing, learning_turn
@@ -28,11 +29,12 @@ from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
-from raysume.actors.untyped import ray
-from raysume.errors import ConfigurationError, Fenced
+from raysume.actors.untyped import in_group, ray
+from raysume.errors import ConfigurationError, Fenced, Unavailable
 from raysume.publishing import set_engine_sink
 from raysume.storage.moments import wall_clock_us
 from raysume.storage.opening import open_call_log, open_store
+from raysume.storage.ports import OwnedShard
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.seal_key import load_seal
 from raysume.workflows import Workflow
@@ -40,13 +42,27 @@ from raysume.workflows import Workflow
 _log = structlog.get_logger("raysume.pool")
 
 
-class Pool:
-    """Hosts one workflow version. All methods are called over Ray."""
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a member's process is."""
 
-    def __init__(self, engine: bytes, pool: bytes, driver_paths: list[str]) -> None:
+    owner: str
+    """Its name as an owner of shards."""
+    is_started: bool
+    """Whether it was given its shards."""
+
+
+class Pool:
+    """One member of a workflow version's pool. All methods are called over Ray.
+
+    It owns nothing until `ready` gives it shards, and never raises an epoch of its own.
+    """
+
+    def __init__(self, engine: bytes, pool: bytes, member: int, driver_paths: list[str]) -> None:
         log_to_stderr()
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
         self._spec = msgspec.msgpack.decode(pool, type=PoolSpec)
+        self._name = self._spec.member(member)
+        self._owner = owner_of_this_process(self._name)
         sys.path[:] = [path for path in sys.path if path not in driver_paths]
         if self._engine.service is not None:
             os.environ["RAYSUME_SERVICE"] = self._engine.service
@@ -55,10 +71,8 @@ class Pool:
         self._host: PoolHost | None = None
         self._readings: Readings | None = None
         self._boot_task: asyncio.Task[None] | None = None
-
-    def _begin(self) -> None:
-        if self._boot_task is None:
-            self._boot_task = asyncio.get_running_loop().create_task(self._boot())
+        self._granted = asyncio.Event()
+        self._loop_at = time.monotonic()
 
     def _workflow(self) -> Workflow[..., Any]:
         deployment = load(self._spec.target)
@@ -72,11 +86,11 @@ class Pool:
             )
         return workflow
 
-    async def _boot(self) -> None:
+    async def _boot(self, owned: list[OwnedShard]) -> None:
         workflow = self._workflow()
         store = open_store(self._engine.database_url, self._engine.folder)
         call_log = open_call_log(self._engine.database_url, self._engine.folder)
-        outlet = IngressOutlet(publisher=self._spec.name)
+        outlet = IngressOutlet(publisher=self._name)
         host = PoolHost(
             workflow,
             self._spec.version,
@@ -94,26 +108,103 @@ class Pool:
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)
         handover.recall(host, self._spec.name)
-        recovered = await host.start(owner=owner_of_this_process(self._spec.name))
-        _log.info("pool_ready", pool=self._spec.name, recovered=recovered, pid=os.getpid())
+        host.effects.follow_child = Families(store).follow
+        recovered = await host.start(owned)
+        shards = sorted(host.kernel.shards)
+        _log.info(
+            "pool_ready", pool=self._name, recovered=recovered, pid=os.getpid(), shards=shards
+        )
         self._host, self._readings = host, Readings(host)
 
     async def _hosting(self) -> PoolHost:
-        self._begin()
         if self._host is None:
+            try:
+                async with asyncio.timeout(limits.MEMBER_GRANT_S_MAX):
+                    await self._granted.wait()
+            except TimeoutError:
+                raise self._not_started() from None
             assert self._boot_task is not None
             await asyncio.shield(self._boot_task)
         assert self._host is not None
         return self._host
 
-    async def ready(self) -> dict[str, Any]:
-        """The pool has recovered and knows its first wait.
+    def _started(self) -> PoolHost:
+        """The host, for whoever must not wait until there is one."""
+        if self._host is None:
+            raise self._not_started()
+        return self._host
+
+    def _not_started(self) -> Unavailable:
+        return Unavailable(f"{self._name} has not been given its shards yet.", retry_after=1.0)
+
+    def hello(self) -> bytes:
+        """msgpack of `Hello`."""
+        if self._boot_task is None:
+            about_to_take_over()
+        hello = Hello(owner=self._owner, is_started=self._boot_task is not None)
+        return msgspec.msgpack.encode(hello)
+
+    async def ready(self, grant: bytes | None) -> dict[str, Any]:
+        """The member has recovered and knows its first wait.
+
+        Args:
+            grant: msgpack of the shards, under epochs that were raised for this process; None:
+                it was given them before.
 
         Raises:
             UsageError: the workflow cannot be deployed; says why.
         """
+        loop = asyncio.get_running_loop()
+        if self._boot_task is None:
+            if grant is None:
+                raise self._not_started()
+            owned = msgspec.msgpack.decode(grant, type=list[OwnedShard])
+            self._boot_task = loop.create_task(self._boot(owned))
+            self._granted.set()
+            self._beat = loop.create_task(self._show_that_the_loop_turns())
         host = await self._hosting()
-        return {"pool": self._spec.name, "pid": os.getpid(), "waits": len(host.kernel.index)}
+        return {"pool": self._name, "pid": os.getpid(), "waits": len(host.kernel.index)}
+
+    async def _show_that_the_loop_turns(self) -> None:
+        while True:
+            self._loop_at = time.monotonic()
+            await asyncio.sleep(limits.MEMBER_HEARTBEAT_S / 4)
+
+    @in_group("lease")
+    async def alive(self) -> float:
+        """For how many seconds the event loop has done nothing else than what it does now.
+
+        A thread of its own answers: a process that does not answer is stopped, not busy.
+        """
+        return time.monotonic() - self._loop_at
+
+    # --- moving shards (see `moving`) ------------------------------------------------
+
+    async def standing(self) -> bytes:
+        """See `moving.standing`."""
+        return msgspec.msgpack.encode(moving.standing(self._started()))
+
+    async def hold_place(self) -> bytes:
+        """See `moving.hold`."""
+        return msgspec.msgpack.encode(moving.hold(self._started()))
+
+    async def reach(self, place: bytes) -> None:
+        """See `moving.reach`."""
+        await moving.reach(self._started(), msgspec.msgpack.decode(place, type=moving.Standing))
+
+    async def give(self, shards: list[int]) -> None:
+        """See `moving.give`."""
+        await moving.give(self._started(), shards)
+
+    async def take(self, grant: bytes) -> None:
+        """See `moving.take`."""
+        await moving.take(self._started(), msgspec.msgpack.decode(grant, type=list[OwnedShard]))
+
+    async def go_on(self) -> None:
+        """See `moving.go_on`."""
+        moving.go_on(self._started())
+
+    # --- handing over to another version ----------------------------------------------
 
     async def check(self) -> None:
         """The workflow can be deployed; nothing of it runs yet.
@@ -128,7 +219,11 @@ class Pool:
 
     async def hold(self) -> bytes:
         """See `handover.hold`."""
-        return msgspec.msgpack.encode(handover.hold(await self._hosting()))
+        return msgspec.msgpack.encode(handover.hold(self._started()))
+
+    async def let_go(self) -> None:
+        """See `handover.let_go`."""
+        handover.let_go(self._started())
 
     async def retire(self, after: bytes | None) -> bytes:
         """See `handover.retire`."""
@@ -152,7 +247,7 @@ class Pool:
 
     def _give_up(self, error: BaseException) -> None:
         """The incarnation ends at once: what was not committed never happened."""
-        _log.error("pool_gives_up", pool=self._spec.name, error=repr(error), exc_info=error)
+        _log.error("pool_gives_up", pool=self._name, error=repr(error), exc_info=error)
         sys.stderr.flush()
         if isinstance(error, Fenced):
             self._fenced.set()
@@ -222,29 +317,33 @@ class Pool:
         assert self._readings is not None
         return await self._readings.result(id, wait_s)
 
-    async def instances(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        """See `Engine.instances`."""
+    async def instances(self, query: dict[str, Any]) -> tuple[list[int], list[dict[str, Any]]]:
+        """The shards that were asked, and their part of the page (see `Engine.instances`)."""
         await self._hosting()
         assert self._readings is not None
-        return await self._readings.instances(query)
+        return await self._readings.instances_by_shards(query)
 
-    async def explain(self, call: bytes, id: str | None) -> bytes:
-        """See `Engine.explain`."""
+    async def explain(self, call: bytes, id: str | None) -> tuple[list[int], bytes]:
+        """The shards that were asked, and what they say (see `Engine.explain`)."""
         host = await self._hosting()
         assert self._readings is not None
         item = msgspec.msgpack.decode(call, type=DeliveredCall)
-        return msgspec.msgpack.encode(await explaining.explain(host, self._readings, item, id))
+        found = await explaining.explain(host, self._readings, item, id)
+        return sorted(host.kernel.shards), msgspec.msgpack.encode(found)
 
-    async def waits(self, query: dict[str, Any]) -> list[dict[str, Any]]:
-        """See `Engine.waits`."""
-        return await explaining.waits(await self._hosting(), query)
+    async def waits(self, query: dict[str, Any]) -> tuple[list[int], list[dict[str, Any]]]:
+        """The shards that were asked, and their part of the page (see `Engine.waits`)."""
+        host = await self._hosting()
+        found = await explaining.waits(host, query)
+        return sorted(host.kernel.shards), found
 
     async def stats(self) -> dict[str, Any]:
         """Figures of the pool: instances by status, waits, calls and turns so far, CPU and memory."""
         host = await self._hosting()
         return {
-            "pool": self._spec.name,
+            "pool": self._name,
             "pid": os.getpid(),
+            "shards": sorted(host.kernel.shards),
             "instances": {status.value: host.kernel.count(status) for status in Status},
             "waits": len(host.kernel.index),
             "applied_calls": host.applied_calls,
@@ -274,13 +373,13 @@ class Pool:
 
     def __repr__(self) -> str:
         # Ray asks once, as the actor is made: nothing that changes belongs here.
-        return f"{self._spec.name} · {limits.SHARDS} shards · module {self._spec.target.module}"
+        return f"{self._name} · of {limits.SHARDS} shards · module {self._spec.target.module}"
 
 
-def pool_actor(spec: PoolSpec, engine: EngineSpec, driver_paths: list[str]) -> Any:
-    """The pool's actor: the one that exists under its name, or a new one."""
-    options = ray.remote(Pool).options(
-        name=spec.name,
+def pool_actor(spec: PoolSpec, member: int, engine: EngineSpec, driver_paths: list[str]) -> Any:
+    """A member's actor: the one that exists under its name, or a new one."""
+    options = ray.remote(concurrency_groups={"lease": 4})(Pool).options(
+        name=spec.member(member),
         namespace=NAMESPACE,
         lifetime="detached",
         get_if_exists=True,
@@ -291,5 +390,5 @@ def pool_actor(spec: PoolSpec, engine: EngineSpec, driver_paths: list[str]) -> A
         runtime_env={"env_vars": {"RAYSUME_DATA_DIR": engine.data_dir}},
     )
     return options.remote(
-        msgspec.msgpack.encode(engine), msgspec.msgpack.encode(spec), driver_paths
+        msgspec.msgpack.encode(engine), msgspec.msgpack.encode(spec), member, driver_paths
     )

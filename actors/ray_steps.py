@@ -36,6 +36,7 @@ from raysume.actors.specs import NAMESPACE, EngineSpec
 from raysume.actors.stepping import attempt_step, failed_attempt
 from raysume.actors.untyped import CRASHES, RayError, ray
 from raysume.compiler import definitions_scope, dumps, loads
+from raysume.crash_points import crash_point
 from raysume.errors import RaysumeError, StepFailed, Unavailable, UsageError
 from raysume.steps import Step
 from raysume.storage.opening import open_store
@@ -203,6 +204,7 @@ class Runner:
         while True:
             try:
                 await self._in_thread(self._store.put_document, _DOCUMENTS, id, outcome)
+                crash_point("after_outcome_recorded")
                 return
             except Unavailable as error:
                 _log.warning("outcome_not_recorded", attempt=id, error=str(error))

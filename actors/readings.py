@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -14,12 +15,13 @@ from raysume import ids, limits
 from raysume.actors.history import Past, Position
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.moments import moment
+from raysume.actors.kernel.parting import check_owned
 from raysume.actors.kernel.questions import answer, state_of
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.showing import error_shown, state_shown, turn_shown
-from raysume.storage.ports import InstanceQuery
+from raysume.storage.ports import InstanceQuery, Store
 
 _ENDED = frozenset({Status.COMPLETED.value, Status.CANCELLED.value, Status.FAILED.value})
 
@@ -88,7 +90,7 @@ class Readings:
         """The end of the instance, once it has come or `wait_s` has passed; None: no such instance."""
         record = await self.record(id)
         if record is not None and not _has_ended(record) and wait_s > 0:
-            await self._host.ended(id, min(wait_s, limits.RESULT_WAIT_S_MAX))
+            await self._host.endings.of(id, min(wait_s, limits.RESULT_WAIT_S_MAX))
             record = await self.record(id)
         if record is None:
             return None
@@ -108,6 +110,7 @@ class Readings:
             await host.flushed()
             await host.checkpoint()
         after = query.get("after")
+        limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX)
         asked = InstanceQuery(
             workflow=host.workflow.name,
             version=host.version,
@@ -116,10 +119,31 @@ class Readings:
             until=_moment(query.get("until")),
             tags=query.get("tags") or {},
             after=None if after is None else (datetime.fromisoformat(after[0]), after[1]),
-            limit=min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX),
+            limit=limit,
         )
-        rows = await host.in_store(lambda store: store.list_instances(asked))
-        return [self._description(host.journal.read_row(row)) for row in rows]
+        records = await host.in_store(lambda store: self._own(store, asked))
+        return [self._description(record) for record in records]
+
+    async def instances_by_shards(
+        self, query: dict[str, Any]
+    ) -> tuple[list[int], list[dict[str, Any]]]:
+        """The shards that this member owned all the while, and what `instances` gives of them."""
+        while True:
+            before = sorted(self._host.kernel.shards)
+            rows = await self.instances(query)
+            if sorted(self._host.kernel.shards) == before:
+                return before, rows
+
+    def _own(self, store: Store, asked: InstanceQuery) -> list[InstanceRecord]:
+        """A page of this member's instances: the rows of others are read and passed over."""
+        journal = self._host.journal
+        found: list[InstanceRecord] = []
+        while True:
+            rows = store.list_instances(asked)
+            found += [journal.read_row(row) for row in rows if journal.writes(row.shard)]
+            if len(found) >= asked.limit or len(rows) < asked.limit:
+                return found
+            asked = replace(asked, after=(rows[-1].started_at, rows[-1].id))
 
     def _description(self, record: InstanceRecord) -> dict[str, Any]:
         return {
@@ -143,14 +167,20 @@ class Readings:
         }
 
     async def record(self, id: str) -> InstanceRecord | None:
-        """The instance as saved, or None when the pool has none with this id."""
+        """The instance as saved, or None when the pool has none with this id.
+
+        Raises:
+            ShardMoved: another member of the pool would know.
+        """
         host = self._host
+        check_owned(host.kernel, id)
         instance = host.kernel.instances.get(id)
         if instance is not None:
             return await host.durable(instance)
         rows = await host.in_store(
             lambda store: store.find_instance(id, workflow=host.workflow.name)
         )
+        check_owned(host.kernel, id)
         mine = [row for row in rows if row.version == host.version]
         return host.journal.read_row(mine[0]) if mine else None
 

@@ -31,6 +31,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How long finished instances are kept."""
     call_retention_s: float = limits.CALL_RETENTION.total_seconds()
     """How long calls are kept."""
+    pool_members: int = 1
+    """Members of a new pool."""
     service: str | None = None
     """The configured service name of the deployed code; None: the top package."""
 
@@ -51,5 +53,9 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The name of the pool's actor, as the Ray dashboard shows it."""
-        return f"{self.workflow}@{self.version}/0"
+        """The name of the pool, which is that of its first member's actor."""
+        return self.member(0)
+
+    def member(self, number: int) -> str:
+        """The name of a member's actor, as the Ray dashboard shows it."""
+        return f"{self.workflow}@{self.version}/{number}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
 import structlog
 
+from raysume import limits
 from raysume.actors import handover
 from raysume.actors.handover import Boundary, Record
 from raysume.actors.specs import EngineSpec, PoolSpec
 from raysume.actors.supervision import Supervisor
-from raysume.errors import SealBroken
+from raysume.errors import RaysumeError, SealBroken, Unavailable
 from raysume.storage.opening import open_call_log
 from raysume.storage.ports import Store
 from raysume.storage.seal_key import load_seal
@@ -44,33 +48,96 @@ async def hand_over(
         if handover.recorded(store, new.name) is None:
             handover.keep(store, new.name, Record(begins=_end_of_log(engine)))
         return
-    running = new.name in pools
-    after = await pools.ask(new.name, "hold") if running else None
-    if not running:
-        resting = _resting(new, store, engine)
-        after = msgspec.msgpack.encode(resting) if resting.offsets else None
-    boundary = await _retired(old, after, pools, store, engine)
-    if running:
-        await pools.ask(new.name, "take_over", msgspec.msgpack.encode(boundary))
-    else:
-        handover.keep(store, new.name, Record(begins=boundary))
+    async with _held(new, pools) as stands:
+        after = Boundary.of_all(stands)
+        if new.name not in pools:
+            resting = _resting(new, store, engine)
+            after = resting if resting.offsets else None
+        boundary = await _retired(old, after, pools, store, engine)
+        if new.name in pools:
+            await pools.ask_all(new.name, "take_over", msgspec.msgpack.encode(boundary))
+        else:
+            handover.keep(store, new.name, Record(begins=boundary))
+
+
+@asynccontextmanager
+async def _held(spec: PoolSpec, pools: Supervisor) -> AsyncGenerator[list[Boundary]]:
+    """No member of the pool, if it runs, applies anything meanwhile; where they stand.
+
+    They are told again and again, however long it takes: one that went on by itself would be
+    behind the place that is being agreed on.
+    """
+    if spec.name not in pools:
+        yield []
+        return
+    lock = pools.lock(spec.name)
+    stands = await _held_with_lock(spec, pools, lock)
+    renewal = asyncio.create_task(_hold_on(spec, pools))
+    try:
+        yield stands
+    finally:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
+        try:
+            await pools.ask_all(spec.name, "let_go")
+        except RaysumeError as error:  # whoever died meanwhile holds nothing
+            _log.warning("member_not_let_go", pool=spec.name, error=str(error))
+        lock.release()
+
+
+async def _held_with_lock(spec: PoolSpec, pools: Supervisor, lock: asyncio.Lock) -> list[Boundary]:
+    """Where the members stand, which are held; the lock is acquired: none of them is restarted.
+
+    One that is being restarted is waited for, without the lock.
+
+    Raises:
+        Unavailable: not all of them answered in the time that a hand-over may take.
+    """
+    deadline = asyncio.get_running_loop().time() + limits.HANDOVER_S_MAX
+    while True:
+        await lock.acquire()
+        try:
+            return await _hold(spec, pools)
+        except Unavailable:
+            lock.release()
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(limits.SHARD_LOOKUP_PAUSE_S)
+        except BaseException:
+            lock.release()
+            raise
+
+
+async def _hold(spec: PoolSpec, pools: Supervisor) -> list[Boundary]:
+    told = await pools.ask_all(spec.name, "hold")
+    return [msgspec.msgpack.decode(one, type=Boundary) for one in told]
+
+
+async def _hold_on(spec: PoolSpec, pools: Supervisor) -> None:
+    while True:
+        await asyncio.sleep(limits.HANDOVER_RENEWAL_S)
+        try:
+            await _hold(spec, pools)
+        except RaysumeError as error:
+            _log.warning("hold_not_renewed", pool=spec.name, error=str(error))
 
 
 async def _retired(
-    old: PoolSpec, after: bytes | None, pools: Supervisor, store: Store, engine: EngineSpec
+    old: PoolSpec, after: Boundary | None, pools: Supervisor, store: Store, engine: EngineSpec
 ) -> Boundary:
-    """Where the time of the old version ends, durably."""
+    """Where the time of the old version ends, durably: one place for all of its members."""
     if old.name in pools:
-        told = await pools.ask(old.name, "retire", after)
-        return msgspec.msgpack.decode(told, type=Boundary)
+        async with _held(old, pools) as stands:
+            bound = Boundary.of_all([*stands, *([] if after is None else [after])])
+            told = await pools.ask_all(old.name, "retire", msgspec.msgpack.encode(bound))
+        return msgspec.msgpack.decode(told[0], type=Boundary)
     record = handover.recorded(store, old.name)
     if record is not None and record.ends is not None:
         return record.ends
-    floor = None if after is None else msgspec.msgpack.decode(after, type=Boundary)
     boundary = _resting(old, store, engine)
     if record is not None:
         boundary = boundary.joined(record.begins)
-    boundary = boundary.joined(floor)
+    boundary = boundary.joined(after)
     handover.keep(store, old.name, handover.end(record, boundary))
     return boundary
 

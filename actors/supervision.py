@@ -1,9 +1,11 @@
-"""Keeps pools running: makes those that are missing, and wakes those whose process died.
+"""Keeps pools running: makes members that are missing, wakes those whose process died, and
+replaces those that do not answer.
 
-Ray restarts the process of a dead pool, and a new process recovers at its first call. The
-supervisor therefore has one call under way in every pool, which lasts as long as its
-process: when it fails, the pool is asked to get ready again, so that its timers ring and
-its steps go on though nobody else asks for it.
+Ray restarts the process of a dead member, and a new process is given its shards under new
+epochs. The supervisor therefore has one call under way in every member, which lasts as long as
+its process: when it fails, the member is started again, so that its timers ring and its steps go
+on though nobody else asks for it. A process that was stopped does not end: it is found because it
+does not answer within its lease, and killed.
 """
 
 from __future__ import annotations
@@ -11,44 +13,40 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from raysume import limits
-from raysume.actors.pool import pool_actor
+from raysume.actors import membership
+from raysume.actors.crews import Member, PoolCrew, refusal
+from raysume.actors.membership import Assignment
 from raysume.actors.specs import EngineSpec, PoolSpec
 from raysume.actors.untyped import RayError, RayTaskError, cause_of, ray
-from raysume.errors import RaysumeError, Unavailable, UsageError
+from raysume.errors import RaysumeError, Unavailable
+from raysume.storage.ports import Store
 
 _log = structlog.get_logger("raysume.directory")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Kept:
-    """A pool that runs, or is being brought back."""
-
-    spec: PoolSpec
-    actor: Any
-    watch: asyncio.Task[None] | None = None
 
 
 class Supervisor:
     """The pools of a deployment, by name.
 
     Args:
-        changed: called when a pool was given up, or runs again after that.
+        changed: called when a pool was given up, or runs again after that, or has other members.
     """
 
     def __init__(
         self,
         engine: EngineSpec,
         driver_paths: list[str],
+        store: Store,
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._engine, self._driver_paths, self._changed = engine, driver_paths, changed
-        self._kept: dict[str, _Kept] = {}
+        self._store = store
+        self._kept: dict[str, PoolCrew] = {}
+        self._resizing: dict[str, asyncio.Task[None]] = {}
         self.problems: dict[str, str] = {}
         """Pool name -> why it does not run."""
 
@@ -59,27 +57,127 @@ class Supervisor:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def owners(self, name: str) -> list[str]:
+        """The member that owns each shard of a pool that runs."""
+        return self._kept[name].owners
+
     async def run(self, spec: PoolSpec) -> int:
-        """The pool has recovered, and is brought back from now on whenever its process dies.
+        """The pool has recovered, and is brought back from now on whenever a process dies.
 
         Returns:
-            Its process id.
+            The process id of its first member.
 
         Raises:
             UsageError: it cannot run as it is deployed; says why.
             Unavailable: it did not become ready in several attempts.
         """
-        kept = self._kept.get(spec.name) or _Kept(spec=spec, actor=self._actor(spec))
+        crew = self._kept.get(spec.name) or self._crew(spec)
         try:
-            pid = await self._start(kept, attempts=limits.POOL_START_ATTEMPTS)
+            members = [crew.member(number) for number in (await crew.assignment()).crew]
+            pids = await asyncio.gather(
+                *(crew.start(one, attempts=limits.POOL_START_ATTEMPTS) for one in members)
+            )
+            async with crew.lock:  # a directory before this one may have died moving shards
+                await membership.settle(crew, [one.number for one in members])
         except RaysumeError as error:
-            self._give_up(kept, error)
+            self._give_up(crew, error)
             raise
         self.problems.pop(spec.name, None)
-        if kept.watch is None:
-            self._kept[spec.name] = kept
-            kept.watch = asyncio.get_running_loop().create_task(self._keep(kept))
-        return pid
+        if spec.name not in self._kept:
+            crew.dismiss_others([one.number for one in members])
+        self._kept[spec.name] = crew
+        for member in members:
+            self._watch(crew, member)
+        if (await crew.assignment()).moves():
+            self._begin_resizing(crew)
+        return pids[0]
+
+    async def resize(self, name: str, members: int) -> None:
+        """The pool has so many members, durably; shards are moved until each has its share.
+
+        Raises:
+            UsageError: a pool cannot have so many.
+            Unavailable: it does not run, or a member did not answer: it is tried again.
+        """
+        crew = self._kept.get(name)
+        membership.check_members(members)
+        if crew is None:
+            raise Unavailable(f"pool {name} does not run. Deploy it again, then scale it.")
+        async with crew.lock:
+            await crew.assign((await crew.assignment()).resized(members))
+        await asyncio.shield(self._begin_resizing(crew))
+
+    def _begin_resizing(self, crew: PoolCrew) -> asyncio.Task[None]:
+        name = crew.spec.name
+        task = self._resizing.get(name)
+        if task is None or task.done():
+            task = asyncio.get_running_loop().create_task(self._resize(crew))
+            self._resizing[name] = task
+        return task
+
+    async def _resize(self, crew: PoolCrew) -> None:
+        """Shards are moved until each member has its share, however often it takes."""
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        while self._kept.get(crew.spec.name) is crew:
+            try:
+                await self._move_all(crew)
+            except Exception as error:
+                _log.warning("shards_not_moved", pool=crew.spec.name, error=str(error))
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
+            else:
+                return
+
+    async def _move_all(self, crew: PoolCrew) -> None:
+        for number in range((await crew.assignment()).members):
+            if number not in crew.members:
+                member = crew.member(number)
+                await crew.start(member, attempts=None)
+                self._watch(crew, member)
+        while orders := (await crew.assignment()).moves():
+            for order in orders:
+                await self._move(crew, order)
+                await self._changed()
+        wanted = (await crew.assignment()).crew
+        for number in [one for one in crew.members if one not in wanted]:
+            member = crew.members.pop(number)
+            _end_watch(member)
+            ray.kill(member.actor)
+            _log.info("member_dismissed", pool=crew.spec.member(number))
+        await self._changed()
+
+    async def _move(self, crew: PoolCrew, order: membership.Move) -> None:
+        begun = time.monotonic()
+        async with crew.lock:
+            try:
+                await membership.move(crew, order)
+            except BaseException:
+                await asyncio.shield(self._settle_surely(crew, order))
+                raise
+        _log.info(
+            "shards_moved",
+            source=crew.spec.member(order.source),
+            target=crew.spec.member(order.target),
+            shards=order.shards,
+            s=round(time.monotonic() - begun, 3),
+        )
+
+    async def _settle_surely(self, crew: PoolCrew, order: membership.Move) -> None:
+        """Neither member stays held: whatever the assignment says is what each has."""
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        left = {order.source, order.target}
+        while left:
+            for number in sorted(left):
+                try:
+                    await membership.settle(crew, [number])
+                    left.discard(number)
+                except RaysumeError as error:
+                    _log.warning(
+                        "member_not_settled", pool=crew.spec.member(number), error=str(error)
+                    )
+            if left:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
 
     async def check(self, spec: PoolSpec) -> None:
         """The pool, which does not run yet, can be deployed.
@@ -88,145 +186,138 @@ class Supervisor:
             UsageError: it cannot; says why.
             Unavailable: its process ended.
         """
-        actor = self._actor(spec)
+        actor = self._crew(spec).actor(0)
         try:
             await actor.check.remote()
         except RayTaskError as error:
             ray.kill(actor)
-            raise _refusal(spec, cause_of(error) or error) from None
+            raise refusal(spec, cause_of(error) or error) from None
         except RayError as error:
             ray.kill(actor)
             raise Unavailable(f"the process of pool {spec.name} ended: {error}") from error
 
-    async def ask(self, name: str, method: str, *arguments: Any) -> Any:
-        """What the pool answers; it is asked again when its process ended meanwhile.
+    async def ask_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """What each member with shards answers; one is asked again when its process ended meanwhile.
 
         Raises:
-            Unavailable: it was asked in vain several times.
+            Unavailable: one was asked in vain several times.
         """
+        crew = self._kept.get(name)
+        if crew is None:
+            raise Unavailable(f"pool {name} does not answer: it does not run. Deploy again.")
+        numbers = sorted(set((await crew.assignment()).owners))
+        return list(
+            await asyncio.gather(*(self._ask(crew, n, method, *arguments) for n in numbers))
+        )
+
+    async def _ask(self, crew: PoolCrew, number: int, method: str, *arguments: Any) -> Any:
         backoff_s, reason = limits.RETRY_BACKOFF_S_MIN, "it does not run"
         for _ in range(limits.POOL_START_ATTEMPTS):
-            kept = self._kept.get(name)
-            if kept is None:
+            member = crew.members.get(number)
+            if member is None:
                 break
             try:
-                return await getattr(kept.actor, method).remote(*arguments)
+                return await getattr(member.actor, method).remote(*arguments)
             except RayTaskError as error:
                 raise cause_of(error) or error from None
             except RayError as error:
                 reason = str(error)
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 10, limits.RETRY_BACKOFF_S_MAX)
+        name = crew.spec.member(number)
         raise Unavailable(f"pool {name} does not answer: {reason}. Deploy again.")
 
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held while nothing else may happen to the members of a pool that runs."""
+        return self._kept[name].lock
+
+    async def assignment(self, name: str) -> Assignment:
+        """Who owns what in a pool that runs."""
+        return await self._kept[name].assignment()
+
     async def pids(self) -> dict[str, int]:
-        """Pool name -> process id, of the pools that answer."""
+        """Member name -> process id, of those that answer."""
         found: dict[str, int] = {}
-        for name, kept in list(self._kept.items()):
-            try:
-                found[name] = await kept.actor.pid.remote()
-            except RayError:  # it is being brought back
-                continue
+        for crew in list(self._kept.values()):
+            for member in list(crew.members.values()):
+                try:
+                    pid = int(await member.actor.pid.remote())
+                except RayError:  # it is being brought back
+                    continue
+                found[crew.spec.member(member.number)] = pid
         return found
 
     def drop(self, name: str) -> None:
         """The pool's processes end, and stay away."""
-        kept = self._kept.get(name)
-        if kept is not None:
-            self._forget(kept)
-            ray.kill(kept.actor)
+        crew = self._kept.get(name)
+        if crew is not None:
+            self._end(crew)
 
     async def stop(self) -> None:
         """Every pool has checkpointed; none is brought back any more."""
         kept, self._kept = list(self._kept.values()), {}
-        for one in kept:
-            if one.watch is not None:
-                one.watch.cancel()
-        await asyncio.gather(*(self._stop(one) for one in kept))
+        for task in self._resizing.values():
+            task.cancel()
+        members = [(crew, one) for crew in kept for one in crew.members.values()]
+        for _, member in members:
+            _end_watch(member)
+        await asyncio.gather(*(_stop(crew, one) for crew, one in members))
 
-    async def _stop(self, kept: _Kept) -> None:
-        try:
-            await kept.actor.stop.remote()
-        except RayError as error:
-            _log.warning("pool_not_stopped", pool=kept.spec.name, error=str(error))
+    def _crew(self, spec: PoolSpec) -> PoolCrew:
+        return PoolCrew(spec, self._store, self._engine, self._driver_paths)
 
-    def _actor(self, spec: PoolSpec) -> Any:
-        return pool_actor(spec, self._engine, self._driver_paths)
+    # --- keeping members ---------------------------------------------------------------
 
-    async def _keep(self, kept: _Kept) -> None:
-        """The pool is brought back whenever its process dies, until it is given up."""
+    def _watch(self, crew: PoolCrew, member: Member) -> None:
+        if member.watch is None:
+            loop = asyncio.get_running_loop()
+            member.watch = loop.create_task(self._keep(crew, member))
+
+    async def _keep(self, crew: PoolCrew, member: Member) -> None:
+        """The member is brought back whenever its process dies, until the pool is given up."""
+        name = crew.spec.member(member.number)
         backoff_s = limits.RETRY_BACKOFF_S_MIN
         while True:
             begun = time.monotonic()
             try:
-                await kept.actor.lasting.remote()
+                await member.actor.lasting.remote()
             except RayError as error:
-                _log.warning("pool_died", pool=kept.spec.name, error=type(error).__name__)
+                _log.warning("pool_died", pool=name, error=type(error).__name__)
             if time.monotonic() - begun > limits.POOL_STEADY_S:
                 backoff_s = limits.RETRY_BACKOFF_S_MIN
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
             try:
-                pid = await self._start(kept, attempts=None)
+                pid = await crew.start(member, attempts=None)
             except RaysumeError as error:
-                self._give_up(kept, error)
+                self._give_up(crew, error)
                 await self._changed()
                 return
-            _log.info("pool_runs_again", pool=kept.spec.name, pid=pid)
+            _log.info("pool_runs_again", pool=name, pid=pid)
 
-    async def _start(self, kept: _Kept, *, attempts: int | None) -> int:
-        """The pool is ready; gives its process id.
-
-        Args:
-            attempts: after so many that failed for a passing reason, it is given up; None: never.
-        """
-        backoff_s, failed = limits.RETRY_BACKOFF_S_MIN, 0
-        while True:
-            try:
-                return int((await kept.actor.ready.remote())["pid"])
-            except RayTaskError as error:
-                reason: Exception = cause_of(error) or error
-                if not (isinstance(reason, Unavailable) or (attempts is None and _passes(reason))):
-                    raise _refusal(kept.spec, reason) from None
-                ray.kill(kept.actor, no_restart=False)
-            except ray.exceptions.ActorDiedError as error:  # for good: somebody ended it
-                reason = error
-                kept.actor = self._actor(kept.spec)
-            except ray.exceptions.RayActorError as error:
-                reason = error
-            failed += 1
-            _log.warning("pool_not_ready", pool=kept.spec.name, failed=failed, error=str(reason))
-            if failed == attempts:
-                raise Unavailable(
-                    f"the process of pool {kept.spec.name} ended {failed} times while it started "
-                    f"({type(reason).__name__}: {reason}). Its output is in Ray's logs."
-                )
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
-
-    def _give_up(self, kept: _Kept, error: RaysumeError) -> None:
+    def _give_up(self, crew: PoolCrew, error: RaysumeError) -> None:
         """The pool does not run, and `problems` says why."""
-        self.problems[kept.spec.name] = str(error)
-        _log.error("pool_given_up", pool=kept.spec.name, error=str(error))
-        self._forget(kept)
-        ray.kill(kept.actor)
+        self.problems[crew.spec.name] = str(error)
+        _log.error("pool_given_up", pool=crew.spec.name, error=str(error))
+        self._end(crew)
 
-    def _forget(self, kept: _Kept) -> None:
-        if self._kept.get(kept.spec.name) is kept:
-            del self._kept[kept.spec.name]
-        if kept.watch is not None and kept.watch is not asyncio.current_task():
-            kept.watch.cancel()
-
-
-def _passes(reason: Exception) -> bool:
-    """Whether a pool that ran before is worth waiting for: the disk is full, or cannot be written."""
-    return isinstance(reason, RaysumeError) and bool(reason.details.get("passing"))
+    def _end(self, crew: PoolCrew) -> None:
+        if self._kept.get(crew.spec.name) is crew:
+            del self._kept[crew.spec.name]
+        for member in crew.members.values():
+            _end_watch(member)
+            ray.kill(member.actor)
 
 
-def _refusal(spec: PoolSpec, reason: Exception) -> RaysumeError:
-    if isinstance(reason, RaysumeError):
-        return reason
-    return UsageError(
-        f"workflow {spec.workflow!r} cannot run: {type(reason).__name__}: {reason}. Correct it "
-        "and deploy again."
-    )
+async def _stop(crew: PoolCrew, member: Member) -> None:
+    try:
+        await member.actor.stop.remote()
+    except RayError as error:
+        name = crew.spec.member(member.number)
+        _log.warning("pool_not_stopped", pool=name, error=str(error))
+
+
+def _end_watch(member: Member) -> None:
+    for task in (member.watch, member.heart):
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()

@@ -7,7 +7,8 @@ purpose, in one place. They are loaded on first use: importing Ray takes half a 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ray.exceptions import (
     LocalRayletDiedError,
@@ -21,7 +22,18 @@ from ray.exceptions import (
 from raysume.actors.specs import NAMESPACE
 from raysume.errors import RaysumeError
 
-__all__ = ["CRASHES", "RayError", "RayTaskError", "actor_named", "cause_of", "ray", "serve"]
+__all__ = [
+    "CRASHES",
+    "RayError",
+    "RayTaskError",
+    "actor_named",
+    "cause_of",
+    "in_group",
+    "ray",
+    "serve",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 ray: Any = importlib.import_module("ray")
 """The `ray` module."""
@@ -29,6 +41,12 @@ ray: Any = importlib.import_module("ray")
 
 CRASHES = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
 """How a task ends whose process or node died under it."""
+
+
+def in_group(name: str) -> Callable[[F], F]:
+    """The method of an actor runs in its concurrency group of this name: a thread of its own."""
+    decorator: Callable[[F], F] = ray.method(concurrency_group=name)
+    return decorator
 
 
 def serve() -> Any:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -71,6 +72,9 @@ class Settings:
     """Bytes of instances kept hot by a shard."""
     checkpoint_interval: timedelta = timedelta(seconds=limits.CHECKPOINT_INTERVAL_S)
     """The longest time between two checkpoints."""
+    pool_members: int = 1
+    """Actors of a new version's pool, from 1 to 16. More are safe for workflows whose first method
+    is awaited only first, and that have no exclusive waits. `raysume workflow scale` changes it."""
     payload_limit: int = limits.CALL_BODY_BYTES_MAX
     """Bytes of one call."""
     sources: Mapping[str, Source] = field(
@@ -273,9 +277,9 @@ def _port(value: Any) -> int:
     return found
 
 
-def _count(value: Any) -> int:
+def _number(most: int, value: Any) -> int:
     found = int(value)
-    if not 1 <= found <= limits.INGRESS_REPLICAS_MAX or isinstance(value, bool | float):
+    if not 1 <= found <= most or isinstance(value, bool | float):
         raise ValueError(value)
     return found
 
@@ -302,10 +306,11 @@ _PARSERS: dict[str, Any] = {
     "url": _url,
     "path": _path,
     "port": _port,
-    "count": _count,
+    "count": partial(_number, limits.INGRESS_REPLICAS_MAX),
     "flag": _flag,
     "duration": duration,
     "size": _size,
+    "members": partial(_number, limits.SHARDS),
 }
 _EXPECTED = {
     "text": "a text that is not empty",
@@ -316,6 +321,7 @@ _EXPECTED = {
     "flag": "on or off",
     "duration": "a duration above zero such as 30s, 24h or 30d",
     "size": "a number of bytes such as 1000000 or 64MB",
+    "members": f"a number from 1 to {limits.SHARDS}",
 }
 _FORMS = {
     "database_url": "text",
@@ -333,6 +339,7 @@ _FORMS = {
     "call_retention": "duration",
     "memory_budget": "size",
     "checkpoint_interval": "duration",
+    "pool_members": "members",
     "payload_limit": "size",
 }
 

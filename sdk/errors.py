@@ -142,6 +142,15 @@ class Fenced(Unavailable):
     code = "fenced"
 
 
+class ShardMoved(Unavailable):
+    """Another member of the pool owns the instance's shard; `details` has the instance's `id`.
+
+    Nothing was done. Whoever asks looks up again which member it is, and asks there.
+    """
+
+    code = "shard-moved"
+
+
 class PartitionClosed(Unavailable):
     """The partition takes no more calls; open another one and append there."""
 

@@ -192,6 +192,9 @@ PARTITION_LOOK_S: Final = 5.0
 """Seconds between two looks of an ingress at all partitions, with which an idle one renews its lease
 and adopts what others left: a third of the lease."""
 
+PARTITIONS_REMEMBERED_MAX: Final = 1_000
+"""Partitions of which an ingress remembers how far they go: 100 bytes each, for each pool."""
+
 PARTITION_KEPT_S: Final = 3_600.0
 """Seconds for which a closed partition without calls is remembered: no delivery of it can still be
 on its way when it is forgotten."""
@@ -241,8 +244,31 @@ POOL_START_ATTEMPTS: Final = 3
 """Processes of a pool that may end while they start before its deployment is refused."""
 
 HANDOVER_S_MAX: Final = 60.0
-"""Seconds that a version holds still for its predecessor, which answers in milliseconds, on a busy
-machine in seconds: beyond it, deploying failed, and calls must not wait for it."""
+"""Seconds that a version holds still for its predecessor unless it is told to go on holding: beyond it,
+whoever deploys has ended, and calls must not wait for it."""
+
+HANDOVER_RENEWAL_S: Final = 15.0
+"""Seconds after which a version that is held is told again, until the hand-over is done."""
+
+MEMBER_LEASE_S: Final = 10.0
+"""Seconds in which a member of a pool must answer its directory, or it is replaced. A thread of its own
+answers, so that user code which keeps the event loop busy is late, and not replaced; code that holds
+the interpreter itself for so long (a C library) is."""
+
+MEMBER_HEARTBEAT_S: Final = 1.0
+"""Seconds between two questions whether a member is there."""
+
+MEMBER_BUSY_S: Final = 5.0
+"""Seconds for which user code may keep a member's event loop busy before the directory says so."""
+
+MEMBER_GRANT_S_MAX: Final = 30.0
+"""Seconds that a question waits in a member that has not been given its shards yet."""
+
+SHARD_LOOKUPS_MAX: Final = 8
+"""Times that whoever asks for an instance looks up its member again, while shards are being moved."""
+
+SHARD_LOOKUP_PAUSE_S: Final = 0.25
+"""Seconds before the next look-up: passing a shard on takes some tenths of a second."""
 
 POOL_STEADY_S: Final = 60.0
 """Seconds after which a pool that dies is brought back at once again, as after its first death."""

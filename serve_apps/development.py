@@ -127,6 +127,7 @@ class Development:
             history_retention_s=settings().history_retention.total_seconds(),
             call_retention_s=settings().call_retention.total_seconds(),
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
+            pool_members=settings().pool_members,
             service=settings().service,
         )
         # What cannot be compiled, and a missing key, are refused before Ray starts.

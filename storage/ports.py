@@ -146,7 +146,8 @@ class Store(Protocol):
         would block the database.
 
         Args:
-            owner: "pid:start_time:label", as `processes.owner_of_this_process` makes it.
+            owner: "pid:start_time:label", as `processes.owner_of_this_process` makes it, of this
+                process or another one: a directory acquires for the members of its pools.
 
         Returns:
             The shards in the order of `refs`.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from raysume.actors.kernel import failing, rewinding
 from raysume.actors.kernel.commits import CancelAsked, Command, ForkAsked, RetryAsked, RewindAsked
+from raysume.actors.kernel.parting import check_owned
 from raysume.errors import NotFound, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def command(kernel: Kernel, asked: Command) -> None:
     """What was asked is done or refused, and the answer is in the commit."""
     try:
+        check_owned(kernel, asked.instance if not isinstance(asked, ForkAsked) else asked.id)
         match asked:
             case CancelAsked():
                 _cancel(kernel, asked)

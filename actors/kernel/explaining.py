@@ -176,6 +176,8 @@ class _Explainer:
 
     def of_standing(self, *, any_met: bool) -> Iterator[WaitExplained]:
         """The workflow's standing first waits for the method."""
+        if not self.kernel.owns(self.started):
+            return  # the member that would have the instance tells of it
         standing = self.kernel.standing
         for wait, value in zip(standing.waits, standing.values, strict=True):
             if wait.method != self.item.call.method:

@@ -33,6 +33,9 @@ class Intake:
         """By partition, in order of their starts."""
         self._asked: dict[int, int] = {}
         """partition -> offset below which the log was asked for what is missing."""
+        self.bound: dict[int, int] | None = None
+        """partition -> offset at and behind which nothing is applied for now, also of a partition
+        that is not there; None: there is no bound."""
         self._gone: set[int] = set()
         """Partitions that were just forgotten: what still comes of them was applied long ago."""
 
@@ -41,6 +44,10 @@ class Intake:
         for partition, offset in watermarks.items():
             if offset > self.mark(partition):
                 self.watermarks[partition] = offset
+
+    def jump(self, watermarks: dict[int, int]) -> None:
+        """The kernel stands here: nothing depends on what it applied before."""
+        self.watermarks = dict(watermarks)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """The log knows nothing of these partitions any more: their watermarks have left memory."""
@@ -65,6 +72,8 @@ class Intake:
     def following(self) -> Delivery | RangeOrder | None:
         """What comes next: a delivery to apply, a range to read from the log, or nothing yet."""
         for partition in list(self._held):
+            if self._is_at_bound(partition):
+                continue
             first = self._first(partition)
             if first is None or isinstance(first, RangeOrder):
                 if first is not None:
@@ -72,8 +81,24 @@ class Intake:
                 continue
             found = self._next_of(first)
             if found is not None:
-                return found
+                return found if isinstance(found, RangeOrder) else self._within_bound(found)
         return None
+
+    def _is_at_bound(self, partition: int) -> bool:
+        return self.bound is not None and self.mark(partition) >= self.bound.get(partition, 0)
+
+    def _within_bound(self, ready: Delivery) -> Delivery:
+        """What may be applied now of a delivery that waits for nothing else; the rest is held."""
+        end = ready.end if self.bound is None else self.bound.get(ready.partition, 0)
+        if ready.end <= end:
+            return ready
+        found = _ready(ready, end)
+        rest = msgspec.structs.replace(
+            ready, start=end, calls=ready.calls[len(found.calls) :], after=[]
+        )
+        self._held.setdefault(ready.partition, []).insert(0, rest)
+        self.waiting += len(rest.calls)
+        return found
 
     def applied(self, delivery: Delivery) -> None:
         """The calls of the delivery were applied."""

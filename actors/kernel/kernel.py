@@ -7,7 +7,7 @@ effects. It has no clock (the host says what time it is), no threads and no Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -18,6 +18,7 @@ from raysume.actors.kernel import (
     failing,
     following,
     looking_back,
+    parting,
     routing,
     starts,
     turning,
@@ -165,12 +166,14 @@ class Kernel:
         for timer_id, due_us in instance.timers.items():
             self.timers.set(instance, timer_id, due_us)
 
-    def resume(self, now_us: int) -> Commit:
-        """Everything unfinished of the restored instances is under way again."""
+    def resume(self, now_us: int, shards: Collection[int] | None = None) -> Commit:
+        """Everything unfinished of the restored instances, or of some shards, is under way again."""
         self._begin(now_us)
-        for shard in self.shards.values():
-            self.commit.outgoing.extend((shard.number, unsent) for unsent in shard.unsent.values())
-        for instance in list(self.instances.values()):
+        resumed = self.shards.keys() if shards is None else shards
+        for number in resumed:
+            unsent = self.shards[number].unsent.values()
+            self.commit.outgoing.extend((number, outgoing) for outgoing in unsent)
+        for instance in [one for one in self.instances.values() if one.shard in resumed]:
             children.ask_again(self, instance)
             if not instance.is_active:
                 continue
@@ -192,11 +195,9 @@ class Kernel:
         """
         self.recent.covers_after = covers_after
         for call in calls:
-            if not call.call.is_seen_by(self.service):
-                continue
-            self.recent.add(call)
-            if self.knows(ids.instance_id_of(self.workflow.name, call.call.id)):
-                self.recent.started_an_instance((call.pos, call.offset))
+            if call.call.is_seen_by(self.service):
+                self.recent.add(call)
+        parting.mark_starts(self)
 
     # --- applying ----------------------------------------------------------------
 
@@ -255,6 +256,10 @@ class Kernel:
         """
         self.forget(instance_id)
         self.ended.pop(instance_id, None)
+
+    def owns(self, instance_id: str) -> bool:
+        """Whether the instance is, or would be, in one of this kernel's shards."""
+        return ids.shard_of(instance_id, limits.SHARDS) in self.shards
 
     def knows(self, instance_id: str) -> bool:
         """Whether there is an instance with this id, or was one whose retention is not over."""

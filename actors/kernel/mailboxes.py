@@ -202,7 +202,7 @@ class RecentCalls:
         exclusives: Exclusives | None = None,
     ) -> None:
         self._methods = methods
-        self._capacity = capacity
+        self.capacity = capacity
         self._by_method: dict[str, _OfMethod] = {}
         self._order: deque[_Remembered] = deque()
         self._starts: set[Place] = set()
@@ -224,9 +224,13 @@ class RecentCalls:
         for by_key in of_method.shapes.values():
             by_key.add(remembered)
         self._order.append(remembered)
-        if len(self._order) > self._capacity:
+        if len(self._order) > self.capacity:
             self._forget_oldest()
         return remembered.parsed
+
+    def calls(self) -> Iterator[DeliveredCall]:
+        """The remembered calls, oldest first."""
+        return (remembered.call for remembered in self._order)
 
     def started_an_instance(self, place: Place) -> None:
         """The call at `place` started an instance, so it is in no other mailbox of the workflow."""

@@ -106,8 +106,8 @@ def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
 
 def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> None:
     instance_id = ids.instance_id_of(kernel.workflow.name, item.call.id)
-    if kernel.knows(instance_id):
-        return  # the call's id was used before
+    if not kernel.owns(instance_id) or kernel.knows(instance_id):
+        return  # another member's, or the call's id was used before
     place = (item.pos, item.offset)
     instance = kernel.new_instance(instance_id, item.call.at_us, place)
     instance.origin = item.call.id

@@ -7,6 +7,7 @@ for.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from raysume import ids
@@ -57,6 +58,8 @@ class Schedule:
     def _counts(self) -> bool:
         """Whether this version starts instances by itself."""
         kernel = self._kernel
+        if KEEPER not in kernel.shards:
+            return False
         own = kernel.workflow.timetable is not None or kernel.standing.sleep is not None
         return own and kernel.workflow.active and kernel.tenure.ends is None
 
@@ -75,13 +78,23 @@ class Schedule:
             return False
         kernel = self._kernel
         self._set(self._following(due_us))
-        instance_id = ids.instance_id_of(kernel.workflow.name, f"schedule:{due_us}")
+        instance_id = self._id_of(due_us)
         if not kernel.knows(instance_id):
             instance = kernel.new_instance(instance_id, max(due_us, kernel.now_us), kernel.newest)
             workflow = kernel.workflow
             input = workflow.encode_arguments() if workflow.has_parameters else None
             kernel.stimulate(instance, Begin(input=input, due_us=due_us))
         return True
+
+    def _id_of(self, due_us: int) -> str:
+        """The id of the instance that starts then: the first that is in a shard of this member.
+
+        What is started and when the next one is due are in one transaction, so no other member
+        starts it again under an id of its own.
+        """
+        names = (f"schedule:{due_us}" + (f":{n}" if n else "") for n in count())
+        made = (ids.instance_id_of(self._kernel.workflow.name, name) for name in names)
+        return next(id for id in made if self._kernel.owns(id))
 
     def begun(self, sleep: Sleep | None) -> None:
         """An instance has begun with this first sleep: a moment in it is when the next one starts."""

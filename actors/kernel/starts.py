@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raysume.actors.kernel.deliveries import StartAnswer
+from raysume.actors.kernel.parting import check_owned
 from raysume.actors.kernel.records import Begin
+from raysume.errors import ShardMoved
 
 if TYPE_CHECKING:
     from raysume.actors.kernel.commits import Started
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 def start(kernel: Kernel, event: Started) -> None:
     """The instance exists, new or as it was; the answer says which."""
     request = event.request
+    try:
+        check_owned(kernel, request.id)
+    except ShardMoved as moved:
+        kernel.commit.answers.append((event.token, moved))
+        return
     instance = kernel.instances.get(request.id)
     status = kernel.ended.get(request.id)
     created = instance is None and status is None

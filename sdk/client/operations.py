@@ -148,6 +148,21 @@ def push_batch(
     return batch.count
 
 
+def scale(
+    workflow: str, members: int, version: str | None, patience: Patience
+) -> Operation[dict[str, Any]]:
+    """Has a workflow run on so many actors; the members with their shards."""
+    request = Request(
+        verb="POST",
+        path=f"/v1/workflows/{quote(workflow, safe='')}:scale",
+        body=msgspec.json.encode({"members": members, "version": version}),
+        headers=_JSON,
+        repeatable=True,
+    )
+    answer = yield from exchange(request, patience)
+    return _read(_accepted(answer, conflict=UsageError), dict[str, Any])
+
+
 def start(
     workflow: str, input_json: bytes, id: str | None, repeatable: bool, patience: Patience
 ) -> Operation[InstanceFacts]:

@@ -34,13 +34,13 @@ class Session:
     data_dir: Path | None = None
     form: Form = "table"
 
-    def client(self) -> Client:
+    def client(self, *, timeout_s: float = 10.0) -> Client:
         """A client of the engine that is meant: as given, configured, or run by `raysume dev`."""
         from raysume.client import Client
         from raysume.client.endpoint import find_endpoint
 
         endpoint = find_endpoint(self.url, self.token, data_dir=self.data_dir)
-        return Client(endpoint.url, endpoint.token, timeout=10)
+        return Client(endpoint.url, endpoint.token, timeout=timeout_s)
 
 
 def global_options() -> list[click.Option]:

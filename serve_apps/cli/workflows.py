@@ -10,6 +10,9 @@ from raysume.serve_apps.cli.arguments import JsonObject
 from raysume.serve_apps.cli.rendering import print_rows, print_thing
 from raysume.serve_apps.cli.session import Branch, Session
 
+SCALE_S = 120.0
+"""Seconds that moving shards may take: mostly the start of new actors."""
+
 
 @click.group(cls=Branch)
 def workflow() -> None:
@@ -29,6 +32,29 @@ def list_workflows(context: click.Context) -> None:
         row["started_by"] = "clients" if row["has_parameters"] else "calls"
     columns = ["name", "version", "versions", "started_by", "subscribes"]
     print_rows(rows, columns, session.form, empty="No workflows are deployed.")
+
+
+@workflow.command()
+@click.argument("name")
+@click.option("--members", type=click.IntRange(1, 16), required=True, help="Actors, from 1 to 16.")
+@click.option("--version", help="A version of it; the active one when left out.")
+@click.pass_context
+def scale(context: click.Context, name: str, members: int, version: str | None) -> None:
+    """Run workflow NAME on more or fewer actors, while calls go on.
+
+    \b
+    raysume workflow scale orders.fulfil --members 4
+    """
+    from raysume.client import operations
+
+    session = context.ensure_object(Session)
+    with session.client(timeout_s=SCALE_S) as client:
+        found = client.run(operations.scale(name, members, version, client.patience))
+    rows = [
+        {"actor": actor, "shards": ", ".join(map(str, shards))}
+        for actor, shards in sorted(found["members"].items())
+    ]
+    print_rows(rows, ["actor", "shards"], session.form, empty="It has no members.")
 
 
 @workflow.command()

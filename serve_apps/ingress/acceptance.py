@@ -20,6 +20,7 @@ from typing import Literal
 
 import structlog
 
+from raysume.crash_points import crash_point
 from raysume.errors import Overloaded, PartitionClosed, RaysumeError, Unavailable
 from raysume.limits import (
     ACCEPT_QUEUE_CALLS_MAX,
@@ -220,6 +221,7 @@ class Acceptor:
             last: a failure is final; nothing is tried again.
         """
         assert self._partition is not None
+        crash_point("before_append")
         try:
             appended = self._log_book.append(self._partition.id, [one.batch for one in group])
         except Exception as error:
@@ -227,6 +229,7 @@ class Acceptor:
             self._recover(group, error, last=last)
             return
         self.appends += 1
+        crash_point("after_append")
         self._is_fresh = True
         settled = _Settled(answers=list(zip(group, appended.accepted, strict=True)))
         if appended.segment is not None:
@@ -272,6 +275,7 @@ class Acceptor:
         partition, self._partition = self._partition, None
         try:
             end = self._log_book.close_partition(partition.id).next_offset
+            crash_point("after_partition_closed")
             if end == self._end:
                 return []
             return list(self._log_book.read(partition.id, start=self._end, end=end))
@@ -307,6 +311,8 @@ class Acceptor:
         self._tried.set()
         if settled.segments or settled.closed:
             self._emit(settled.segments, settled.closed)
+        if settled.answers:
+            crash_point("before_answer")
         for pending, answer in settled.answers:
             if pending.answer.done():
                 continue
@@ -314,6 +320,8 @@ class Acceptor:
                 pending.answer.set_exception(answer)
             else:
                 pending.answer.set_result(answer)
+        if settled.answers:
+            crash_point("after_answer")
 
 
 def found_in(stored: Sequence[Segment], batches: Sequence[Batch]) -> list[Accepted | None]:

@@ -6,6 +6,7 @@ another one, and writes what was not stored there. So nobody has to agree with a
 
 from __future__ import annotations
 
+from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog, Partition
 from raysume.storage.processes import has_ended_here
 
@@ -34,7 +35,9 @@ class Adoption:
             if partition.id == mine:
                 continue
             if partition.open and is_abandoned(partition):
+                crash_point("before_adoption_closes")
                 partition = self._log.close_partition(partition.id)
+                crash_point("after_adoption_closed")
             if not partition.open:
                 there.add(partition.id)
                 if partition.next_offset > 0:

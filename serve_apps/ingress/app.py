@@ -23,6 +23,7 @@ from raysume.serve_apps.ingress import (
     instance_routes,
     query_routes,
     rewind_routes,
+    scale_routes,
     schemas,
     wait_routes,
 )
@@ -79,6 +80,7 @@ def build_app(
         command_routes,
         query_routes,
         rewind_routes,
+        scale_routes,
         instance_routes,
         catalogue_routes,
         documentation,

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from raysume.actors.kernel.deliveries import DeliveredCall
+from raysume.crash_points import crash_point
 from raysume.errors import Unavailable
 from raysume.limits import (
     BACKLOG_CALLS_MAX,
@@ -23,6 +24,7 @@ from raysume.limits import (
     DISPATCH_BYTES_MAX,
     EMPTY_RANGE_DELAY_S,
     LAG_PROBE_S,
+    PARTITIONS_REMEMBERED_MAX,
     RETRY_BACKOFF_S_MIN,
 )
 from raysume.records import Segment
@@ -157,10 +159,12 @@ class PoolStream:
         )
 
     async def _send(self, one: Range) -> Exception | None:
+        crash_point("before_delivery")
         try:
             self._backlog = await self._deliver(self.pool, one.encode())
         except Exception as error:
             return error
+        crash_point("after_delivery")
         return None
 
     async def _wait(self) -> None:
@@ -186,6 +190,7 @@ class PoolStream:
         self.failures, self._backoff_s = 0, RETRY_BACKOFF_S_MIN
         self._last = (one.partition, max(one.end, self.reached(one.partition)))
         self._delivered[one.partition] = self._last[1]
+        _drop_oldest(self._delivered)
         self._measure()
         self._progress.advance()
 
@@ -281,6 +286,7 @@ class Dispatcher:
     def announce(self, partition: int, end: int) -> None:
         """Every pool reads from the log whatever it lacks of the partition below `end`."""
         self._ends[partition] = max(end, self._ends.get(partition, 0))
+        _drop_oldest(self._ends)
         for stream in self._streams.values():
             stream.offer(_notice(partition, 0, end))
 
@@ -317,6 +323,12 @@ class Dispatcher:
         """Nothing is sent any more."""
         streams, self._streams = list(self._streams.values()), {}
         await asyncio.gather(*(stream.stop() for stream in streams), *self._leaving)
+
+
+def _drop_oldest(places: dict[int, int]) -> None:
+    """Only the partitions heard of last are remembered: pools know of the others from the log."""
+    while len(places) > PARTITIONS_REMEMBERED_MAX:
+        del places[next(iter(places))]
 
 
 def _awaited(

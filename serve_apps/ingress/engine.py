@@ -62,21 +62,39 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     methods: dict[str, MethodEntry]
     workflows: list[WorkflowEntry]
     pools: dict[str, frozenset[str]]
-    """Pool name -> URNs it awaits."""
+    """Name of a pool's member -> URNs it awaits. A pool has the name of its first member."""
+    owners: dict[str, list[str]] = {}
+    """Pool name -> the member that owns each shard, by shard; of a pool that is not there, the
+    first member owns all."""
 
 
 class Engine(Protocol):
-    """The cluster behind the ingress. Every method may raise `Unavailable`; the caller retries."""
+    """The cluster behind the ingress. Every method may raise `Unavailable`; the caller retries.
+
+    `pool` is the name of a pool, whatever members it has, except where it is said otherwise.
+    """
 
     def catalogue(self, known: int) -> Awaitable[Catalogue]:
         """The catalogue, as soon as its version differs from `known`, or after about 30 s."""
         ...
 
     def deliver(self, pool: str, delivery: bytes) -> Awaitable[int]:
-        """The pool has the delivery (msgpack of `Delivery`) in memory.
+        """The member `pool` has the delivery (msgpack of `Delivery`) in memory.
 
         Returns:
             The calls that the pool has received and not yet worked off.
+        """
+        ...
+
+    def resize(self, workflow: str, members: int, version: str | None) -> Awaitable[dict[str, Any]]:
+        """The pool of the version (None: the active one) has so many members, and each its shards.
+
+        Returns:
+            {"pool", "version", "members": {name: [shards]}}.
+
+        Raises:
+            NotFound: there is no such workflow or version.
+            UsageError: a pool cannot have so many members.
         """
         ...
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from raysume import ids
 from raysume.actors.kernel.deliveries import StartAnswer
-from raysume.limits import HISTORY_TURNS_MAX
+from raysume.limits import HISTORY_TURNS_MAX, SHARDS
 from raysume.serve_apps.ingress import instances, schemas
 from raysume.serve_apps.ingress.cursors import decode_cursor, encode_cursor
 from raysume.serve_apps.ingress.envelopes import decode_object
@@ -94,7 +94,7 @@ async def fork_instance(request: Request, id: str, workflow: _Workflow = None) -
         "to": asked.at,
         "set": asked.set,
         "reason": asked.reason,
-        "id": asked.id or ids.uuid7(),
+        "id": asked.id or _beside(id),
     }
     found = await ingress.engine.fork(pool, id, msgspec.json.encode(wanted))
     if found is None:
@@ -107,6 +107,15 @@ async def fork_instance(request: Request, id: str, workflow: _Workflow = None) -
         "status": answer.status,
     }
     return json_response(shown, status=201 if answer.created else 200)
+
+
+def _beside(id: str) -> str:
+    """A new id in the shard of another one: whoever has that makes the fork."""
+    shard = ids.shard_of(id, SHARDS)
+    while True:
+        made = ids.uuid7()
+        if ids.shard_of(made, SHARDS) == shard:
+            return made
 
 
 async def _body(request: Request, form: type[Any]) -> Any:

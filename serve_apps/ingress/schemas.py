@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from raysume.limits import CALL_ID_CHARS_MAX, INSTANCE_ID_CHARS_MAX, REASON_CHARS_MAX
+from raysume.limits import CALL_ID_CHARS_MAX, INSTANCE_ID_CHARS_MAX, REASON_CHARS_MAX, SHARDS
 
 Status = Literal["running", "waiting", "completed", "failed", "cancelled"]
 
@@ -285,6 +285,21 @@ class VersionList(BaseModel):
     """All versions, by workflow."""
 
     items: list[Version]
+
+
+class ScaleBody(_Body):
+    """How many actors are to run a workflow."""
+
+    members: int = Field(ge=1, le=SHARDS, description="Each owns at least one of the 16 shards.")
+    version: str | None = Field(default=None, description="The active one when left out.")
+
+
+class Scaled(BaseModel):
+    """The members of a pool."""
+
+    pool: str
+    version: str
+    members: dict[str, list[int]] = Field(description="The shards of each actor, by its name.")
 
 
 class Health(BaseModel):

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from raysume.crash_points import crash_point
 from raysume.errors import PartitionClosed, StoreUnavailable
 from raysume.limits import STORE_BUSY_S_MAX
 from raysume.records import Segment
@@ -92,6 +93,7 @@ class SqliteCallLog:
                 raise closed(partition)
             admission = admit(batches, _known(connection, names))
             segment = self._store(connection, place, admission)
+            crash_point("sqlite_during_append")
         return Appended(segment=segment, accepted=admission.accepted)
 
     def renew(self, partition: int) -> None:

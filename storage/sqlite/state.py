@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX, STORE_BUSY_S_MAX
 from raysume.storage.commit_rules import Held, check_commit
@@ -77,7 +78,8 @@ class SqliteStore:
         self._database.check_open()
         for _ in range(_TAKEOVERS_MAX):
             for former in self._owners(refs):
-                end_process(former)
+                if former != owner:
+                    end_process(former)
             owned = self._take_over(refs, owner)
             if owned is not None:
                 return owned
@@ -102,6 +104,7 @@ class SqliteStore:
                     for row in commit.journal
                 ],
             )
+            crash_point("sqlite_during_commit")
             for checkpoint in commit.checkpoints:
                 _write_checkpoint(connection, checkpoint)
             if commit.trims:
@@ -211,7 +214,7 @@ class SqliteStore:
         with self._database.write("take shards over") as connection:
             for ref in refs:
                 former = _owner_of(connection, ref)
-                if former is not None and is_other_live_process(former):
+                if former not in (None, owner) and is_other_live_process(str(former)):
                     return None
             return [_raise_epoch(connection, ref, owner) for ref in refs]
 
@@ -283,4 +286,5 @@ def _write_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) ->
     write_tags(connection, checkpoint.rows)
     if checkpoint.removed:
         remove_instances(connection, [base + number for number in checkpoint.removed])
+    crash_point("sqlite_during_checkpoint")
     connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))

@@ -77,13 +77,13 @@ class Running:
     def __contains__(self, name: object) -> bool:
         return self.hosted is not None and name == SPEC.name
 
-    async def ask(self, name: str, method: str, *arguments: Any) -> Any:
-        """What the pool answers."""
+    async def ask_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """What the pool's only member answers."""
         assert (name in self, method, arguments) == (True, "needs", ())
         assert self.hosted is not None
         if self.trouble is not None:
             raise self.trouble
-        return msgspec.msgpack.encode(await needs_of(self.hosted.host))
+        return [msgspec.msgpack.encode(await needs_of(self.hosted.host))]
 
 
 def cleaner(hosted: Hosted, pools: Running, *, is_active: bool = True) -> Cleaner:
@@ -146,7 +146,7 @@ async def test_old_calls_go_once_the_pool_has_applied_them(tmp_path: Path) -> No
         pool.accept((more, {"key": "a"}))  # nobody has told the pool
         assert await cleaner(pool, Running(pool)).clean() == 1
         assert left(pool) == [more.urn]
-        pool.host._notice(pool.partition, 2)  # pyright: ignore[reportPrivateUsage]
+        pool.host.notice({pool.partition: 2})
         await pool.until(lambda: pool.host.kernel.watermarks[pool.partition] == 2)
         assert await cleaner(pool, Running(pool)).clean() == 1
         assert left(pool) == []

@@ -214,6 +214,22 @@ def test_a_takeover_spares_a_process_that_only_has_the_same_id(
     assert idle.wait(10) == -signal.SIGKILL
 
 
+def test_whoever_acquires_for_another_process_does_not_end_that_one(
+    start: Start, tmp_path: Path
+) -> None:
+    idle = start("wait_for_ever")
+    lines(idle, 1)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        [(owner,)] = connection.execute("SELECT owner FROM shard").fetchall()
+    with closing(SqliteStore(tmp_path / "state.db")) as store:
+        [before] = store.shards()
+        [again] = store.acquire([REF], owner=owner)
+        assert again.epoch == before.epoch + 1
+        assert idle.poll() is None
+        store.acquire([REF], owner=owner_of_this_process("test"))
+    assert idle.wait(10) == -signal.SIGKILL
+
+
 def test_this_process_is_never_taken_for_another_one(tmp_path: Path) -> None:
     me = owner_of_this_process("label: with colons")
     assert me.split(":", 2)[0] == str(os.getpid())

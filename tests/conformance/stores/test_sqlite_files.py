@@ -245,3 +245,18 @@ def test_a_full_disk_is_unavailable_and_loses_nothing_acknowledged(tmp_path: Pat
     assert commit.startswith("commit: the database")
     assert append.startswith("append: the database")
     assert last == "went on"
+
+
+def test_a_refusal_to_open_says_whether_the_disk_may_be_to_blame(tmp_path: Path) -> None:
+    """A pool that ran before waits for the disk; it does not wait for another file."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigurationError) as in_the_way:
+        SqliteStore(tmp_path / "file" / "state.db")
+    (tmp_path / "damaged.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ConfigurationError) as damaged:
+        SqliteStore(tmp_path / "damaged.db")
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(ConfigurationError) as cannot_be_opened:
+        SqliteStore(tmp_path / "folder.db")
+    found = [one.value.details["passing"] for one in (in_the_way, damaged, cannot_be_opened)]
+    assert found == [True, False, True]

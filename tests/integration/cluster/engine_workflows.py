@@ -50,6 +50,8 @@ opened = external_call("engine.opened", input=Item, output=bool)
 closed = external_call("engine.closed", input=Item, output=bool)
 begun = external_call("engine.begun", input=Item, output=bool)
 ticked = external_call("engine.ticked", input=Item, output=bool)
+tally_begun = external_call("engine.tally_begun", input=Item, output=bool)
+tallied = external_call("engine.tallied", input=Item, output=bool)
 work_asked = external_call("engine.work_asked", input=Item, output=bool)
 far_work_asked = external_call("engine.far_work_asked", input=Item, output=bool)
 talk_begun = external_call("engine.talk_begun", input=Item, output=bool)
@@ -89,6 +91,25 @@ async def counting() -> list[int]:
         if call.input.n < 0:
             return received
         received.append(call.input.n)
+
+
+@workflow
+async def tallying() -> list[int]:
+    """As `counting`, with a step for each call; its pool gets several members."""
+    first = await wait(tally_begun).match_any()
+    key = first.input.key
+    received: list[int] = []
+    while True:
+        call = await wait(tallied).match(key=key)
+        if call.input.n < 0:
+            return received
+        received.append(await step(tally, call.input.n))
+
+
+def tally(n: int) -> int:
+    """Notes which step it is: more than once only where a process ended or a shard moved."""
+    note("tally", step_key())
+    return n
 
 
 def note(name: str, line: str) -> None:

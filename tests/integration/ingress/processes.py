@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ LEASE_S = 1.5
 """Of these replicas: tests need not wait for the real one."""
 SOON_S = 60.0
 LOOK_S = 0.05
-"""Between two looks at what another process does."""
+"""Between two looks at what another process does, which has no signal."""
+
+_nothing = threading.Event()
 
 _REPLICA = f"""
 import sys
@@ -100,7 +103,7 @@ async def until(look: Callable[[], Any]) -> None:
             found = look()
             if await found if asyncio.iscoroutine(found) else found:
                 return
-            await asyncio.sleep(LOOK_S)
+            await asyncio.to_thread(_nothing.wait, LOOK_S)
 
 
 def as_a_pool_sees_them(log: CallLog) -> list[str]:
@@ -143,7 +146,7 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(folder: Path, *, megabytes: int) -> Iterator[SmallDisk]:
+def small_disk(folder: Path, *, megabytes: int) -> Generator[SmallDisk]:
     """A small file system is mounted there; the test is skipped where that is not permitted."""
     folder.mkdir()
     options = f"size={megabytes}m"

@@ -64,7 +64,7 @@ class Client:
 
 
 async def is_well(replica: Replica) -> bool:
-    return (await replica.health())["status"] == "ok"
+    return bool((await replica.health())["status"] == "ok")
 
 
 async def test_a_full_disk_stops_acceptance_until_there_is_room(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ class FakeEngine:
         self.away: set[str] = set()
         self.broken: Exception | None = None
         self.waited_s = 0.0
+        self.resized: list[tuple[str, int, str | None]] = []
 
     def pool(self, name: str) -> Pool:
         return self.pools.setdefault(name, Pool())
@@ -166,6 +167,14 @@ class FakeEngine:
             raise self.broken
         if pool in self.away:
             raise Unavailable(f"{pool} restarts", retry_after=2)
+
+    async def resize(self, workflow: str, members: int, version: str | None) -> dict[str, Any]:
+        """See `Engine`."""
+        found = [one for one in self.current.workflows if one.name == workflow]
+        if not found:
+            raise NotFound(f"there is no deployed workflow {workflow!r}.")
+        self.resized.append((workflow, members, version))
+        return {"pool": found[0].pool, "version": found[0].version, "members": {}}
 
     async def start(self, pool: str, request: bytes) -> bytes:
         self._check(pool)

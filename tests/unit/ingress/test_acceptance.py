@@ -332,19 +332,23 @@ async def test_an_idle_ingress_that_was_taken_for_dead_opens_another_partition()
         assert acceptor.trouble is None
 
 
+def trouble_of(acceptor: Acceptor) -> str:
+    return acceptor.trouble or ""
+
+
 async def test_an_idle_ingress_tells_that_the_log_cannot_be_written_and_when_it_can_again() -> None:
     log = FailingLog()
     async with accepting(log, look_s=0.01) as (acceptor, _):
         await acceptor.accept(batch("a"))
         log.down = True
-        while acceptor.trouble is None:
+        while not trouble_of(acceptor):
             await log.looked_again()
-        assert "the disk is gone" in acceptor.trouble
+        assert "the disk is gone" in trouble_of(acceptor)
         with pytest.raises(Unavailable) as refused:
             await acceptor.accept(batch("b"))
         assert refused.value.retry_after is not None
         log.down = False
-        while acceptor.trouble is not None:
+        while trouble_of(acceptor):
             await log.looked_again()
         assert (await acceptor.accept(batch("c"))).outcomes == ["accepted"]
         assert log.ids() == ["a", "c"]

@@ -147,6 +147,21 @@ async def test_a_delivery_has_at_most_its_share_of_calls() -> None:
         assert sizes == [DELIVERY_CALLS_MAX, DELIVERY_CALLS_MAX, 5]
 
 
+async def test_an_ingress_that_adopted_many_partitions_remembers_the_last_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delivery, "PARTITIONS_REMEMBERED_MAX", 3)
+    async with stage() as one:
+        one.accept("orders.submitted", "orders.paid")
+        for _ in range(10):
+            one.log.close_partition(one.partition)
+            one.dispatcher.announce(one.partition, 2)
+            one.partition = one.log.open_partition(owner="1:0:test").id
+            one.accept("orders.submitted", "orders.paid")
+        await one.all_there()
+        assert len(one.dispatcher._ends) <= 4  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_many_pools_that_lag_hold_no_more_together_than_the_process_can_bear(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -287,3 +287,18 @@ async def test_without_a_log_health_says_so_and_calls_are_refused() -> None:
         answer = await client.post("/v1/calls", content=as_json(call()))
         problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_workflow_is_scaled_over_http() -> None:
+    async with served() as (client, engine):
+        path = "/v1/workflows/fulfil:scale"
+        answer = await client.post(path, content=as_json({"members": 3}))
+        assert (answer.status_code, answer.json()["pool"]) == (200, POOL)
+        await client.post(path, content=as_json({"members": 2, "version": "v1"}))
+        assert engine.resized == [("fulfil", 3, None), ("fulfil", 2, "v1")]
+        for members in (0, 17, "many"):
+            refused = await client.post(path, content=as_json({"members": members}))
+            assert "members" in problem(refused, 422, "invalid-input")["detail"]
+        unknown = await client.post("/v1/workflows/none:scale", content=as_json({"members": 3}))
+        problem(unknown, 404, "not-found")
+        assert len(engine.resized) == 2
