@@ -105,11 +105,17 @@ class Proof:
         return figures, verdict
 
     def _deploy(self, nodes: Nodes, database_url: str) -> None:
-        given = [nodes.address, str(self._folder / "data"), database_url]
-        more = [str(self._port), self._token, str(self._options.replicas)]
-        subprocess.run(
-            [sys.executable, "-m", "scale_tests.faults.deploying", *given, *more], check=True
-        )
+        wanted = {
+            "address": nodes.address,
+            "data_dir": str(self._folder / "data"),
+            "database_url": database_url or None,
+            "port": self._port,
+            "token": self._token,
+            "replicas": self._options.replicas,
+            "members": self._options.members,
+        }
+        module = "scale_tests.faults.deploying"
+        subprocess.run([sys.executable, "-m", module, json.dumps(wanted)], check=True)
 
     def _load(self, harm: Harm, exit: contextlib.ExitStack) -> tuple[float, float]:
         """Calls were pushed and processes killed; from when to when."""
@@ -168,6 +174,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=600.0, help="calls a second, in the mean")
     parser.add_argument("--workers", type=int, default=2, help="nodes beside the head")
     parser.add_argument("--replicas", type=int, default=2, help="of the ingress")
+    parser.add_argument("--members", type=int, default=2, help="of each pool")
     parser.add_argument("--rounds", type=int, default=6, help="how often each kind of fault comes")
     parser.add_argument("--kinds", nargs="*", help="only these kinds of faults")
     parser.add_argument("--sabotage", choices=("drop-ack",), help="plant a loss, to see it found")
@@ -182,6 +189,9 @@ def _conditions(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "minutes": options.minutes,
         "rate": options.rate,
+        "workers": options.workers,
+        "replicas": options.replicas,
+        "members": options.members,
         "fsync": "on",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "load": os.getloadavg()[0],

@@ -20,6 +20,8 @@ from typing import Any, Literal, Self
 import psutil
 import structlog
 
+from scale_tests.faults.mourning import Mourner
+
 HOST = "127.0.0.2"
 """Ray's own address: unlike 127.0.0.1, it is not replaced by the machine's address."""
 
@@ -76,6 +78,8 @@ class Nodes:
             "RAY_health_check_failure_threshold": "3",
         } | dict(environment)
         self._cluster: Any = None
+        self._mourner = Mourner()
+        self._exit.callback(self._mourner.close)
         self._port = free_port()
         self.address = f"{HOST}:{self._port}"
         """Where drivers connect."""
@@ -103,6 +107,7 @@ class Nodes:
             former = os.environ.get(name)
             os.environ[name] = value
             self._exit.callback(_set_again, name, former)
+        self._exit.callback(self._keep_logs)
         self._cluster = Cluster(shutdown_at_exit=False)
         self._exit.callback(self._end)
         self._add_head()
@@ -144,6 +149,8 @@ class Nodes:
                     raise
             else:
                 return
+            finally:
+                self._mourner.learn()
 
     def kill_worker(self, nth: int) -> int:
         """A worker node got SIGKILL, raylet first; its process id. Its actors end by themselves."""
@@ -179,6 +186,11 @@ class Nodes:
                         if process.cmdline()[0].startswith(_TITLES[part]):
                             found.append(process)
         return sorted(found, key=lambda process: process.pid)
+
+    def _keep_logs(self) -> None:
+        """What Ray's processes wrote is in the folder."""
+        for logs in Path(self._temporary).glob("ray/session_2*/logs"):
+            shutil.copytree(logs, self._folder / "logs", dirs_exist_ok=True)
 
     def _end(self) -> None:
         """Every process of the cluster is gone."""

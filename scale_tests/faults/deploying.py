@@ -1,9 +1,8 @@
 """Deploys the workflows and the ingress on a running cluster, as a driver of its own that ends.
 
-    python -m scale_tests.faults.deploying ADDRESS DATA_DIR DATABASE_URL PORT TOKEN REPLICAS
+    python -m scale_tests.faults.deploying JSON
 
-The database's URL is empty for SQLite in the data directory. Everything that it makes is
-detached, and goes on when it has ended.
+Everything that it makes is detached, and goes on when it has ended.
 """
 
 from __future__ import annotations
@@ -28,39 +27,52 @@ CHECKPOINT_INTERVAL_S = 2.0
 """Faults shall meet checkpoints, so there are many."""
 
 
-def deploy(
-    address: str, data_dir: str, database_url: str, port: int, token: str, replicas: int
-) -> None:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is deployed, and where."""
+
+    address: str
+    """Of the cluster."""
+    data_dir: str
+    database_url: str | None
+    """None: SQLite in the data directory."""
+    port: int
+    """Of the ingress."""
+    token: str
+    replicas: int
+    """Of the ingress."""
+    members: int
+    """Of each pool."""
+
+
+def deploy(wanted: Wanted) -> None:
     """The engine serves on the port."""
     from raysume.serve_apps.ingress.deployment import IngressDeployment
 
     engine = EngineSpec(
-        data_dir=data_dir,
-        database_url=database_url or None,
+        data_dir=wanted.data_dir,
+        database_url=wanted.database_url,
+        pool_members=wanted.members,
         checkpoint_interval_s=CHECKPOINT_INTERVAL_S,
         service="faults",
     )
-    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    ray.init(
+        address=wanted.address,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        configure_logging=False,
+    )
     target = Target.of(WORKFLOWS)
     paths = [str(Path.cwd()), str(Path(sys.argv[0]).resolve().parent), ""]
     directory = directory_actor(engine, paths)
     ray.get(directory.deploy.remote(*described(load(target), target)))
-    options = {"host": "127.0.0.1", "port": port}
+    options = {"host": "127.0.0.1", "port": wanted.port}
     patiently(lambda: serve().start(proxy_location="HeadOnly", http_options=options))
-    ingress = IngressDeployment.options(num_replicas=replicas)
-    bound = ingress.bind(msgspec.msgpack.encode(engine), token)
+    ingress = IngressDeployment.options(num_replicas=wanted.replicas)
+    bound = ingress.bind(msgspec.msgpack.encode(engine), wanted.token)
     patiently(lambda: serve().run(bound, name="raysume", route_prefix="/"))
     ray.shutdown()
 
 
 if __name__ == "__main__":
     os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = str(limits.START_S_MAX)
-    given_address, given_dir, given_url, given_port, given_token, given_replicas = sys.argv[1:]
-    deploy(
-        given_address,
-        given_dir,
-        given_url,
-        int(given_port),
-        given_token,
-        int(given_replicas),
-    )
+    deploy(msgspec.json.decode(sys.argv[1], type=Wanted))

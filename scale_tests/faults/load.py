@@ -10,6 +10,7 @@ catches up afterwards. After UNTIL it begins nothing new, and ends when all is s
 from __future__ import annotations
 
 import heapq
+import os
 import random
 import sys
 import time
@@ -149,8 +150,8 @@ class Sender:
         self._journal.write(Line(time.time(), starts=starts))
 
     def _post(self, path: str, body: Any, headers: Mapping[str, str]) -> None:
-        content, pause_s = msgspec.json.encode(body), 0.1
-        while True:
+        content, pause_s, parent = msgspec.json.encode(body), 0.1, os.getppid()
+        while os.getppid() == parent:
             try:
                 answer = self._http.post(path, content=content, headers=dict(headers))
             except httpx.HTTPError:
@@ -163,6 +164,7 @@ class Sender:
                     raise SystemExit(f"{path}: {answer.status_code} {answer.text[:500]}")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
+        raise SystemExit("whoever started this client is gone")
 
 
 def run(plan: Plan, sender: Sender, *, rate: float, until: float) -> None:
