@@ -23,7 +23,7 @@ from raysume.actors.needs import (
     needs_of_successor,
 )
 from raysume.actors.specs import PoolSpec
-from raysume.storage.call_ports import CallLog
+from raysume.storage.call_ports import CallLog, CallQuery
 from raysume.storage.moments import from_us, wall_clock_us
 from raysume.storage.ports import Store
 from raysume.storage.retention import Deleted
@@ -112,12 +112,21 @@ class Cleaner:
                 break
             await asyncio.sleep(limits.DELETION_PAUSE_S)
         if segments:
+            await asyncio.to_thread(self._forget_decisions)
             _log.info("old_calls_deleted", segments=segments, before=before.isoformat())
         return segments
 
     def _delete(self, before: datetime, applied: dict[int, int] | None) -> Deleted:
         self._call_log = self._call_log or self._open_log()
         return self._call_log.delete_before(before, applied=applied)
+
+    def _forget_decisions(self) -> None:
+        """Decisions about calls that are gone are gone, too."""
+        assert self._call_log is not None
+        oldest = self._call_log.list_calls(CallQuery(limit=1))
+        for _ in range(limits.DELETIONS_MAX if oldest else 0):
+            if not self._store.forget_decisions(before_pos=oldest[0].pos):
+                break
 
     async def _needs(self) -> list[Needs]:
         found: list[Needs | None] = []

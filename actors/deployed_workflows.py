@@ -19,11 +19,21 @@ class DeployedWorkflow(msgspec.Struct, frozen=True, kw_only=True):
     """False for `@workflow(active=False)`."""
     entry: bytes
     """JSON of the ingress's WorkflowEntry."""
+    awaits: Awaits | None = None
+    """None: a release that did not know wrote this; it may wait for anything in any way."""
 
     @property
     def facts(self) -> WorkflowFacts:
         """What messages need of it."""
         return msgspec.json.decode(self.entry, type=WorkflowFacts)
+
+
+class Awaits(msgspec.Struct, frozen=True, kw_only=True):
+    """Which methods the workflow may wait for (see `raysume.compiler.awaiting.Awaited`)."""
+
+    named: frozenset[str] | None
+    once: frozenset[str]
+    is_exclusive: bool
 
 
 class WorkflowFacts(msgspec.Struct, frozen=True, kw_only=True):

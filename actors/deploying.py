@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from raysume.actors.deployed_workflows import DeployedWorkflow
+from raysume.actors.deployed_workflows import Awaits, DeployedWorkflow
 from raysume.actors.known_methods import DeclaredMethod, DeployedMethods
 from raysume.actors.loading import Target, load
 from raysume.actors.specs import PoolSpec
 from raysume.actors.untyped import RayTaskError, cause_of, ray
+from raysume.compiler.awaiting import awaited_by
 from raysume.deployments import Deployment
 from raysume.errors import UsageError
 from raysume.workflows import Workflow
@@ -83,6 +84,11 @@ def _workflow(
         "input_schema": schema,
         "subscribes": sorted(urns),
     }
+    awaited = awaited_by(workflow.definition)
     return DeployedWorkflow(
-        pool=spec, active=True, takes_new=workflow.active, entry=msgspec.json.encode(entry)
+        pool=spec,
+        active=True,
+        takes_new=workflow.active,
+        entry=msgspec.json.encode(entry),
+        awaits=Awaits(named=awaited.named, once=awaited.once, is_exclusive=awaited.is_exclusive),
     )

@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from raysume import limits
+from raysume.actors.arbitrating import Arbitrators
+from raysume.actors.bidding import BidMade
 from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.deployed_workflows import (
     DeployedWorkflow,
@@ -22,10 +24,11 @@ from raysume.actors.deployed_workflows import (
     refuse_taken_names,
 )
 from raysume.actors.followers import Followers
+from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.known_methods import DeployedMethods, KnownMethods
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
-from raysume.actors.succession import Succession, hand_over
+from raysume.actors.succession import hand_over, rule_for_members, succession_of
 from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
 from raysume.errors import NotFound, RaysumeError, Unavailable
@@ -66,6 +69,11 @@ class Directory:
         self._followers = Followers(silent_s=1.5 * LONG_POLL_S)
         self._restoring: asyncio.Task[None] | None = None
         self._cleaner = self._made_cleaner()
+        self._arbitrators = Arbitrators(
+            self._store,
+            participants=self._participants,
+            ask=lambda name, places: self._pools.ask_member(name, "stand", places),
+        )
         self._cleaning: asyncio.Task[None] | None = None
 
     async def restore(self) -> None:
@@ -130,7 +138,7 @@ class Directory:
         live = live_modules(before, without={one.pool.workflow for one in new})
         refuse_taken_names(new, before, live=live)
         self._methods.check(declared, live)
-        await self._hand_over([one.pool for one in new])
+        await self._hand_over(new)
         pids = await self._run_new([one.pool for one in new])
         names = {one.pool.workflow for one in new}
         current = {one.pool.name for one in new}
@@ -153,22 +161,19 @@ class Directory:
             "problems": dict(self._pools.problems),
         }
 
-    async def _hand_over(self, specs: list[PoolSpec]) -> None:
+    async def _hand_over(self, new: list[DeployedWorkflow]) -> None:
         """Each call starts an instance of one version: of these from now on, or of those before.
 
         Raises:
             UsageError: one cannot be deployed; nothing was changed.
         """
-        successions = [
-            Succession(spec=spec, before=self._active(spec.workflow))
-            for spec in specs
-            if self._active(spec.workflow) != spec
-        ]
-        await asyncio.gather(
+        changing = [one for one in new if self._active(one.pool.workflow) != one.pool]
+        successions = await asyncio.gather(
             *(
-                self._pools.check(one.spec)
-                for one in successions
-                if one.before is not None and one.spec.name not in self._pools
+                succession_of(
+                    one, self._workflows.values(), self._pools, members=self._engine.pool_members
+                )
+                for one in changing
             )
         )
         for one in successions:
@@ -179,6 +184,21 @@ class Directory:
             if one.pool.workflow == workflow and one.active:
                 return one.pool
         return None
+
+    def _participants(self, workflow: str) -> dict[str, Participant]:
+        """The members of the workflow's pools that own shards, and run or are being brought back."""
+        return {
+            member: Participant(version=one.pool.version, methods=one.pool.methods)
+            for one in self._workflows.values()
+            if one.pool.workflow == workflow and one.pool.name in self._pools
+            for member in self._pools.owners(one.pool.name)
+        }
+
+    async def bid(self, made: bytes) -> bytes:
+        """See `Arbitrators.bid`."""
+        await self.restore()
+        bid = msgspec.msgpack.decode(made, type=BidMade)
+        return msgspec.msgpack.encode(await self._arbitrators.bid(bid))
 
     async def _run_new(self, specs: list[PoolSpec]) -> dict[str, int]:
         """The process ids of the pools, which run; those deployed before may have problems."""
@@ -240,6 +260,13 @@ class Directory:
             named = workflow if version is None else f"{workflow}@{version}"
             raise NotFound(f"there is no deployed workflow {named!r}.")
         [pool] = found
+        active = next(
+            one for one in self._workflows.values() if one.pool.workflow == workflow and one.active
+        )
+        if members > 1 and active.pool.name in self._pools:
+            await rule_for_members(
+                active, self._workflows.values(), self._pools, self._store, self._engine
+            )
         await self._pools.resize(pool.name, members)
         owned: dict[str, list[int]] = {}
         for shard, owner in enumerate(self._pools.owners(pool.name)):
@@ -247,6 +274,7 @@ class Directory:
         return {"pool": pool.name, "version": pool.version, "members": owned}
 
     async def _announce(self) -> None:
+        self._arbitrators.changed()
         async with self._changed:
             # Later than every version that a directory before this one has announced.
             self._version = max(self._version + 1, time.time_ns() // 1_000)
@@ -314,6 +342,7 @@ class Directory:
         """Every pool has checkpointed."""
         if self._cleaning is not None:
             self._cleaning.cancel()
+        self._arbitrators.stop()
         await self._pools.stop()
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors.kernel import driving
+from raysume.actors.kernel.bids import Verdict
 from raysume.actors.kernel.commits import (
     CallsSent,
     ChildEnded,
@@ -32,7 +33,7 @@ from raysume.actors.kernel.commits import (
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.records import Outgoing, StepDone
+from raysume.actors.kernel.records import Outgoing, Place, StepDone
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
 from raysume.compiler import dumps, keeping_provided
 from raysume.crash_points import crash_point
@@ -48,6 +49,12 @@ FollowChild = Callable[[ChildOrder], Awaitable[ChildEnded]]
 """Returns once the child has ended."""
 
 _log = structlog.get_logger("raysume.pool")
+
+
+class VerdictsOf(Protocol):
+    """Reads verdicts (see `Bidding.verdicts`)."""
+
+    def __call__(self, *, after: Place, upto: Place | None = None) -> list[Verdict]: ...
 
 
 class StepsElsewhere(Protocol):
@@ -74,6 +81,7 @@ class Effects:
         publish: Publish,
         report: Callable[[Event], None],
         elsewhere: StepsElsewhere | None = None,
+        verdicts: VerdictsOf | None = None,
     ) -> None:
         """
         Args:
@@ -83,13 +91,14 @@ class Effects:
             publish: how outgoing calls are accepted.
             report: takes events, in the event loop's thread.
             elsewhere: runs steps that have Ray options; None: they run here, as others do.
+            verdicts: reads the verdicts on calls that a look-back finds, in threads.
         """
         self._kernel = kernel
         self._call_log = call_log
         self._methods = methods
         self._publish = publish
         self._report = report
-        self._elsewhere = elsewhere
+        self._elsewhere, self._verdicts = elsewhere, verdicts
         self._attempts_elsewhere: dict[tuple[str, str], list[str]] = {}
         self._steps = StepThreads(limits.STEP_THREADS)
         self._reads = ThreadPoolExecutor(1, "raysume-read")
@@ -301,7 +310,19 @@ class Effects:
             if order.after < (item.pos, item.offset) <= order.upto
             and item.offset < applied.get(segment.partition, 0)
         ]
-        self._report(LookedBack(instance=order.instance, wait=order.wait, calls=calls))
+        found = await self._verdicts_on(order) if calls else []
+        self._report(
+            LookedBack(instance=order.instance, wait=order.wait, calls=calls, verdicts=found)
+        )
+
+    async def _verdicts_on(self, order: LookBackOrder) -> list[Verdict]:
+        verdicts = self._verdicts
+        if verdicts is None:
+            return []
+        found: list[Verdict] = await self.read_surely(
+            lambda _log: verdicts(after=order.after, upto=order.upto)
+        )
+        return found
 
     # --- outgoing calls ----------------------------------------------------------------
 

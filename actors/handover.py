@@ -8,7 +8,7 @@ active before, and is deployed again, holds still while its predecessor decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import Self
 
 import msgspec
@@ -16,6 +16,8 @@ import msgspec
 from raysume import limits
 from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import ShardLog
+from raysume.actors.kernel.commits import Delivered
+from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
@@ -69,14 +71,6 @@ class Boundary(msgspec.Struct, frozen=True, kw_only=True):
                     offsets[partition] = max(offset, offsets.get(partition, 0))
         return cls(offsets=offsets, newest=newest)
 
-    @classmethod
-    def of_all(cls, boundaries: Sequence[Boundary]) -> Boundary | None:
-        """The boundary behind all of them; None when there are none."""
-        found: Boundary | None = None
-        for one in boundaries:
-            found = one.joined(found)
-        return found
-
     def joined(self, other: Boundary | None) -> Boundary:
         """The boundary behind both."""
         if other is None:
@@ -121,6 +115,7 @@ def recall(host: PoolHost, pool: str) -> None:
     if record is not None:
         host.kernel.intake.recover(record.begins.offsets)
         host.kernel.newest = max(host.kernel.newest, record.begins.newest)
+        host.kernel.exclusives.pass_over(record.begins.newest)
         host.kernel.tenure = _tenure(record)
 
 
@@ -150,6 +145,27 @@ def let_go(host: PoolHost) -> None:
     host.released.set()
 
 
+def follow(host: PoolHost) -> Boundary:
+    """The pool knows which calls need a verdict by now; where it stands.
+
+    If that is behind the boundary of what is new, it has moved on meanwhile.
+    """
+    host.bidding.recall()
+    return _here(host)
+
+
+def stand(host: PoolHost, places: Iterable[tuple[int, int]]) -> dict[int, int]:
+    """Up to where the pool has dealt with each partition; calls at these places (partition,
+    offset) that it has not heard of are read from the log."""
+    marks = dict(host.kernel.watermarks)
+    for partition, offset in places:
+        if offset >= marks.get(partition, 0):
+            start = marks.get(partition, 0)
+            notice = Delivery(partition, start, offset + 1, 0, [])
+            host.report(Delivered(delivery=notice))
+    return marks
+
+
 def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
     """Calls behind the boundary start instances of this pool, durably; it goes on."""
     record = Record(begins=boundary)
@@ -174,6 +190,7 @@ async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Bounda
     ended = end(record, boundary)
     host.kernel.tenure = _tenure(ended)
     await host.flushed()  # what was started before is durable, and is not started again
+    await host.checkpoint()  # and its successor finds the ids that were used
     keep(host.store, pool, ended)
     crash_point("after_retirement_kept")
     return boundary

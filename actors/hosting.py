@@ -18,11 +18,13 @@ import msgspec
 
 from raysume import limits
 from raysume.actors.answering import Answers
+from raysume.actors.bidding import AskVerdict, Bidding
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
 from raysume.actors.endings import Endings, finished_ids
 from raysume.actors.forgetting import forget_partitions
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
+from raysume.actors.kernel.bids import Verdict
 from raysume.actors.kernel.commits import Commit, Delivered, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.instances import Instance
@@ -60,11 +62,14 @@ class PoolHost:
         mailbox_window: timedelta = limits.MAILBOX_WINDOW,
         history_retention: timedelta = limits.HISTORY_RETENTION,
         elsewhere: StepsElsewhere | None = None,
+        participant: str = "",
+        ask_verdict: AskVerdict | None = None,
     ) -> None:
         """
         Args:
             methods: the URNs whose calls the pool wants.
             publish: how calls made by workflows are accepted.
+            participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
         """
         self.workflow, self.version = workflow, version
@@ -78,6 +83,9 @@ class PoolHost:
             window=mailbox_window,
             retention=history_retention,
         )
+        self.bidding = Bidding(
+            self.kernel, store, participant=participant, ask=ask_verdict, report=self.report
+        )
         self.effects = Effects(
             self.kernel,
             call_log,
@@ -85,12 +93,12 @@ class PoolHost:
             publish=publish,
             report=self.report,
             elsewhere=elsewhere,
+            verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
         self.applied_calls = 0
         self.turns = 0
-        self._give_up = give_up
-        self._interval_s = checkpoint_interval_s
+        self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0
         self._uncommitted: list[Commit] = []
@@ -126,12 +134,12 @@ class PoolHost:
         if owned is None:
             assert owner is not None
             owned = await self._acquire_all(owner)
-        recovered, calls, covers = await loop.run_in_executor(None, self._recover, owned)
+        recovered, calls, covers, verdicts = await loop.run_in_executor(None, self._recover, owned)
         if not self.workflow.has_parameters:
             turn = learning_turn(self.workflow, self.version, now_us())
             await driving.run_as_task(turn, self.kernel.standing.learning(turn))
             self.kernel.standing.stand(self.kernel.index)
-        self.kernel.remember(calls, covers_after=covers)
+        self.kernel.remember(calls, covers, verdicts)
         self._applied_commit(self.kernel.resume(now_us()))
         if owned:
             await self.notice_log()
@@ -157,7 +165,7 @@ class PoolHost:
             task.remove_done_callback(self._loop_ended)
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await self.effects.stop()
+        await asyncio.gather(self.bidding.stop(), self.effects.stop())
         self._commits.shutdown(wait=True)
 
     async def _acquire_all(self, owner: str) -> list[OwnedShard]:
@@ -165,11 +173,14 @@ class PoolHost:
         about_to_take_over()
         return await asyncio.to_thread(lambda: self.store.acquire(refs, owner=owner))
 
-    def _recover(self, owned: Sequence[OwnedShard]) -> tuple[int, list[DeliveredCall], Place]:
+    def _recover(
+        self, owned: Sequence[OwnedShard]
+    ) -> tuple[int, list[DeliveredCall], Place, list[Verdict]]:
+        self.bidding.recall()
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
         calls, covers = self.recent_calls() if owned else ([], START_OF_LOG)
-        return recovered, calls, covers
+        return recovered, calls, covers, self.bidding.verdicts(after=covers)
 
     def recent_calls(self) -> tuple[list[DeliveredCall], Place]:
         """See `remembering.recent_calls`; it reads the log."""
@@ -316,6 +327,7 @@ class PoolHost:
     def _release(self, commit: Commit) -> None:
         self.turns += sum(len(turns) for turns in commit.turns.values())
         self.effects.release(commit)
+        self.bidding.release(commit)
         self.answers.give((*commit.answers, *commit.replies))
         self.endings.tell((*commit.finished, *finished_ids(commit)))
         for line in commit.logs:

@@ -111,7 +111,8 @@ async def give(host: PoolHost, shards: Collection[int]) -> None:
     host.released.clear()
     try:
         await host.flushed()
-        host.journal.note_places({number: kernel.header_of(number) for number in leaving})
+        noted = {*leaving, *sorted(kernel.shards.keys() - set(leaving))[:1]}  # what stays: a bid
+        host.journal.note_places({number: kernel.header_of(number) for number in noted})
         await host.checkpoint()
         await host.in_commits(lambda: _yield(host, leaving))
         instances = parting.part_with(kernel, leaving)
@@ -158,6 +159,7 @@ async def take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
         found = await loop.run_in_executor(None, lambda: host.journal.read(owned))
         headers = [log.header for log, _ in found if log.header is not None]
         if was_empty:
+            await asyncio.to_thread(host.bidding.recall)
             _begin_where(host, headers)
         await _check_place(host, headers)
         await host.in_commits(lambda: host.journal.take([log for log, _ in found]))
@@ -165,7 +167,8 @@ async def take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
             adopt(kernel, log, records)
         if was_empty:
             calls, covers = await loop.run_in_executor(None, host.recent_calls)
-            kernel.remember(calls, covers_after=covers)
+            verdicts = await asyncio.to_thread(lambda: host.bidding.verdicts(after=covers))
+            kernel.remember(calls, covers, verdicts)
         else:
             parting.mark_starts(kernel)
         host.resume([one.ref.number for one in owned])

@@ -10,18 +10,16 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-import psutil
 import structlog
 
 from raysume import limits
 from raysume.actors import commanding, explaining, handover, moving
+from raysume.actors.asking import ask_directory
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
+from raysume.actors.figures import figures_of, first_methods
 from raysume.actors.hosting import PoolHost, about_to_take_over
-from raysume.actors.kernel import driving
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
-from raysume.actors.kernel.standing import Standing, learning_turn
-from raysume.actors.kernel.status import Status
 from raysume.actors.loading import load
 from raysume.actors.needs import needs_of
 from raysume.actors.outlet import IngressOutlet
@@ -32,7 +30,6 @@ from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.untyped import in_group, ray
 from raysume.errors import ConfigurationError, Fenced, Unavailable
 from raysume.publishing import set_engine_sink
-from raysume.storage.moments import wall_clock_us
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import OwnedShard
 from raysume.storage.processes import owner_of_this_process
@@ -104,6 +101,8 @@ class Pool:
             mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
             history_retention=timedelta(seconds=self._engine.history_retention_s),
             elsewhere=RaySteps(self._engine, self._spec.target, self._driver_paths),
+            participant=self._name,
+            ask_verdict=ask_directory,
         )
         outlet.follow(asyncio.get_running_loop())
         set_engine_sink(outlet.take)
@@ -206,16 +205,18 @@ class Pool:
 
     # --- handing over to another version ----------------------------------------------
 
-    async def check(self) -> None:
-        """The workflow can be deployed; nothing of it runs yet.
+    async def check(self) -> list[str]:
+        """The workflow can be deployed, whether it runs yet or not.
+
+        Returns:
+            The URNs of the methods for which it waits first.
 
         Raises:
             UsageError: it cannot; says why.
         """
-        workflow = self._workflow()
-        if not workflow.has_parameters:
-            turn = learning_turn(workflow, self._spec.version, wall_clock_us())
-            await driving.run_as_task(turn, Standing(workflow).learning(turn))
+        if self._host is not None:
+            return sorted({wait.method for wait in self._host.kernel.standing.waits})
+        return await first_methods(self._workflow(), self._spec.version)
 
     async def hold(self) -> bytes:
         """See `handover.hold`."""
@@ -236,6 +237,14 @@ class Pool:
         """See `handover.take_over`."""
         found = msgspec.msgpack.decode(boundary, type=handover.Boundary)
         handover.take_over(await self._hosting(), self._spec.name, found)
+
+    async def follow(self) -> bytes:
+        """See `handover.follow`."""
+        return msgspec.msgpack.encode(handover.follow(await self._hosting()))
+
+    async def stand(self, places: list[tuple[int, int]]) -> dict[int, int]:
+        """See `handover.stand`."""
+        return handover.stand(await self._hosting(), places)
 
     async def lasting(self) -> None:
         """Lasts as long as the process: whoever awaits it learns of its death.
@@ -338,19 +347,8 @@ class Pool:
         return sorted(host.kernel.shards), found
 
     async def stats(self) -> dict[str, Any]:
-        """Figures of the pool: instances by status, waits, calls and turns so far, CPU and memory."""
-        host = await self._hosting()
-        return {
-            "pool": self._name,
-            "pid": os.getpid(),
-            "shards": sorted(host.kernel.shards),
-            "instances": {status.value: host.kernel.count(status) for status in Status},
-            "waits": len(host.kernel.index),
-            "applied_calls": host.applied_calls,
-            "turns": host.turns,
-            "cpu_s": time.process_time(),
-            "rss_bytes": psutil.Process().memory_info().rss,
-        }
+        """Figures of the pool: see `figures_of`."""
+        return {"pool": self._name, **figures_of(await self._hosting())}
 
     async def needs(self) -> bytes:
         """See `needs_of`."""

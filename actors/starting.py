@@ -22,6 +22,7 @@ async def start_instance(host: PoolHost, request: StartRequest) -> StartAnswer:
     Raises:
         UsageError: the workflow takes no new instances, or the arguments are not its own.
         ShardMoved: its id belongs to another member of the pool; `details` has it.
+        Unavailable: another version has followed this one, and takes the start.
     """
     workflow = host.workflow
     if not workflow.active:

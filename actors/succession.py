@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 import structlog
 
 from raysume import limits
 from raysume.actors import handover
+from raysume.actors.cleaning import Pools
+from raysume.actors.deployed_workflows import DeployedWorkflow
 from raysume.actors.handover import Boundary, Record
+from raysume.actors.kernel.bids import Regime
+from raysume.actors.kernel.records import START_OF_LOG
+from raysume.actors.regimes import Waiting, needed, rule
 from raysume.actors.specs import EngineSpec, PoolSpec
 from raysume.actors.supervision import Supervisor
 from raysume.errors import RaysumeError, SealBroken, Unavailable
@@ -23,6 +29,14 @@ from raysume.storage.seal_key import load_seal
 _log = structlog.get_logger("raysume.directory")
 
 
+class HeldPools(Pools, Protocol):
+    """What is asked of the pools while one version follows another (`Supervisor`)."""
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held while nothing else may happen to the members of a pool that runs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succession:
     """A version that becomes the active one."""
@@ -30,10 +44,63 @@ class Succession:
     spec: PoolSpec
     before: PoolSpec | None
     """The version that is active until then; None: there is none."""
+    beside: list[PoolSpec] = field(default_factory=list[PoolSpec])
+    """Every other version there is, that one included."""
+    methods: frozenset[str] = frozenset()
+    """From then on, calls of these need a verdict (see `regimes.needed`)."""
+    starts: frozenset[str] = frozenset()
+    """Those with which instances of the new version start."""
+
+    @property
+    def versions(self) -> list[PoolSpec]:
+        """The new one, and every other."""
+        return [self.spec, *self.beside]
+
+
+async def succession_of(
+    new: DeployedWorkflow,
+    deployed: Collection[DeployedWorkflow],
+    pools: Supervisor,
+    *,
+    members: int,
+) -> Succession:
+    """How the version follows the one that is active now; it can be deployed.
+
+    Args:
+        members: of its pool, if that does not run yet.
+
+    Raises:
+        UsageError: it cannot be deployed.
+        Unavailable: a pool did not answer.
+    """
+    spec = new.pool
+    versions = [one for one in deployed if one.pool.workflow == spec.workflow]
+    active = next((one.pool for one in versions if one.active), None)
+    if active is None and members == 1:
+        return Succession(spec=spec, before=None)
+    others = [one for one in versions if one.pool.name != spec.name]
+    waiting = [await _waiting(one, pools, checks=one is new) for one in (new, *others)]
+    methods, starts = needed(waiting[0], waiting[1:])
+    return Succession(
+        spec=spec,
+        before=active,
+        beside=[one.pool for one in others],
+        methods=methods,
+        starts=starts,
+    )
+
+
+async def _waiting(one: DeployedWorkflow, pools: Supervisor, *, checks: bool) -> Waiting:
+    first: frozenset[str] | None = None
+    if one.pool.name in pools:
+        first = frozenset((await pools.ask_all(one.pool.name, "check"))[0])
+    elif checks:
+        first = frozenset(await pools.check(one.pool))
+    return Waiting(methods=one.pool.methods, awaits=one.awaits, first=first)
 
 
 async def hand_over(
-    succession: Succession, pools: Supervisor, store: Store, engine: EngineSpec
+    succession: Succession, pools: HeldPools, store: Store, engine: EngineSpec
 ) -> None:
     """Calls start instances of the new version exactly from where they no longer do of the old.
 
@@ -46,13 +113,12 @@ async def hand_over(
     new, old = succession.spec, succession.before
     if old is None:
         if handover.recorded(store, new.name) is None:
-            handover.keep(store, new.name, Record(begins=_end_of_log(engine)))
+            begins = _end_of_log(engine)
+            _ruled_from(succession, begins, store)
+            handover.keep(store, new.name, Record(begins=begins))
         return
-    async with _held(new, pools) as stands:
-        after = Boundary.of_all(stands)
-        if new.name not in pools:
-            resting = _resting(new, store, engine)
-            after = resting if resting.offsets else None
+    async with _all_held(succession, pools) as stands:
+        after = await _ruled(succession, stands, pools, store, engine)
         boundary = await _retired(old, after, pools, store, engine)
         if new.name in pools:
             await pools.ask_all(new.name, "take_over", msgspec.msgpack.encode(boundary))
@@ -60,8 +126,82 @@ async def hand_over(
             handover.keep(store, new.name, Record(begins=boundary))
 
 
+async def rule_for_members(
+    active: DeployedWorkflow,
+    deployed: Collection[DeployedWorkflow],
+    pools: Supervisor,
+    store: Store,
+    engine: EngineSpec,
+) -> None:
+    """Before a pool gets more members: calls that one of them cannot decide on alone need a
+    verdict from now on.
+
+    Raises:
+        Unavailable: a pool did not answer, or did not stand still.
+    """
+    found = await succession_of(active, deployed, pools, members=limits.SHARDS)
+    async with _all_held(found, pools) as stands:
+        await _ruled(found, stands, pools, store, engine)
+
+
 @asynccontextmanager
-async def _held(spec: PoolSpec, pools: Supervisor) -> AsyncGenerator[list[Boundary]]:
+async def _all_held(succession: Succession, pools: HeldPools) -> AsyncGenerator[list[Boundary]]:
+    """No member of any version applies anything meanwhile; where those that run stand."""
+    async with AsyncExitStack() as held:
+        stands: list[Boundary] = []
+        for spec in sorted(succession.versions, key=lambda one: one.name):  # one order of locks
+            stands += await held.enter_async_context(_held(spec, pools))
+        yield stands
+
+
+async def _ruled(
+    succession: Succession,
+    stands: Sequence[Boundary],
+    pools: HeldPools,
+    store: Store,
+    engine: EngineSpec,
+) -> Boundary:
+    """All versions, which hold still if they run, are before this boundary, and know what is
+    decided behind it.
+
+    One whose process has ended meanwhile has moved on: then the boundary is further on.
+
+    Raises:
+        Unavailable: a pool did not answer, or did not stand still.
+    """
+    resting = [_resting(one, store, engine) for one in succession.versions if one.name not in pools]
+    here = Boundary(offsets={}, newest=START_OF_LOG)
+    for one in (*stands, *resting):
+        here = here.joined(one)
+    regime = None
+    for _ in range(limits.POOL_START_ATTEMPTS):
+        regime = _ruled_from(succession, here, store, replaces=regime)
+        further = here
+        for spec in succession.versions:
+            if spec.name in pools:
+                for told in await pools.ask_all(spec.name, "follow"):
+                    further = further.joined(msgspec.msgpack.decode(told, type=Boundary))
+        if further == here:
+            return here
+        here = further
+    raise Unavailable(f"versions of {succession.spec.workflow!r} did not hold still. Deploy again.")
+
+
+def _ruled_from(
+    succession: Succession, boundary: Boundary, store: Store, *, replaces: Regime | None = None
+) -> Regime | None:
+    return rule(
+        store,
+        succession.spec.workflow,
+        boundary,
+        methods=succession.methods,
+        starts=succession.starts,
+        replaces=replaces,
+    )
+
+
+@asynccontextmanager
+async def _held(spec: PoolSpec, pools: HeldPools) -> AsyncGenerator[list[Boundary]]:
     """No member of the pool, if it runs, applies anything meanwhile; where they stand.
 
     They are told again and again, however long it takes: one that went on by itself would be
@@ -85,7 +225,7 @@ async def _held(spec: PoolSpec, pools: Supervisor) -> AsyncGenerator[list[Bounda
         lock.release()
 
 
-async def _held_with_lock(spec: PoolSpec, pools: Supervisor, lock: asyncio.Lock) -> list[Boundary]:
+async def _held_with_lock(spec: PoolSpec, pools: HeldPools, lock: asyncio.Lock) -> list[Boundary]:
     """Where the members stand, which are held; the lock is acquired: none of them is restarted.
 
     One that is being restarted is waited for, without the lock.
@@ -108,12 +248,12 @@ async def _held_with_lock(spec: PoolSpec, pools: Supervisor, lock: asyncio.Lock)
             raise
 
 
-async def _hold(spec: PoolSpec, pools: Supervisor) -> list[Boundary]:
+async def _hold(spec: PoolSpec, pools: HeldPools) -> list[Boundary]:
     told = await pools.ask_all(spec.name, "hold")
     return [msgspec.msgpack.decode(one, type=Boundary) for one in told]
 
 
-async def _hold_on(spec: PoolSpec, pools: Supervisor) -> None:
+async def _hold_on(spec: PoolSpec, pools: HeldPools) -> None:
     while True:
         await asyncio.sleep(limits.HANDOVER_RENEWAL_S)
         try:
@@ -123,13 +263,11 @@ async def _hold_on(spec: PoolSpec, pools: Supervisor) -> None:
 
 
 async def _retired(
-    old: PoolSpec, after: Boundary | None, pools: Supervisor, store: Store, engine: EngineSpec
+    old: PoolSpec, after: Boundary, pools: HeldPools, store: Store, engine: EngineSpec
 ) -> Boundary:
     """Where the time of the old version ends, durably: one place for all of its members."""
     if old.name in pools:
-        async with _held(old, pools) as stands:
-            bound = Boundary.of_all([*stands, *([] if after is None else [after])])
-            told = await pools.ask_all(old.name, "retire", msgspec.msgpack.encode(bound))
+        told = await pools.ask_all(old.name, "retire", msgspec.msgpack.encode(after))
         return msgspec.msgpack.decode(told[0], type=Boundary)
     record = handover.recorded(store, old.name)
     if record is not None and record.ends is not None:

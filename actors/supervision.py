@@ -179,8 +179,8 @@ class Supervisor:
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
 
-    async def check(self, spec: PoolSpec) -> None:
-        """The pool, which does not run yet, can be deployed.
+    async def check(self, spec: PoolSpec) -> list[str]:
+        """The pool, which does not run yet, can be deployed; the methods of its first wait.
 
         Raises:
             UsageError: it cannot; says why.
@@ -188,7 +188,7 @@ class Supervisor:
         """
         actor = self._crew(spec).actor(0)
         try:
-            await actor.check.remote()
+            return list(await actor.check.remote())
         except RayTaskError as error:
             ray.kill(actor)
             raise refusal(spec, cause_of(error) or error) from None
@@ -209,6 +209,18 @@ class Supervisor:
         return list(
             await asyncio.gather(*(self._ask(crew, n, method, *arguments) for n in numbers))
         )
+
+    async def ask_member(self, name: str, method: str, *arguments: Any) -> Any:
+        """What one member answers, by its name; it is asked again when its process ended meanwhile.
+
+        Raises:
+            Unavailable: it was asked in vain several times.
+        """
+        for crew in self._kept.values():
+            for number in list(crew.members):
+                if crew.spec.member(number) == name:
+                    return await self._ask(crew, number, method, *arguments)
+        raise Unavailable(f"pool {name} does not answer: it does not run. Deploy again.")
 
     async def _ask(self, crew: PoolCrew, number: int, method: str, *arguments: Any) -> Any:
         backoff_s, reason = limits.RETRY_BACKOFF_S_MIN, "it does not run"

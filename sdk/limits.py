@@ -109,6 +109,17 @@ MAILBOX_PLACES_MAX: Final = 64
 """Keys, and calls, that an instance remembers to have received by waits of one method and shape:
 about 10 bytes each in every saved state. Whatever is older counts as received."""
 
+BIDS_AWAITED_S: Final = 0.5
+"""Seconds after which a kernel whose bid is missing is asked where it stands: usually it bids within
+milliseconds; it may not have heard of the call, or begin behind it."""
+
+REGIMES_MAX: Final = 20
+"""Boundaries that are kept of one workflow, one for each deployment that changed which of its calls
+need a verdict: no kernel is so far behind that it would meet older ones."""
+
+DECISIONS_FORGOTTEN_MAX: Final = 5_000
+"""Decisions about calls that are deleted in one transaction, about 100 B each: some milliseconds."""
+
 EXCLUSIVE_CALLS_MAX: Final = 100_000
 """Calls taken by exclusive waits that a pool remembers, about 150 B each: for other such waits,
 whatever is older counts as taken."""

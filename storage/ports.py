@@ -117,6 +117,20 @@ class StoreCommit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided about one call, among all that run one workflow. The first one stays."""
+
+    workflow: str
+    pos: int
+    """With `offset`, the call's place in the log."""
+    offset: int
+    kind: str
+    """What about: a call may have several decisions, one of each kind."""
+    body: bytes
+    """Opaque."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceQuery:
     """A page of instances, newest first. Every None means "any"."""
 
@@ -215,6 +229,34 @@ class Store(Protocol):
 
     def shards(self) -> list[OwnedShard]:
         """All shards with their current epochs."""
+        ...
+
+    def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """For each of these (workflow, place, kind), one decision is kept durably, for ever the same.
+
+        Returns:
+            What is kept, in the order given: the given one, or that which was there before.
+
+        Raises:
+            StoreUnavailable: it is not known what is kept; ask again.
+        """
+        ...
+
+    def decisions_of(
+        self, workflow: str, *, after: tuple[int, int], upto: tuple[int, int] | None = None
+    ) -> Iterator[Decision]:
+        """The decisions about calls whose place is behind `after`, in the order of places.
+
+        Args:
+            upto: the last place, as (pos, offset); None: all there are.
+        """
+        ...
+
+    def forget_decisions(self, *, before_pos: int) -> int:
+        """Decisions about calls with a smaller `pos` are gone, durably; how many there were.
+
+        At most `DECISIONS_FORGOTTEN_MAX` of them, the oldest ones: asked again, it goes on.
+        """
         ...
 
     def put_document(self, kind: str, key: str, body: bytes) -> None:

@@ -128,6 +128,18 @@ class InstanceTagTable(StateTable, table=True):
     """The key of its row."""
 
 
+class DecisionTable(StateTable, table=True):
+    """What was decided about a call, among all that run one workflow."""
+
+    __tablename__: ClassVar[Any] = "decision"
+    __table_args__: ClassVar[Any] = (Index(None, "pos"), _WITHOUT_ROWID)
+    workflow: str = _text(primary_key=True)
+    pos: int = _big(primary_key=True)
+    offset: int = _big(primary_key=True)
+    kind: str = _text(primary_key=True)
+    body: bytes = _bytes()
+
+
 class DocumentTable(StateTable, table=True):
     """Small documents of the deployment."""
 

@@ -10,6 +10,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raysume.actors.kernel.bids import Bid, Claim, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.records import (
     ChildDone,
@@ -80,6 +81,24 @@ class LookedBack:
     instance: str
     wait: str
     calls: list[DeliveredCall]
+    verdicts: list[Verdict] = field(default_factory=list[Verdict])
+    """Those on calls of that range, if any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The verdict on a call is kept durably."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """It is known, durably, whose call it is that an exclusive wait has claimed."""
+
+    claim: Claim
+    winner: str
+    """The instance that claimed it first, or that had it by a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +168,8 @@ Event = (
     | Started
     | TurnEnded
     | LookedBack
+    | Decided
+    | Claimed
     | CallsSent
     | Command
 )
@@ -233,6 +254,10 @@ class Commit:
     """(shard number, call) in the order published."""
     ranges: list[RangeOrder] = field(default_factory=list)
     look_backs: list[LookBackOrder] = field(default_factory=list)
+    bids: list[Bid] = field(default_factory=list)
+    """For the arbiter; each is answered with `Decided`."""
+    claims: list[Claim] = field(default_factory=list)
+    """Each is answered with `Claimed`."""
     answers: list[tuple[int, StartAnswer | Exception]] = field(default_factory=list)
     replies: list[tuple[int, Exception | None]] = field(default_factory=list)
     """To commands, by token; None says that it was taken."""
@@ -253,6 +278,8 @@ class Commit:
         self.children += later.children
         self.tasks += later.tasks
         self.outgoing += later.outgoing
+        self.bids += later.bids
+        self.claims += later.claims
         self.answers += later.answers
         self.replies += later.replies
         self.finished += later.finished

@@ -42,6 +42,10 @@ class Exclusives:
         """Whether an exclusive wait may not have the call at `place` any more."""
         return place in self._places or place <= self._floor
 
+    def pass_over(self, place: Place) -> None:
+        """Calls up to this place count as taken: they came before this version."""
+        self._floor = max(self._floor, place)
+
     def restore(self, record: InstanceRecord) -> None:
         """What the saved instance took, and has in its inbox, is taken."""
         if record.exclusive is not None:

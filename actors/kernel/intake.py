@@ -100,6 +100,22 @@ class Intake:
         self.waiting += len(rest.calls)
         return found
 
+    def only(self, partition: int, offset: int) -> Delivery | RangeOrder | None:
+        """The call at `offset`, where the partition stands, whatever comes first in others."""
+        if self._is_at_bound(partition):
+            return None
+        first = self._first(partition) if partition in self._held else None
+        if first is None or isinstance(first, RangeOrder):
+            return first
+        self._drop_first(self._held[partition])
+        self._keep_rest(first, offset + 1)
+        return _ready(first, min(first.end, offset + 1))
+
+    def stop_before(self, delivery: Delivery, offset: int) -> None:
+        """Of the delivery, which `following` gave, the calls below `offset` were applied."""
+        self._keep_rest(delivery, offset)
+        self.watermarks[delivery.partition] = offset
+
     def applied(self, delivery: Delivery) -> None:
         """The calls of the delivery were applied."""
         self.watermarks[delivery.partition] = delivery.end
@@ -153,6 +169,13 @@ class Intake:
         if self._held.get(partition):
             return None
         return self._order(partition, self.mark(partition), end)
+
+    def _keep_rest(self, delivery: Delivery, offset: int) -> None:
+        """What of the delivery, which was taken, lies at or behind `offset` is held again."""
+        if offset < delivery.end:
+            rest = _rest(delivery, offset, 0)
+            self._held.setdefault(delivery.partition, []).insert(0, rest)
+            self.waiting += len(rest.calls)
 
     def _order(self, partition: int, start: int, end: int) -> RangeOrder | None:
         asked = self._asked.get(partition, 0)

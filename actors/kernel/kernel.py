@@ -7,33 +7,36 @@ effects. It has no clock (the host says what time it is), no threads and no Ray.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, assert_never
 
 from raysume import ids, limits
 from raysume.actors.kernel import (
+    arbitration,
     children,
     commands,
     failing,
     following,
     looking_back,
     parting,
-    routing,
     starts,
     turning,
 )
+from raysume.actors.kernel.bids import Verdict
 from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
     ChildEnded,
+    Claimed,
     Commit,
+    Decided,
     Delivered,
     Event,
     ForkAsked,
     LogLine,
     LookedBack,
-    RangeOrder,
     RetryAsked,
     RewindAsked,
     Started,
@@ -41,7 +44,7 @@ from raysume.actors.kernel.commits import (
     TimersDue,
     TurnEnded,
 )
-from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
+from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import Exclusives
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
@@ -56,7 +59,6 @@ from raysume.actors.kernel.records import (
     Place,
     ShardHeader,
     Stimulus,
-    TimerDue,
 )
 from raysume.actors.kernel.schedules import KEEPER, Schedule
 from raysume.actors.kernel.shards import Shard
@@ -112,6 +114,8 @@ class Kernel:
         self.intake = Intake()
         self.tenure = Tenure()
         """Which calls may start instances."""
+        self.arbitration = arbitration.Arbitration()
+        """Which calls need a verdict, because others want them, too."""
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
@@ -144,6 +148,7 @@ class Kernel:
         self.shards[shard.number] = shard
         if header is not None:
             self.intake.recover(header.watermarks)
+            self.arbitration.recover(header)
             self.newest = max(self.newest, header.newest)
             if shard.number == KEEPER:
                 self.schedule.next_us = header.next_start_us
@@ -169,6 +174,8 @@ class Kernel:
     def resume(self, now_us: int, shards: Collection[int] | None = None) -> Commit:
         """Everything unfinished of the restored instances, or of some shards, is under way again."""
         self._begin(now_us)
+        if shards is None:
+            self.arbitration.resume(self)
         resumed = self.shards.keys() if shards is None else shards
         for number in resumed:
             unsent = self.shards[number].unsent.values()
@@ -186,14 +193,22 @@ class Kernel:
         self.look_back.sort(key=lambda one: self.instances[one[0]].waits[one[1]].order)
         return self._finish()
 
-    def remember(self, calls: Iterable[DeliveredCall], *, covers_after: Place) -> None:
+    def remember(
+        self,
+        calls: Iterable[DeliveredCall],
+        covers_after: Place,
+        verdicts: Iterable[Verdict] = (),
+    ) -> None:
         """Calls from before this kernel are in memory too, so that look-backs find them there.
 
         Args:
             calls: in order; all at or below the watermarks, before anything is applied.
             covers_after: every subscribed call after this place is among them.
+            verdicts: those on calls behind that place.
         """
         self.recent.covers_after = covers_after
+        for verdict in verdicts:
+            self.arbitration.remember(self, verdict)
         for call in calls:
             if call.call.is_seen_by(self.service):
                 self.recent.add(call)
@@ -204,12 +219,22 @@ class Kernel:
     def apply(self, events: Iterable[Event], now_us: int) -> Commit:
         """What the events did, to be made durable before its effects are released."""
         self._begin(now_us)
-        for event in events:
+        pending = deque(events)
+        while pending:
+            event = pending.popleft()
+            if self.arbitration.holds_back(event):
+                continue
             match event:
                 case Delivered():
-                    self._deliver(event.delivery)
+                    self.intake.add(event.delivery)
+                    arbitration.take_in(self)
+                case Decided():
+                    self.arbitration.decided(event.verdict)
+                    arbitration.take_in(self)
+                case Claimed():
+                    looking_back.claimed(self, event)
                 case TimersDue():
-                    self._ring(event.upto_us)
+                    turning.ring(self, event.upto_us)
                 case StepEnded():
                     turning.end_step(self, event)
                 case Started():
@@ -226,7 +251,8 @@ class Kernel:
                     commands.command(self, event)
                 case _:
                     assert_never(event)
-            self._settle()
+            self.settle()
+            pending.extendleft(reversed(self.arbitration.take_waiting()))
         return self._finish()
 
     @property
@@ -277,7 +303,7 @@ class Kernel:
 
     def take_order(self) -> int:
         """The place of a new wait in the order of registration."""
-        self._orders += 1
+        self._orders = max(self._orders + 1, self.now_us)
         return self._orders
 
     def touch(self, instance: Instance) -> None:
@@ -305,7 +331,7 @@ class Kernel:
         self.commit = Commit()
 
     def _finish(self) -> Commit:
-        self._settle()
+        self.settle()
         self.schedule.begin()
         for instance in self._touched.values():
             following.record(self, instance, None)
@@ -317,11 +343,15 @@ class Kernel:
     def header_of(self, number: int) -> ShardHeader:
         """The header of a shard as of the events applied so far."""
         next_start_us = self.schedule.next_us if number == KEEPER else None
-        return self.shards[number].header(dict(self.watermarks), self.newest, next_start_us)
+        bid = self.arbitration.stopped
+        return self.shards[number].header(dict(self.watermarks), self.newest, next_start_us, bid)
 
-    def _settle(self) -> None:
-        """Inboxes and look-backs that became possible have gone on, until nothing more happens."""
-        while self._ready or self.look_back:
+    def settle(self) -> None:
+        """Inboxes and look-backs that became possible have gone on, until nothing more happens.
+
+        While the kernel stands still before a call, nothing does.
+        """
+        while (self._ready or self.look_back) and self.arbitration.stopped is None:
             if self._ready:
                 instance = self.instances[self._ready.pop(0)]
                 if turning.can_go_on(instance):
@@ -331,20 +361,6 @@ class Kernel:
                 continue
             instance_id, wait_id = self.look_back.pop(0)
             looking_back.begin(self, instance_id, wait_id)
-
-    def _deliver(self, delivery: Delivery) -> None:
-        self.intake.add(delivery)
-        while (following := self.intake.following()) is not None:
-            if isinstance(following, RangeOrder):
-                self.commit.ranges.append(following)
-                continue
-            mark = self.intake.mark(following.partition)
-            for call in following.calls:
-                if call.offset >= mark and call.call.is_seen_by(self.service):
-                    covered = self.tenure.covers(following.partition, call.offset)
-                    routing.apply_call(self, call, may_start=covered)
-                    self._settle()
-            self.intake.applied(following)
 
     def new_instance(self, instance_id: str, started_us: int, place: Place) -> Instance:
         """A running instance with a number in its shard."""
@@ -358,19 +374,6 @@ class Kernel:
         )
         self.instances[instance_id] = instance
         return instance
-
-    def _ring(self, upto_us: int) -> None:
-        while True:
-            if not self.schedule.ring(upto_us):
-                rung = self.timers.ring(upto_us)
-                if rung is None:
-                    return
-                instance, timer_id = rung
-                if timer_id == RETRY_TIMER:
-                    failing.retry(self, instance)
-                else:
-                    self.stimulate(instance, TimerDue(timer_id))
-            self._settle()
 
     def outgoing_of(self, shard_number: int, calls: Iterable[bytes]) -> list[Outgoing]:
         """The calls published by a turn, numbered, and kept until they are accepted."""
@@ -393,7 +396,3 @@ class Kernel:
         if instance is None:
             raise InvariantViolated(f"instance {instance_id} is not in memory")
         return instance
-
-    def count(self, status: Status) -> int:
-        """How many instances in memory have this status."""
-        return sum(1 for instance in self.instances.values() if instance.status is status)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from raysume.actors.kernel import routing
-from raysume.actors.kernel.commits import LookBackOrder, LookedBack
+from raysume.actors.kernel.bids import Claim
+from raysume.actors.kernel.commits import Claimed, LookBackOrder, LookedBack
 from raysume.actors.kernel.records import Place, WaitRecord
 
 if TYPE_CHECKING:
+    from raysume.actors.kernel.deliveries import DeliveredCall
     from raysume.actors.kernel.index import Entry
     from raysume.actors.kernel.instances import Instance
     from raysume.actors.kernel.kernel import Kernel
@@ -59,6 +61,10 @@ def begin(kernel: Kernel, instance_id: str, wait_id: str) -> None:
 
 def end(kernel: Kernel, event: LookedBack) -> None:
     """The wait has met one of the calls read from the log, or one that came meanwhile, or none."""
+    for one in event.verdicts:
+        if one.winner is not None and not kernel.knows(one.winner):
+            kernel.exclusives.take(one.place)
+    starts = {one.place for one in event.verdicts if one.starter is not None}
     upto = kernel.looking.pop((event.instance, event.wait), None)
     instance = kernel.instances.get(event.instance)
     entry = None if instance is None else instance.entries.get(event.wait)
@@ -67,8 +73,10 @@ def end(kernel: Kernel, event: LookedBack) -> None:
     if instance.busy or instance.inbox:
         return  # the turn that is under way looks back again when it ends
     for item in event.calls:
+        if (item.pos, item.offset) in starts:
+            continue
         if routing.fits(kernel, instance, entry, item):
-            routing.meet(kernel, instance, entry, item)
+            _found(kernel, instance, entry, item)
             return
     if kernel.recent.covers(upto):
         _in_memory(kernel, instance, entry)
@@ -91,6 +99,13 @@ def again(kernel: Kernel, instance: Instance, *, method: str | None = None) -> N
             kernel.look_back.append((instance.id, wait.id))
 
 
+def again_for(kernel: Kernel, instance: Instance, entry: Entry) -> None:
+    """The wait looks back again: a call that was decided about without it may still be free."""
+    entry.wait = msgspec.structs.replace(entry.wait, looks_back=True)
+    instance.waits[entry.wait.id] = entry.wait
+    kernel.look_back.append((instance.id, entry.wait.id))
+
+
 def seen(wait: WaitRecord) -> WaitRecord:
     """The wait, for which nothing earlier counts any more."""
     return msgspec.structs.replace(wait, looks_back=False)
@@ -99,9 +114,34 @@ def seen(wait: WaitRecord) -> WaitRecord:
 def _in_memory(kernel: Kernel, instance: Instance, entry: Entry) -> None:
     found = kernel.recent.find(entry.wait, instance.mailbox)
     if found is not None:
-        routing.meet(kernel, instance, entry, found)
+        _found(kernel, instance, entry, found)
         return
     entry.wait = instance.waits[entry.wait.id] = seen(entry.wait)
+    if kernel.arbitration.regimes:
+        kernel.touch(instance)  # a bid counts on it: a successor stands where this kernel stood
+
+
+def _found(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
+    """The wait has met the earlier call, or has claimed it where others may do so, too."""
+    wait, place = entry.wait, (item.pos, item.offset)
+    arbitration = kernel.arbitration
+    if not (wait.exclusive and arbitration.claims(wait.method)) or place in arbitration.won:
+        routing.meet(kernel, instance, entry, item)
+        return
+    kernel.looking[instance.id, wait.id] = kernel.newest
+    kernel.commit.claims.append(Claim(instance.id, wait.id, *place))
+
+
+def claimed(kernel: Kernel, event: Claimed) -> None:
+    """The wait looks back again: it has the call that it claimed, or passes it over."""
+    claim = event.claim
+    if kernel.looking.pop((claim.instance, claim.wait), None) is None:
+        return
+    if kernel.knows(event.winner):
+        kernel.arbitration.won.add((claim.pos, claim.offset))
+    else:
+        kernel.exclusives.take((claim.pos, claim.offset))
+    kernel.look_back.append((claim.instance, claim.wait))
 
 
 def _in_log(kernel: Kernel, instance: Instance, entry: Entry, after: Place) -> None:

@@ -14,6 +14,8 @@ from raysume.actors.kernel.commits import (
     CallsSent,
     CancelAsked,
     ChildEnded,
+    Claimed,
+    Decided,
     Delivered,
     Event,
     ForkAsked,
@@ -76,6 +78,7 @@ def part_with(kernel: Kernel, shards: Collection[int]) -> list[str]:
         del kernel.ended[id]
     for number in shards:
         del kernel.shards[number]
+    kernel.arbitration.keep_waiting(lambda event: shard_of_event(event) not in shards)
     if KEEPER in shards:
         kernel.schedule.next_us = None
     return list(left)
@@ -110,10 +113,13 @@ def shard_of_event(event: Event) -> int | None:
             return ids.shard_of(event.instance, limits.SHARDS)
         case TurnEnded():
             return ids.shard_of(event.task.instance, limits.SHARDS)
+        case Claimed():
+            return ids.shard_of(event.claim.instance, limits.SHARDS)
         case CallsSent():
             return event.shard
         case (
             Delivered()
+            | Decided()
             | TimersDue()
             | Started()
             | CancelAsked()

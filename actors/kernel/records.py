@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from raysume.actors.kernel.bids import Bid
 from raysume.actors.kernel.deliveries import DeliveredCall
 
 RECORD_FORMAT = 1
@@ -102,7 +103,8 @@ class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
     exclusive: bool = False
     """Of all instances whose exclusive wait matches, the one waiting longest gets the call."""
     order: int = 0
-    """Order of registration over all instances of the kernel: whoever waits longest comes first."""
+    """Order of registration: whoever waits longest comes first. Microseconds since the epoch, with
+    more added where it takes that to differ, so that the waits of several kernels have one order."""
 
 
 class TimerRecord(msgspec.Struct, array_like=True, frozen=True):
@@ -281,6 +283,8 @@ class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
     """The place of the newest call applied."""
     next_start_us: int | None = None
     """Of shard 0: when the workflow next starts by its schedule (see `schedules`)."""
+    bid: Bid | None = None
+    """What was bid for the call before which the kernel stands still; None: it does not."""
 
 
 class JournalBody(msgspec.Struct, array_like=True, frozen=True):

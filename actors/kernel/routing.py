@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from raysume import ids
+from raysume import ids, limits
+from raysume.actors.kernel import looking_back
+from raysume.actors.kernel.bids import ANY_VERSION, Bid, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import queued_in
 from raysume.actors.kernel.index import Entry
@@ -20,11 +22,18 @@ if TYPE_CHECKING:
     from raysume.actors.kernel.kernel import Kernel
 
 
-def apply_call(kernel: Kernel, item: DeliveredCall, *, may_start: bool = True) -> None:
+def apply_call(
+    kernel: Kernel,
+    item: DeliveredCall,
+    *,
+    may_start: bool = True,
+    verdict: Verdict | None = None,
+) -> None:
     """Every running instance with a matching wait has the call, or else a new instance.
 
     Args:
         may_start: False: a call that no instance waits for is another version's to start with.
+        verdict: who gets it, if other kernels may want it, too; None: this kernel knows.
     """
     place = (item.pos, item.offset)
     kernel.newest = max(kernel.newest, place)
@@ -44,22 +53,68 @@ def apply_call(kernel: Kernel, item: DeliveredCall, *, may_start: bool = True) -
     start: Entry | None = None
     taken: set[str] = set()
     given = False
+    if verdict is not None:
+        kernel.arbitration.remember(kernel, verdict)
     for entry in found:
         holder = entry.holder
         if not isinstance(holder, Instance):
             start = start or entry
         elif (
             holder.id not in taken
-            and entry.wait.id in holder.entries
-            and not (entry.wait.exclusive and given)
-            and _may_meet(entry, item)
-            and not holder.mailbox.has(item.call.method, place)
+            and not (verdict is not None and verdict.starter is not None)
+            and _can_take(holder, entry, item)
         ):
+            if entry.wait.exclusive and verdict is not None and holder.id != verdict.winner:
+                if verdict.winner is None:  # it was decided without this wait
+                    looking_back.again_for(kernel, holder, entry)
+                continue
+            if entry.wait.exclusive and given:
+                continue
             taken.add(holder.id)
             given = given or entry.wait.exclusive
             meet(kernel, holder, entry, item)
-    if start is not None and not taken and may_start and kernel.workflow.active:
+    if start is None or taken or not kernel.workflow.active:
+        return
+    if verdict is not None:
+        may_start = verdict.starter == kernel.version or (
+            verdict.starter == ANY_VERSION and may_start
+        )
+    if may_start:
         _start(kernel, start, item)
+
+
+def bid_for(
+    kernel: Kernel, item: DeliveredCall, *, partition: int, may_start: bool, knows_starts: bool
+) -> Bid:
+    """What `apply_call` would do with the call, if nobody else wanted it; nothing has changed.
+
+    Args:
+        may_start: as there.
+        knows_starts: whether no other version could start an instance with it.
+    """
+    found, _ = kernel.index.find(Parsed(item.call), Call.of(item.call))
+    takes = starts = False
+    longest: tuple[int, str] | None = None
+    for entry in found:
+        holder = entry.holder
+        if not isinstance(holder, Instance):
+            starts = may_start and kernel.workflow.active
+        elif _can_take(holder, entry, item):
+            if not entry.wait.exclusive:
+                takes = True
+            elif longest is None:
+                longest = (entry.order, holder.id)
+    return Bid(
+        partition=partition,
+        offset=item.offset,
+        pos=item.pos,
+        method=item.call.method,
+        takes=takes,
+        waits_since=longest,
+        starts=starts,
+        knows_starts=knows_starts,
+        participant=kernel.arbitration.participant,
+    )
 
 
 def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) -> None:
@@ -68,6 +123,7 @@ def meet(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
     del instance.entries[entry.wait.id]
     if entry.wait.exclusive:
         kernel.exclusives.take((item.pos, item.offset))
+        kernel.arbitration.won.discard((item.pos, item.offset))
     kernel.stimulate(instance, CallMet(entry.wait.id, item, entry.wait.exclusive))
 
 
@@ -109,11 +165,23 @@ def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> None:
     if not kernel.owns(instance_id) or kernel.knows(instance_id):
         return  # another member's, or the call's id was used before
     place = (item.pos, item.offset)
+    if ids.shard_of(instance_id, limits.SHARDS) not in kernel.shards:
+        kernel.recent.started_an_instance(place)
+        return  # another member of the pool starts it
     instance = kernel.new_instance(instance_id, item.call.at_us, place)
     instance.origin = item.call.id
     kernel.recent.started_an_instance(place)
     ordinal = kernel.standing.ordinal_of(entry.wait.id)
     kernel.stimulate(instance, Begin(call=item, ordinal=ordinal))
+
+
+def _can_take(instance: Instance, entry: Entry, item: DeliveredCall) -> bool:
+    """Whether the wait, which the call fits, is open and the instance has not received the call."""
+    return (
+        entry.wait.id in instance.entries
+        and _may_meet(entry, item)
+        and not instance.mailbox.has(item.call.method, (item.pos, item.offset))
+    )
 
 
 def _may_meet(entry: Entry, item: DeliveredCall) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raysume.actors.kernel.bids import Bid
 from raysume.actors.kernel.records import RECORD_FORMAT, Outgoing, Place, ShardHeader
 
 
@@ -38,7 +39,11 @@ class Shard:
         self.sent = max(self.sent, upto)
 
     def header(
-        self, watermarks: dict[int, int], newest: Place, next_start_us: int | None = None
+        self,
+        watermarks: dict[int, int],
+        newest: Place,
+        next_start_us: int | None = None,
+        bid: Bid | None = None,
     ) -> ShardHeader:
         """The counters as they are saved."""
         return ShardHeader(
@@ -49,4 +54,5 @@ class Shard:
             sent=self.sent,
             newest=newest,
             next_start_us=next_start_us,
+            bid=bid,
         )

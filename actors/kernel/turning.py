@@ -35,6 +35,7 @@ from raysume.actors.kernel.records import (
     TimerDue,
 )
 from raysume.actors.kernel.status import Event, Status, next_status
+from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.call import Call
 from raysume.compiler import loads
@@ -99,6 +100,21 @@ def end_step(kernel: Kernel, ended: StepEnded) -> None:
     asked = instance.steps.get(ended.done.step)
     if asked is not None and asked.attempt == ended.done.attempt:
         kernel.stimulate(instance, ended.done)
+
+
+def ring(kernel: Kernel, upto_us: int) -> None:
+    """Everything due at or before that moment has rung, in order: timers, retries, the schedule."""
+    while True:
+        if not kernel.schedule.ring(upto_us):
+            rung = kernel.timers.ring(upto_us)
+            if rung is None:
+                return
+            instance, timer_id = rung
+            if timer_id == RETRY_TIMER:
+                failing.retry(kernel, instance)
+            else:
+                kernel.stimulate(instance, TimerDue(timer_id))
+        kernel.settle()
 
 
 def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:

@@ -10,9 +10,11 @@ from itertools import islice
 import msgspec
 
 from raysume.errors import InvariantViolated, StoreUnavailable
+from raysume.limits import DECISIONS_FORGOTTEN_MAX
 from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.ports import (
     Checkpoint,
+    Decision,
     HistoryRow,
     InstanceQuery,
     InstanceRow,
@@ -51,6 +53,7 @@ class MemoryStore:
         self._keys: dict[ShardRef, int] = {}
         self._places: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._documents: dict[tuple[str, str], bytes] = {}
+        self._decisions: dict[tuple[int, int, str, str], Decision] = {}
         self._closed = False
 
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
@@ -173,6 +176,39 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             return [self._shards[key].owned for key in sorted(self._shards)]
+
+    def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """See `Store.decide`."""
+        with self._lock:
+            self._check_open()
+            return [
+                self._decisions.setdefault((one.pos, one.offset, one.workflow, one.kind), one)
+                for one in decisions
+            ]
+
+    def decisions_of(
+        self, workflow: str, *, after: tuple[int, int], upto: tuple[int, int] | None = None
+    ) -> Iterator[Decision]:
+        """See `Store.decisions_of`."""
+        with self._lock:
+            self._check_open()
+            found = [
+                decision
+                for (pos, offset, of, _), decision in sorted(self._decisions.items())
+                if of == workflow
+                and after < (pos, offset)
+                and (upto is None or (pos, offset) <= upto)
+            ]
+        return iter(found)
+
+    def forget_decisions(self, *, before_pos: int) -> int:
+        """See `Store.forget_decisions`."""
+        with self._lock:
+            self._check_open()
+            old = [key for key in sorted(self._decisions) if key[0] < before_pos]
+            for key in old[:DECISIONS_FORGOTTEN_MAX]:
+                del self._decisions[key]
+            return len(old[:DECISIONS_FORGOTTEN_MAX])
 
     def put_document(self, kind: str, key: str, body: bytes) -> None:
         """See `Store.put_document`."""

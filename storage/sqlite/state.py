@@ -14,6 +14,7 @@ from raysume.storage.commit_rules import Held, check_commit
 from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
+    Decision,
     HistoryRow,
     InstanceQuery,
     InstanceRow,
@@ -23,8 +24,9 @@ from raysume.storage.ports import (
     StoreCommit,
 )
 from raysume.storage.processes import end_process, is_other_live_process
-from raysume.storage.sqlite import history
+from raysume.storage.sqlite import decisions, history
 from raysume.storage.sqlite.connections import Database
+from raysume.storage.sqlite.decisions import keep
 from raysume.storage.sqlite.deleting import remove_instances
 from raysume.storage.sqlite.instances import (
     UPSERT,
@@ -171,6 +173,23 @@ class SqliteStore:
             for key, workflow, version, number, epoch in rows
         ]
 
+    def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """See `Store.decide`."""
+        with self._database.write("keep decisions") as connection:
+            return keep(connection, decisions)
+
+    def decisions_of(
+        self, workflow: str, *, after: tuple[int, int], upto: tuple[int, int] | None = None
+    ) -> Iterator[Decision]:
+        """See `Store.decisions_of`. Rows are fetched in parts, as the iterator is consumed."""
+        self._database.check_open()
+        return self._decisions_of(workflow, after, upto)
+
+    def forget_decisions(self, *, before_pos: int) -> int:
+        """See `Store.forget_decisions`."""
+        with self._database.write("forget decisions") as connection:
+            return decisions.forget(connection, before_pos)
+
     def put_document(self, kind: str, key: str, body: bytes) -> None:
         """See `Store.put_document`."""
         with self._database.write("write a document") as connection:
@@ -227,6 +246,18 @@ class SqliteStore:
             if len(rows) < READ_ROWS_MAX:
                 return
             after = key_of(shard, rows[-1].number)
+
+    def _decisions_of(
+        self, workflow: str, after: tuple[int, int], upto: tuple[int, int] | None
+    ) -> Iterator[Decision]:
+        last = (*after, decisions.BEHIND_ALL_KINDS)
+        while True:
+            with self._database.read("read decisions") as connection:
+                found = decisions.page(connection, workflow, last, upto)
+            yield from found
+            if len(found) < READ_ROWS_MAX:
+                return
+            last = (found[-1].pos, found[-1].offset, found[-1].kind)
 
     def _journal_of(self, shard: int, after: int) -> Iterator[JournalRow]:
         while True:

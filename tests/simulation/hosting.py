@@ -98,7 +98,12 @@ class Hosted:
     """One incarnation of a pool, and the ingress beside it."""
 
     def __init__(
-        self, folder: Path, workflow: Workflow[Any, Any], *methods: Any, **options: Any
+        self,
+        folder: Path,
+        workflow: Workflow[Any, Any],
+        *methods: Any,
+        version: str = "1",
+        **options: Any,
     ) -> None:
         self.folder, self.workflow = folder, workflow
         self.methods = frozenset(method.urn for method in methods)
@@ -109,7 +114,7 @@ class Hosted:
         self.gave_up = asyncio.Event()
         self.host = WatchedHost(
             workflow,
-            "1",
+            version,
             store=self.store,
             call_log=self.log,
             sealer=SEAL,

@@ -18,7 +18,9 @@ FUNCTION_LINES_MAX = 60
 #: file -> (lines it may have, why it is one thing). Lower the number when the file shrinks;
 #: the entry goes when the file is within the limit. A new entry needs a reason that a
 #: stranger would accept.
-LONG_FILES: dict[str, tuple[int, str]] = {}
+LONG_FILES: dict[str, tuple[int, str]] = {
+    "sdk/limits.py": (600, "a catalogue: every bound with its reason in one place, no code"),
+}
 
 #: "file::function" -> (lines it may have, docstring left out; why it is one thing).
 LONG_FUNCTIONS: dict[str, tuple[int, str]] = {}
