@@ -107,7 +107,7 @@ async def order() -> list[str]:
     here = await step(leave_line, key, "here", retry=_AGAIN)
     note(key, here)
     payment = await wait(paid).match(key=key)
-    there = await step(leave_line, key, "there", retry=_AGAIN, ray={"num_cpus": 0.05})
+    there = await step(leave_line, key, "there", ray={"num_cpus": 0.9})
     return [here, there, str(payment.input.n)]
 
 
