@@ -71,6 +71,8 @@ class Nodes:
             "RAY_gcs_storage_path": str(folder / "gcs"),
             "RAY_external_storage_namespace": "faults",
             "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_BACK_S_MAX),
+            # Processes of steps stay for the next one: starting them takes what the load needs.
+            "RAY_idle_worker_killing_time_threshold_ms": "60000",
             # A dead node is noticed within seconds; one that is only slow is left alone.
             "RAY_health_check_initial_delay_ms": "2000",
             "RAY_health_check_period_ms": "1000",

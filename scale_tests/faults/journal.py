@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +37,18 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Written by one client."""
+    """Written by one client, by any of its threads."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
+        self._lock = threading.Lock()
 
     def write(self, line: Line) -> None:
         """The line is on disk."""
-        self._file.write(msgspec.json.encode(line) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._lock:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """The file is closed."""

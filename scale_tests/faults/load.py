@@ -15,6 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,24 +171,28 @@ class Sender:
 def run(plan: Plan, sender: Sender, *, rate: float, until: float) -> None:
     """Everything that was begun before `until` is sent."""
     began, sent = time.time(), 0
-    while True:
-        now = time.time()
-        ending = now >= until
-        behind = int((now - began) * rate) - sent
-        size = BATCH_CALLS_MAX if ending else min(behind, BATCH_CALLS_MAX)
-        calls = plan.batch(size, now, ending=ending) if size > 0 else []
-        if calls:
-            sender.send(calls)
-            plan.accepted(calls, time.time())
-            sent += len(calls)
-        groups, plan.groups = plan.groups, []
-        for group in groups:
-            sender.start(group)
-            plan.started(group, time.time())
-        if ending and not calls and not groups and plan.next_due is None:
-            return
-        if behind < BATCH_CALLS_MAX:
-            time.sleep(PACE_S)
+    starting: dict[str, Future[None]] = {}
+    # Starts wait for their pool, calls do not: the one must not hold up the other.
+    with ThreadPoolExecutor(1, "starts") as beside:
+        while True:
+            now = time.time()
+            ending = now >= until
+            behind = int((now - began) * rate) - sent
+            size = BATCH_CALLS_MAX if ending else min(behind, BATCH_CALLS_MAX)
+            calls = plan.batch(size, now, ending=ending) if size > 0 else []
+            if calls:
+                sender.send(calls)
+                plan.accepted(calls, time.time())
+                sent += len(calls)
+            groups, plan.groups = plan.groups, []
+            starting |= {group: beside.submit(sender.start, group) for group in groups}
+            for group in [group for group, start in starting.items() if start.done()]:
+                starting.pop(group).result()
+                plan.started(group, time.time())
+            if ending and not calls and not starting and plan.next_due is None:
+                return
+            if behind < BATCH_CALLS_MAX:
+                time.sleep(PACE_S)
 
 
 def main() -> None:
