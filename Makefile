@@ -23,7 +23,7 @@ ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
 .PHONY: $(INSTALLED)
 endif
 
-.PHONY: help run test lint types tests fuzz pins clean
+.PHONY: help run test lint types tests fuzz simulate pins clean
 
 help:
 	@echo "make run     replay one real day of flights through the whole engine"
@@ -32,6 +32,7 @@ help:
 	@echo "make types   mypy strict and pyright strict"
 	@echo "make tests   only the tests"
 	@echo "make fuzz    compare more generated programs (EXAMPLES=20000)"
+	@echo "make simulate  more seeds of the simulation, on all cores (SEEDS=20000 FROM=0)"
 	@echo "make pins    write constraints.txt from what is installed in .venv"
 	@echo "make clean   remove what make made"
 
@@ -77,6 +78,12 @@ EXAMPLES ?= 20000
 
 fuzz: $(INSTALLED)
 	RAYSUME_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/unit/compiler/test_differential.py
+
+SEEDS ?= 20000
+FROM ?= 0
+
+simulate: $(INSTALLED)
+	@$(RUN) tests.simulation --seeds $(SEEDS) --from $(FROM)
 
 pins: $(INSTALLED)
 	@$(BIN)/python .ci/pin-constraints > constraints.new && mv constraints.new constraints.txt

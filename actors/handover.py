@@ -15,12 +15,12 @@ import msgspec
 
 from raysume import limits
 from raysume.actors.hosting import PoolHost
-from raysume.actors.journaling import ShardLog
 from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
+from raysume.actors.shard_logs import ShardLog
 from raysume.actors.specs import PoolSpec
 from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog

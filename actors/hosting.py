@@ -34,6 +34,7 @@ from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
+from raysume.actors.quarantine import Quarantine
 from raysume.actors.recurring import make_checkpoints, ring_timers
 from raysume.actors.remembering import recent_calls
 from raysume.actors.starting import start_instance
@@ -72,9 +73,8 @@ class PoolHost:
             participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
         """
-        self.workflow, self.version = workflow, version
+        self.workflow, self.version, self.methods = workflow, version, methods
         self.store, self._call_log, self._sealer = store, call_log, sealer
-        self.methods = methods
         self.kernel = Kernel(
             workflow,
             version,
@@ -179,6 +179,7 @@ class PoolHost:
         self.bidding.recall()
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
+        self._quarantine = Quarantine.of(self.store, self.kernel, self.journal)
         calls, covers = self.recent_calls() if owned else ([], START_OF_LOG)
         return recovered, calls, covers, self.bidding.verdicts(after=covers)
 
@@ -301,6 +302,8 @@ class PoolHost:
                 if together.turns or checkpoint:
                     await loop.run_in_executor(self._commits, self._write, together, checkpoint)
                     self.journal.committed(together)
+                    if together.turns and self._quarantine is not None:
+                        self._quarantine.has_moved()
                 if checkpoint:
                     self._checkpoints_made = asked
                     self.journal.let_go(self.kernel)

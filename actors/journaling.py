@@ -6,21 +6,19 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from raysume import limits
-from raysume.actors.departures import ENDED, Departures
-from raysume.actors.history import Chronicle, Past, Position, Positions
+from raysume.actors.departures import ENDED
+from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
-from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
+from raysume.actors.kernel.journal import Codec, Sealer
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
-from raysume.actors.kernel.shards import Shard
+from raysume.actors.kernel.records import InstanceRecord, ShardHeader
+from raysume.actors.shard_logs import NEVER_US, ShardLog, adopt
 from raysume.crash_points import crash_point
 from raysume.errors import ShardMoved
 from raysume.storage.ports import (
@@ -33,56 +31,6 @@ from raysume.storage.ports import (
     Store,
     StoreCommit,
 )
-
-_NEVER_US: Final = (1 << 63) - 1
-
-
-class ShardLog:
-    """What one shard has durably, and what its next checkpoint must write."""
-
-    def __init__(self, owned: OwnedShard, sealer: Sealer) -> None:
-        self.owned = owned
-        self.codec = Codec(
-            sealer,
-            workflow=owned.ref.workflow,
-            version=owned.ref.version,
-            shard=owned.ref.number,
-        )
-        self.rows = RowsDigest(self.codec)
-        self.latest = Positions()
-        """As of `committed_seq`: where the past of each instance begins."""
-        self.seq = 0
-        """The last journal row written or being written."""
-        self.committed_seq = 0
-        self.header: ShardHeader | None = None
-        """As of `committed_seq`."""
-        self.dirty: dict[int, InstanceRecord] = {}
-        """By number: the committed records that no checkpoint holds yet."""
-        self.unsent: dict[int, Outgoing] = {}
-        self.departures = Departures()
-        self.oldest_us = _NEVER_US
-        """No journal row is older."""
-        self.is_parting = False
-        """Whether the next checkpoint holds the header even when no instance changed."""
-
-    def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
-        """(number, id) of finished instances that ended before: their rows are no longer counted."""
-        gone: list[tuple[int, str]] = []
-        for number, id in islice(self.departures.take(ended_before_us), limit):
-            if number in self.rows and number not in self.dirty:
-                self.rows.remove(number)
-                gone.append((number, id))
-        return gone
-
-    def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
-        """The journal row `seq` is durable."""
-        self.committed_seq = seq
-        self.header = header
-        for record in records:
-            self.dirty[record.number] = record
-            self.latest.put(record.number, seq)
-        for sequence in [number for number in self.unsent if number < header.sent]:
-            del self.unsent[sequence]
 
 
 class PoolJournal:
@@ -173,7 +121,7 @@ class PoolJournal:
             log.unsent = {outgoing.sequence: outgoing for outgoing in checkpoint.unsent}
         log.committed_seq = log.seq
         oldest_us = Chronicle(self._store, key, log.codec).oldest_us()
-        log.oldest_us = _NEVER_US if oldest_us is None else oldest_us
+        log.oldest_us = NEVER_US if oldest_us is None else oldest_us
         for journal in self._store.journal_of(key, after=log.seq):
             log.oldest_us = min(log.oldest_us, journal.at_us)
             read = log.codec.read_journal_row(journal.seq, journal.body)
@@ -245,6 +193,17 @@ class PoolJournal:
         """The committed records that only the journal holds."""
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
+    @property
+    def name(self) -> str:
+        """The workflow, version and first shard: the same for every incarnation of an actor."""
+        ref = min((log.owned.ref for log in self._shards.values()), key=lambda ref: ref.number)
+        return f"{ref.workflow}@{ref.version}/{ref.number}"
+
+    @property
+    def length(self) -> int:
+        """How many journal rows were ever committed: it grows whenever something is durable."""
+        return sum(log.committed_seq for log in self._shards.values())
+
     def has_expired(self, older_than_us: int) -> bool:
         """Whether the next checkpoint with this moment has something to remove, or to look at."""
         if self._first_end_us is not None and self._first_end_us < older_than_us:
@@ -306,7 +265,7 @@ class PoolJournal:
             chronicle = Chronicle(self._store, log.owned.key, log.codec)
             rows, next_us = chronicle.outlived(older_than_us)
             if next_us is None:  # what this commit covers is looked at next time
-                next_us = older_than_us if log.owned.key in covering else _NEVER_US
+                next_us = older_than_us if log.owned.key in covering else NEVER_US
             log.oldest_us = next_us
             if rows:
                 kept += chronicle.turns_to_keep(rows, log.rows)
@@ -382,13 +341,3 @@ class PoolJournal:
                 retry_after=limits.RETRY_BACKOFF_S_MIN,
             )
         return log.codec.read_instance_row(row.number, row.body)
-
-
-def adopt(kernel: Kernel, log: ShardLog, records: Collection[InstanceRecord]) -> int:
-    """The kernel holds the shard as it was read; how many instances it has."""
-    shard = Shard(log.owned.ref.number, log.header)
-    shard.unsent = dict(sorted(log.unsent.items()))
-    kernel.adopt(shard, log.header)
-    for record in records:
-        kernel.restore(record, shard=shard.number)
-    return len(records)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from raysume.actors.journaling import adopt
 from raysume.actors.kernel import parting
 from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.records import ShardHeader
+from raysume.actors.shard_logs import adopt
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated
 from raysume.storage.ports import OwnedShard

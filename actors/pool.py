@@ -27,7 +27,9 @@ from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
 from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.actors.untyped import in_group, ray
+from raysume.actors.watchdog import Watchdog
 from raysume.errors import ConfigurationError, Fenced, Unavailable
 from raysume.publishing import set_engine_sink
 from raysume.storage.opening import open_call_log, open_store
@@ -113,7 +115,9 @@ class Pool:
         _log.info(
             "pool_ready", pool=self._name, recovered=recovered, pid=os.getpid(), shards=shards
         )
+        await delete_left_outcomes(store, host.kernel)
         self._host, self._readings = host, Readings(host)
+        Watchdog(self._spec.workflow)
 
     async def _hosting(self) -> PoolHost:
         if self._host is None:

@@ -34,6 +34,7 @@ from raysume.actors.kernel.records import StepDone
 from raysume.actors.loading import Target, load
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import NAMESPACE, EngineSpec
+from raysume.actors.step_outcomes import OUTCOMES
 from raysume.actors.stepping import attempt_step, failed_attempt
 from raysume.actors.untyped import CRASHES, RayError, RayTaskError, cause_of, ray
 from raysume.compiler import definitions_scope, dumps, loads
@@ -45,7 +46,6 @@ from raysume.storage.opening import open_store
 RUNNER_NAME = "raysume-runner"
 """The name of the runner's actor."""
 
-_DOCUMENTS = "step-outcome"
 _MAX_RETRIES = 3
 """How often Ray runs a task again whose process died, unless its options say otherwise."""
 _log = structlog.get_logger("raysume.runner")
@@ -161,7 +161,7 @@ class Runner:
 
     async def _recorded(self, attempt: RemoteAttempt, data: bytes, running: _Running) -> bytes:
         try:
-            found = await self._in_thread(self._store.get_document, _DOCUMENTS, attempt.id)
+            found = await self._in_thread(self._store.get_document, OUTCOMES, attempt.id)
             if found is not None:
                 return bytes(found)
             outcome = await self._outcome(attempt, data, running)
@@ -204,7 +204,7 @@ class Runner:
         backoff_s = limits.RETRY_BACKOFF_S_MIN
         while True:
             try:
-                await self._in_thread(self._store.put_document, _DOCUMENTS, id, outcome)
+                await self._in_thread(self._store.put_document, OUTCOMES, id, outcome)
                 crash_point("after_outcome_recorded")
                 return
             except Unavailable as error:
@@ -218,7 +218,7 @@ class Runner:
             running = self._running.get(id)
             if running is not None:
                 await self._cancel(running)
-            await self._in_thread(self._store.delete_document, _DOCUMENTS, id)
+            await self._in_thread(self._store.delete_document, OUTCOMES, id)
 
     async def _cancel(self, running: _Running) -> None:
         """The task has ended: it was interrupted, and its process killed if that was not enough."""

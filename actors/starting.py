@@ -10,7 +10,6 @@ from raysume.actors.kernel.commits import Started
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
 from raysume.actors.kernel.parting import check_owned, own_id
 from raysume.errors import UsageError
-from raysume.storage.ports import InstanceRow
 
 if TYPE_CHECKING:
     from raysume.actors.hosting import PoolHost
@@ -37,14 +36,7 @@ async def start_instance(host: PoolHost, request: StartRequest) -> StartAnswer:
             lambda store: store.find_instance(request.id, workflow=workflow.name)
         )
         if known:
-            row: InstanceRow = known[0]
-            return StartAnswer(
-                id=row.id,
-                workflow=row.workflow,
-                version=row.version,
-                status=row.status,
-                created=False,
-            )
+            return StartAnswer.found(known[0])
     answer: StartAnswer = await host.answers.ask(
         lambda token: Started(request=request, token=token)
     )

@@ -51,6 +51,7 @@ POINTS: Final[Mapping[str, str]] = {
     "before_takeover": "A new incarnation exists; the former one still owns the shards.",
     "after_takeover": "The shards are owned under a new epoch; nothing of them is read.",
     "after_recovery": "Instances and journal are in memory again; nothing goes on yet.",
+    "after_suspect_noted": "A watched turn is about to run; its instance is noted as the suspect.",
     "after_retirement_kept": "The end of a version's time is durable; nobody has been told.",
     "after_time_begun": "The begin of a version's time is durable; the pool does not go by it yet.",
     # --- moving shards -------------------------------------------------------------------

@@ -205,6 +205,15 @@ class InstanceFailed(RaysumeError):
     code = "instance-failed"
 
 
+class ProcessEnded(RaysumeError):
+    """Why an instance is `failed` whose turn ended the process of its pool, again and again.
+
+    The call that it took is kept: a retry applies it again.
+    """
+
+    code = "process-ended"
+
+
 class Cancelled(BaseException):
     """Thrown into a workflow, or a group's loser, that is being cancelled.
 

@@ -133,6 +133,17 @@ REASON_CHARS_MAX: Final = 1_000
 COMPENSATION_ATTEMPTS: Final = 5
 """Attempts of a compensation whose step has no retry of its own: an undone half is worse than late."""
 
+QUARANTINE_DEATHS: Final = 3
+"""Processes of a pool that may end at the same place before turns are watched one by one there: it
+costs a write to the store for each, and a machine that loses power ends processes too."""
+
+QUARANTINE_TURN_DEATHS: Final = 2
+"""Watched turns of an instance that may end the process before the instance is failed for it."""
+
+TURN_BLOCKS_S: Final = 2.0
+"""Seconds that a turn may hold up the event loop of its pool before it is reported: all other
+instances stand still meanwhile, and what is meant to be plain code takes milliseconds."""
+
 STEP_THREADS: Final = 32
 """Threads of a pool actor for synchronous steps: they mostly wait for the network."""
 

@@ -14,6 +14,7 @@ import msgspec
 
 from raysume.limits import CATALOGUE_OF_LOG
 from raysume.records import CallRecord, Segment
+from raysume.storage.ports import InstanceRow
 
 
 class DeliveredCall(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -84,3 +85,14 @@ class StartAnswer(msgspec.Struct, frozen=True):
     status: str
     created: bool
     """False when the id was used before: the same instance is returned."""
+
+    @classmethod
+    def found(cls, row: InstanceRow) -> Self:
+        """The answer for an instance that was there before."""
+        return cls(
+            id=row.id,
+            workflow=row.workflow,
+            version=row.version,
+            status=row.status,
+            created=False,
+        )

@@ -46,6 +46,7 @@ from raysume.actors.kernel.commits import (
 )
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import Exclusives
+from raysume.actors.kernel.guarding import Guard
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
@@ -66,7 +67,6 @@ from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
 from raysume.actors.kernel.tenure import Tenure
 from raysume.actors.kernel.timers import RETRY_TIMER, Timers
-from raysume.errors import InvariantViolated
 from raysume.methods import Method
 from raysume.workflows import Workflow
 
@@ -137,6 +137,8 @@ class Kernel:
         retention of its instance is over."""
         self.timers = Timers(self.instances)
         self.schedule = Schedule(self)
+        self.guard: Guard | None = None
+        """Asked before each turn, where turns have ended the process."""
         self._orders = 0
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
@@ -385,14 +387,3 @@ class Kernel:
     def step_of(self, instance_id: str, step_id: str) -> Any:
         """The step to run, with arguments of its own (see `turning.step_of`)."""
         return turning.step_of(self, instance_id, step_id)
-
-    def state_of(self, instance_id: str) -> Instance:
-        """The instance in memory.
-
-        Raises:
-            InvariantViolated: it is not in memory.
-        """
-        instance = self.instances.get(instance_id)
-        if instance is None:
-            raise InvariantViolated(f"instance {instance_id} is not in memory")
-        return instance

@@ -56,6 +56,9 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         kernel.touch(instance)
         return
     turn = following.new_turn(kernel, instance)
+    if kernel.guard is not None and (refused := kernel.guard.begins(instance.id)) is not None:
+        _came_to_nothing(kernel, instance, turn, stimulus, refused)
+        return
     steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)
     if kernel.runs_inline:
@@ -64,6 +67,9 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         except _STOPS as error:
             _came_to_nothing(kernel, instance, turn, stimulus, error)
             return
+        finally:
+            if kernel.guard is not None:
+                kernel.guard.ended()
         if task.pending is driving.FINISHED:
             _conclude(kernel, instance, turn, stimulus)
             return
@@ -76,7 +82,7 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
 
 def end_task(kernel: Kernel, ended: TurnEnded) -> None:
     """A turn that ran as a task is recorded, and the instance goes on with its inbox."""
-    instance = kernel.state_of(ended.task.instance)
+    instance = _in_memory(kernel, ended.task.instance)
     if not instance.busy:
         return  # reported before
     stimulus = instance.inbox.pop(0)
@@ -325,9 +331,16 @@ def _encoded_result(workflow: Workflow[Any, Any], value: Any) -> bytes:
 
 def step_of(kernel: Kernel, instance_id: str, step_id: str) -> Any:
     """The step as saved, with arguments of its own: whoever runs it cannot change the state."""
-    instance = kernel.state_of(instance_id)
+    instance = _in_memory(kernel, instance_id)
     if instance.state is None:
         return None
     path = path_to(loads(instance.state), step_id)
     leaf = None if path is None else path[-1].leaf
     return leaf.step if isinstance(leaf, StepLeaf | UndoLeaf) else None
+
+
+def _in_memory(kernel: Kernel, instance_id: str) -> Instance:
+    instance = kernel.instances.get(instance_id)
+    if instance is None:
+        raise InvariantViolated(f"instance {instance_id} is not in memory")
+    return instance

@@ -11,7 +11,7 @@ from tests.simulation.checking import check
 from tests.simulation.pools import SimPool
 from tests.simulation.world import simulate
 
-from raysume.actors.journaling import PoolJournal, ShardLog
+from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import looking_back, routing, turning
 from raysume.actors.kernel.commits import Commit, LookedBack, StepEnded
 from raysume.actors.kernel.deliveries import Delivery
@@ -28,6 +28,7 @@ from raysume.actors.kernel.records import (
     StepDone,
     WaitRecord,
 )
+from raysume.actors.shard_logs import ShardLog
 from raysume.errors import RaysumeError
 
 SEEDS = 300

@@ -1,7 +1,6 @@
 """Seeded simulation of whole pools: whatever crashes, comes late, twice or not at all.
 
-A failing seed is run again with `RAYSUME_SEEDS=<seed>:<seed + 1>`; more seeds with
-`RAYSUME_SEEDS=0:10000`.
+A failing seed prints the command that runs it again; more seeds with `make simulate`.
 """
 
 from __future__ import annotations
@@ -10,40 +9,27 @@ import os
 from collections import Counter
 
 import pytest
-from tests.simulation.checking import check, outcome
-from tests.simulation.world import World, simulate
+from tests.simulation.checking import outcome
+from tests.simulation.seeds import run_world
 
 FIRST, LAST = map(int, os.environ.get("RAYSUME_SEEDS", "0:120").split(":"))
 GROUP = 10
 
 
-def run(seed: int, *, has_faults: bool) -> World:
-    """The run of the seed is checked; a failure names the seed."""
-    try:
-        world = simulate(seed, has_faults=has_faults)
-        check(world)
-    except Exception as error:
-        error.add_note(
-            f"seed {seed}, with faults: {has_faults}. Run it with RAYSUME_SEEDS={seed}:{seed + 1}"
-        )
-        raise
-    return world
-
-
 @pytest.mark.parametrize("first", range(FIRST, LAST, GROUP))
 def test_nothing_is_lost_or_doubled_whatever_goes_wrong(first: int) -> None:
     for seed in range(first, min(first + GROUP, LAST)):
-        run(seed, has_faults=True)
+        run_world(seed, has_faults=True)
 
 
 def test_without_faults_the_results_are_those_of_the_workload() -> None:
     for seed in range(FIRST, min(FIRST + 10, LAST)):
-        run(seed, has_faults=False)
+        run_world(seed, has_faults=False)
 
 
 def test_a_seed_replays_exactly() -> None:
     for seed in (1, 2):
-        first, second = run(seed, has_faults=True), run(seed, has_faults=True)
+        first, second = run_world(seed), run_world(seed)
         assert first.trace == second.trace
         assert outcome(first) == outcome(second)
 
@@ -60,7 +46,7 @@ BORDERS = {
 def test_pools_crash_at_every_border() -> None:
     crashes: Counter[str] = Counter()
     for seed in range(150):
-        crashes += run(seed, has_faults=True).crashes
+        crashes += run_world(seed, has_faults=True).crashes
         if set(crashes) >= BORDERS:
             break
     assert set(crashes) == BORDERS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from raysume import (
     wait,
     workflow,
 )
+from raysume.methods import PushedMethod
 
 PROMPT = timedelta(seconds=5)
 """Shorter than what the simulation delays calls by: only the order of acceptance counts."""
@@ -34,7 +35,7 @@ class Pause:
     """Something ordinary to await: whoever drives the turn goes on with it later."""
 
     def __await__(self) -> Generator[Any, Any, None]:
-        yield self
+        yield
 
 
 @push_call("simulation.opened")
@@ -93,8 +94,17 @@ def left(key: str, aloud: list[int]) -> None:
     """Somebody left the room."""
 
 
-def open_ticket(failures: int, key: str) -> str:
+async def nothing(_failures: int) -> None:
+    """What happens when a step runs, unless a simulation watches."""
+
+
+opening: Callable[[int], Awaitable[None]] = nothing
+"""Called with the number of attempts that are to fail, as a step runs; may raise."""
+
+
+async def open_ticket(failures: int, key: str) -> str:
     """A step; the simulation fails its first attempts."""
+    await opening(failures)
     return f"ticket {key} after {failures}"
 
 
@@ -209,3 +219,12 @@ async def follow() -> dict[str, Any]:
 
 
 WORKFLOWS = (collect, approve, listen, fulfil, follow)
+
+AWAITED: dict[str, tuple[PushedMethod[Any, Any], ...]] = {
+    collect.name: (opened, added, sealed),
+    approve.name: (asked, answered, signed),
+    listen.name: (joined, said),
+    fulfil.name: (added, answered, sealed),
+    follow.name: (closed,),
+}
+"""What each workflow subscribes to."""

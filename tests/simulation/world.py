@@ -252,12 +252,17 @@ class World:
         pool.deliver(delivery)
 
 
-def simulate(seed: int, *, has_faults: bool = True) -> World:
-    """The run of a seed is over."""
-    world = World(seed, has_faults=has_faults)
+def run(world: World) -> None:
+    """The world's run is over."""
     original, ids.uuid7 = ids.uuid7, world.new_id
     try:
         world.run()
     finally:
         ids.uuid7 = original
+
+
+def simulate(seed: int, *, has_faults: bool = True) -> World:
+    """The run of a seed is over."""
+    world = World(seed, has_faults=has_faults)
+    run(world)
     return world

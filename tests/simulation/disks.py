@@ -1,0 +1,177 @@
+"""The durable side of a simulated cluster: one store and one log, as each process reaches them.
+
+The stores in memory keep every promise of their ports. A process's handle on them adds what
+can go wrong on the way (nothing written, or written and not heard of; another process in
+between), and holds what is written against what must be true of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.checking import require
+from tests.simulation.clockwork import Died, Process
+
+from raysume.actors.kernel.records import InstanceRecord, TurnRecord
+from raysume.actors.shard_logs import ShardLog
+from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
+from raysume.storage.call_ports import Appended, Batch, Partition
+from raysume.storage.ports import OwnedShard, ShardRef, StoreCommit
+from raysume.storage.sealing import Seal
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Cluster
+
+SEAL = Seal(b"simulation-key-of-32-bytes-length")
+
+
+class Witness:
+    """What is durable, read from the rows themselves as they are written."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], InstanceRecord] = {}
+        """(workflow, instance) -> as its last journal row has it."""
+        self.asked: set[str] = set()
+        """Keys of steps that were asked for, as `step_key()` gives them."""
+        self.recorded: set[str] = set()
+        """Keys of steps whose result a turn took."""
+        self.outgoing: set[tuple[str, int]] = set()
+        """(publisher, sequence) of calls that were published."""
+        self.completed = 0
+
+    def read(self, log: ShardLog, turns: Sequence[TurnRecord]) -> None:
+        """The turns are durable."""
+        ref = log.owned.ref
+        for turn in turns:
+            record = turn.instance
+            who = f"{ref.workflow}/{record.id}"
+            before = self.records.get((ref.workflow, record.id))
+            if before is not None:
+                require(
+                    before.turn <= record.turn <= before.turn + 1,
+                    f"{who} went from turn {before.turn} to {record.turn}",
+                )
+                asked = {f"{who}/{step.id}" for step in before.steps}
+                self.recorded.update(asked.intersection(f"{who}/{leaf.id}" for leaf in turn.ended))
+            ended = before is not None and before.status == "completed"
+            require(not ended, f"{who} went on after its end")
+            self.completed += record.status == "completed"
+            self.records[ref.workflow, record.id] = record
+            self.asked.update(f"{who}/{step.id}" for step in record.steps)
+            publisher = f"{ref.workflow}@{ref.version}/{ref.number}"
+            self.outgoing.update((publisher, one.sequence) for one in turn.outgoing)
+
+
+class SimStore:
+    """The engine's store as one process reaches it."""
+
+    def __init__(self, cluster: Cluster, process: Process) -> None:
+        self._cluster, self._process = cluster, process
+        self._owned: dict[int, OwnedShard] = {}
+        self._logs: dict[int, ShardLog] = {}
+
+    def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
+        """See `Store.acquire`."""
+        self._reach("take shards over")
+        owned = self._cluster.store.acquire(refs, owner=owner)
+        for one in owned:
+            self._cluster.owners[one.key] = self._process
+        self._owned = {one.key: one for one in owned}
+        self._logs = {}
+        self._cluster.note(f"{self._process} took {len(owned)} shards over")
+        return owned
+
+    def commit(self, commit: StoreCommit) -> None:
+        """See `Store.commit`."""
+        self._reach("commit")
+        try:
+            self._cluster.store.commit(commit)
+        except InvariantViolated as error:
+            require(
+                False, f"{self._process} wrote what does not go on from what is durable: {error}"
+            )
+            raise
+        for key in commit.epochs:
+            require(
+                self._cluster.owners[key] is self._process,
+                f"{self._process} wrote to shard {key} after another incarnation took it over",
+            )
+        for row in commit.journal:
+            log = self._logs.get(row.shard)
+            if log is None:
+                log = self._logs[row.shard] = ShardLog(self._owned[row.shard], SEAL)
+            read = log.codec.read_journal_row(row.seq, row.body)
+            self._cluster.witness.read(log, read.turns)
+        self._cluster.outcome_unknown("commit")
+
+    def __getattr__(self, name: str) -> Any:
+        reads: Callable[..., Any] = getattr(self._cluster.store, name)
+
+        def ask(*arguments: Any, **named: Any) -> Any:
+            self._reach(name)
+            return reads(*arguments, **named)
+
+        return ask
+
+    def _reach(self, what: str) -> None:
+        """The process lives, and the store hears it; somebody else may be heard before."""
+        if self._process.is_dead:
+            raise Died
+        self._cluster.overtake()
+        if self._process.is_dead:
+            raise Died
+        self._cluster.may_fail(what)
+
+
+class SimLog:
+    """The call log as one process reaches it."""
+
+    def __init__(self, cluster: Cluster, process: Process) -> None:
+        self._cluster, self._process = cluster, process
+
+    def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
+        """See `CallLog.append`."""
+        self._reach("append")
+        appended = self._cluster.log.append(partition, batches)
+        if appended.segment is not None:
+            require(
+                partition not in self._cluster.adopted,
+                f"{self._process} appended to a partition that had been adopted",
+            )
+            self._cluster.ends[partition] = appended.segment.end
+        self._cluster.outcome_unknown("append")
+        return appended
+
+    def open_partition(self, *, owner: str) -> Partition:
+        """See `CallLog.open_partition`."""
+        self._reach("open a partition")
+        return self._cluster.log.open_partition(owner=owner)
+
+    def __getattr__(self, name: str) -> Any:
+        reads: Callable[..., Any] = getattr(self._cluster.log, name)
+
+        def ask(*arguments: Any, **named: Any) -> Any:
+            self._reach(name)
+            return reads(*arguments, **named)
+
+        return ask
+
+    def _reach(self, what: str) -> None:
+        if self._process.is_dead:
+            raise Died
+        self._cluster.overtake()
+        if self._process.is_dead:
+            raise Died
+        self._cluster.may_fail(what)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an incarnation may give up because of it."""
+    return isinstance(error, Fenced | StoreUnavailable | Died)
+
+
+def counts_of(ids: Sequence[str]) -> list[str]:
+    """The ids that are there more than once."""
+    return [one for one, count in Counter(ids).items() if count > 1]
