@@ -13,6 +13,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors import membership
+from raysume.actors.beginning import passes
 from raysume.actors.membership import Assignment
 from raysume.actors.moving import Standing
 from raysume.actors.pool import Hello, pool_actor
@@ -90,7 +91,7 @@ class PoolCrew:
                 return await self._start_once(member)
             except RayTaskError as error:
                 reason: Exception = cause_of(error) or error
-                if not (isinstance(reason, Unavailable) or (attempts is None and _passes(reason))):
+                if not (isinstance(reason, Unavailable) or (attempts is None and passes(reason))):
                     raise refusal(self.spec, reason) from None
                 ray.kill(member.actor, no_restart=False)
             except ray.exceptions.ActorDiedError as error:  # for good: somebody ended it
@@ -228,11 +229,6 @@ async def _listen(crew: PoolCrew, member: Member) -> None:
         if is_busy and not was_busy:
             _log.warning("member_busy", pool=name, busy_s=round(busy_s, 1))
         was_busy = is_busy
-
-
-def _passes(reason: Exception) -> bool:
-    """Whether a pool that ran before is worth waiting for: the disk is full, or cannot be written."""
-    return isinstance(reason, RaysumeError) and bool(reason.details.get("passing"))
 
 
 def refusal(spec: PoolSpec, reason: Exception) -> RaysumeError:

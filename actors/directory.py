@@ -16,6 +16,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors.arbitrating import Arbitrators
+from raysume.actors.beginning import once_possible, passes
 from raysume.actors.bidding import BidMade
 from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.deployed_workflows import (
@@ -57,17 +58,22 @@ class Directory:
     def __init__(self, engine: bytes, driver_paths: list[str]) -> None:
         log_to_stderr()
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
-        self._store: Store = open_store(self._engine.database_url, self._engine.folder)
+        self._store: Store = once_possible(
+            lambda: open_store(self._engine.database_url, self._engine.folder)
+        )
         self._workflows: dict[str, DeployedWorkflow] = {}
         self._methods = KnownMethods()
         self._entries: dict[str, bytes] = {}
         """URN -> JSON of the ingress's MethodEntry."""
         self._pools = Supervisor(self._engine, driver_paths, self._store, self._announce)
         self._version = 0
-        self._generation = int(self._store.get_document(_KIND, "generation") or b"0")
+        kept = once_possible(lambda: self._store.get_document(_KIND, "generation"))
+        self._generation = int(kept or b"0")
         self._changed = asyncio.Condition()
         self._followers = Followers(silent_s=1.5 * LONG_POLL_S)
         self._restoring: asyncio.Task[None] | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+        """Bring back the pools that ran before."""
         self._cleaner = self._made_cleaner()
         self._arbitrators = Arbitrators(
             self._store,
@@ -101,7 +107,9 @@ class Directory:
         return await self._cleaner.clean()
 
     async def _restore(self) -> None:
-        for key, body in self._store.documents(_KIND):
+        for key, body in await asyncio.to_thread(
+            once_possible, lambda: list(self._store.documents(_KIND))
+        ):
             if key == "methods":
                 before = msgspec.msgpack.decode(body, type=MethodsOfBefore)
                 self._methods.restore_before(before.entries.values())
@@ -112,9 +120,29 @@ class Directory:
                 self._workflows[one.pool.name] = one
         self._entries = self._methods.entries(live_modules(self._workflows.values()))
         if self._workflows:
-            await self._run([one.pool for one in self._workflows.values()])
+            loop = asyncio.get_running_loop()
+            self._returning = {
+                loop.create_task(self._bring_back(one.pool)) for one in self._workflows.values()
+            }
+            await asyncio.wait(self._returning, timeout=limits.RESTORE_S_MAX)
             await self._announce()
         self._cleaning = asyncio.get_running_loop().create_task(self._cleaner.run())
+
+    async def _bring_back(self, spec: PoolSpec) -> None:
+        """The pool runs as it did under the directory before this one, however long it takes."""
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        while True:
+            try:
+                await self._pools.run(spec, ran_before=True)
+            except RaysumeError as error:
+                if not passes(error):
+                    break  # it was given up: `problems` says why
+                _log.warning("pool_not_back_yet", pool=spec.name, error=str(error))
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
+            else:
+                break
+        await self._announce()
 
     async def deploy(self, workflows: list[bytes], methods: bytes) -> dict[str, Any]:
         """The workflows take new instances; older versions keep what they have.

@@ -29,13 +29,14 @@ import msgspec
 import structlog
 
 from raysume import limits
+from raysume.actors.beginning import once_possible
 from raysume.actors.kernel.records import StepDone
 from raysume.actors.loading import Target, load
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import NAMESPACE, EngineSpec
 from raysume.actors.step_outcomes import OUTCOMES
 from raysume.actors.stepping import attempt_step, failed_attempt
-from raysume.actors.untyped import CRASHES, RayError, ray
+from raysume.actors.untyped import CRASHES, RayError, RayTaskError, cause_of, ray
 from raysume.compiler import definitions_scope, dumps, loads
 from raysume.crash_points import crash_point
 from raysume.errors import RaysumeError, StepFailed, Unavailable, UsageError
@@ -136,7 +137,7 @@ class Runner:
     def __init__(self, engine: bytes, driver_paths: list[str]) -> None:
         log_to_stderr()
         spec = msgspec.msgpack.decode(engine, type=EngineSpec)
-        self._store = open_store(spec.database_url, spec.folder)
+        self._store = once_possible(lambda: open_store(spec.database_url, spec.folder))
         self._driver_paths = driver_paths
         self._running: dict[str, _Running] = {}
 
@@ -263,16 +264,30 @@ class RaySteps:
             retriable=step.retry is not None,
             target=self._target,
         )
-        data = msgspec.msgpack.encode(asked)
-        outcome = await self._actor().run.remote(data)
-        if not isinstance(outcome, bytes):
-            [reference] = outcome
-            try:
-                outcome = await reference
-            except RayError as error:  # with its node or the runner: the store still has it
-                _log.warning("outcome_lost_on_its_way", attempt=asked.id, error=str(error))
-                outcome = await self._actor().run.remote(data)
+        outcome = await self._asked_surely(asked)
         return msgspec.msgpack.decode(outcome, type=StepDone)
+
+    async def _asked_surely(self, attempt: RemoteAttempt) -> bytes:
+        """The runner's answer: however often it, its node or the store dies before it answers."""
+        data = msgspec.msgpack.encode(attempt)
+        backoff_s = limits.RETRY_BACKOFF_S_MIN
+        while True:
+            try:
+                outcome = await self._actor().run.remote(data)
+                if isinstance(outcome, bytes):
+                    return outcome
+                [reference] = outcome
+                return bytes(await reference)
+            except RayTaskError as error:
+                cause = cause_of(error)
+                if not isinstance(cause, Unavailable):
+                    raise cause or error from None
+                _log.warning("runner_cannot_record", attempt=attempt.id, error=str(cause))
+            except RayError as error:
+                self._runner = None  # one that is gone for good is made anew
+                _log.warning("runner_does_not_answer", attempt=attempt.id, error=str(error))
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
 
     async def forget(self, ids: list[str]) -> None:
         """The attempts are over for the pool: their outcomes are deleted, their tasks cancelled."""

@@ -19,6 +19,7 @@ import structlog
 
 from raysume import limits
 from raysume.actors import membership
+from raysume.actors.beginning import passes
 from raysume.actors.crews import Member, PoolCrew, refusal
 from raysume.actors.membership import Assignment
 from raysume.actors.specs import EngineSpec, PoolSpec
@@ -61,8 +62,12 @@ class Supervisor:
         """The member that owns each shard of a pool that runs."""
         return self._kept[name].owners
 
-    async def run(self, spec: PoolSpec) -> int:
+    async def run(self, spec: PoolSpec, *, ran_before: bool = False) -> int:
         """The pool has recovered, and is brought back from now on whenever a process dies.
+
+        Args:
+            ran_before: it is worth waiting for: it is not given up for a reason that passes, and
+                counts as being brought back meanwhile.
 
         Returns:
             The process id of its first member.
@@ -72,18 +77,20 @@ class Supervisor:
             Unavailable: it did not become ready in several attempts.
         """
         crew = self._kept.get(spec.name) or self._crew(spec)
+        attempts = None if ran_before else limits.POOL_START_ATTEMPTS
         try:
             members = [crew.member(number) for number in (await crew.assignment()).crew]
-            pids = await asyncio.gather(
-                *(crew.start(one, attempts=limits.POOL_START_ATTEMPTS) for one in members)
-            )
+            if ran_before:
+                self._kept[spec.name] = crew
+            pids = await asyncio.gather(*(crew.start(one, attempts=attempts) for one in members))
             async with crew.lock:  # a directory before this one may have died moving shards
                 await membership.settle(crew, [one.number for one in members])
         except RaysumeError as error:
-            self._give_up(crew, error)
+            if not (ran_before and passes(error)):
+                self._give_up(crew, error)
             raise
         self.problems.pop(spec.name, None)
-        if spec.name not in self._kept:
+        if ran_before or spec.name not in self._kept:
             crew.dismiss_others([one.number for one in members])
         self._kept[spec.name] = crew
         for member in members:

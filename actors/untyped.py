@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
+    ObjectLostError,
     OutOfMemoryError,
     RayError,
     RayTaskError,
@@ -39,8 +40,14 @@ ray: Any = importlib.import_module("ray")
 """The `ray` module."""
 
 
-CRASHES = (WorkerCrashedError, NodeDiedError, LocalRayletDiedError, OutOfMemoryError)
-"""How a task ends whose process or node died under it."""
+CRASHES = (
+    WorkerCrashedError,
+    NodeDiedError,
+    LocalRayletDiedError,
+    OutOfMemoryError,
+    ObjectLostError,
+)
+"""How a task ends whose process or node died under it, or with what it had just given."""
 
 
 def in_group(name: str) -> Callable[[F], F]:

@@ -262,6 +262,13 @@ INGRESS_DRAIN_S: Final = 5.0
 CALL_LOG_READ_THREADS: Final = 4
 """Threads for listing and finding calls: one page each, none blocks the appends."""
 
+RESTORE_S_MAX: Final = 30.0
+"""Seconds for which a new directory waits for the pools that ran before it; it serves then, and goes on
+with those that are not back yet."""
+
+BEGINNING_BACKOFF_S_MAX: Final = 1.0
+"""Longest pause between two looks whether the database is there, of an actor that begins."""
+
 POOL_START_ATTEMPTS: Final = 3
 """Processes of a pool that may end while they start before its deployment is refused."""
 

@@ -96,3 +96,18 @@ def test_what_a_killed_ingress_accepted_is_seen_before_what_its_successor_accept
         with contextlib.suppress(ProcessLookupError):  # it did not answer, and was replaced
             os.kill(pool, signal.SIGCONT)
     assert run.result(timeout=60) == list(range(40))
+
+
+def test_a_pool_that_dies_while_its_directory_begins_is_brought_back(
+    engine: Engine, client: Client
+) -> None:
+    run = begin(client, "counting", "engine.begun", "both")
+    for number in range(3):
+        killed = engine.kill("raysume-directory")
+        engine.kill("counting@")
+        # The new directory asks for a pool that Ray is still starting, again and again.
+        engine.pid_of("raysume-directory", other_than=killed)
+        engine.kill("counting@")
+        client.push_many(calls_of("engine.ticked", "both", [number]))
+    client.push_many(calls_of("engine.ticked", "both", [-1]))
+    assert run.result(timeout=120) == [0, 1, 2]

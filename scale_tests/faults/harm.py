@@ -1,0 +1,212 @@
+"""The faults: which kinds there are, when each comes, and how it is done."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import psutil
+import structlog
+
+from scale_tests.faults.cluster import Nodes, Part
+
+PAUSE_S: Final = (0.5, 8.0)
+"""How long a stopped process stands still, from and to."""
+FIND_S: Final = 20.0
+"""How long a process is waited for that is just being started again."""
+LOOK_S: Final = 0.2
+
+CRASH_POINTS: Final = (
+    "before_append",
+    "after_append",
+    "before_answer",
+    "before_delivery",
+    "after_delivery",
+    "after_delivery_received",
+    "after_apply",
+    "before_commit",
+    "after_commit",
+    "after_checkpoint",
+    "before_release",
+    "after_release",
+    "before_step",
+    "after_step",
+    "before_send",
+    "after_send",
+    "after_timer_barrier",
+    "after_outcome_recorded",
+)
+"""Those that a running engine passes all the time."""
+
+_log = structlog.get_logger("faults")
+
+
+class Database(Protocol):
+    """A database server that can be stopped at once."""
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process."""
+        ...
+
+    def stop_immediately(self) -> None:
+        """All its processes have ended as after a crash."""
+        ...
+
+    def start(self) -> None:
+        """It serves again."""
+        ...
+
+
+class Harm:
+    """Does faults of all kinds, and undoes what would not heal by itself."""
+
+    def __init__(
+        self, nodes: Nodes, *, crash_points: Path, seed: int, database: Database | None = None
+    ) -> None:
+        """
+        Args:
+            crash_points: the folder into which the engine's processes look for armed points.
+            database: None: there is no server, so it cannot be stopped.
+        """
+        self._nodes, self._folder, self._database = nodes, crash_points, database
+        self._random = random.Random(f"{seed}/harm")
+        self._paused: list[tuple[float, int, psutil.Process]] = []
+        self.done: Counter[str] = Counter()
+        """Kind -> how often it happened."""
+        self._kinds: dict[str, Callable[[], int | None]] = {
+            "kill_pool": lambda: self._kill("pool"),
+            "pause_pool": lambda: self._pause("pool"),
+            "kill_ingress": lambda: self._kill("ingress"),
+            "pause_ingress": lambda: self._pause("ingress"),
+            "kill_directory": lambda: self._kill("directory"),
+            "pause_directory": lambda: self._pause("directory"),
+            "kill_runner": lambda: self._kill("runner"),
+            "kill_worker": self._kill_worker,
+            "kill_head": self._kill_head,
+            "crash_point": self._crash,
+        }
+        if database is not None:
+            self._kinds["stop_database"] = self._stop_database
+
+    @property
+    def kinds(self) -> list[str]:
+        """All kinds that can be done here."""
+        return list(self._kinds)
+
+    def rounds(self, kinds: Sequence[str]) -> Iterator[str]:
+        """The kinds, again and again, each time in another order."""
+        while True:
+            yield from self._random.sample(list(kinds), len(kinds))
+
+    def run(self, kinds: Sequence[str], *, every_s: float, until: float) -> None:
+        """Faults come at random moments, one every so many seconds, until that time."""
+        began = time.time()
+        due = began + every_s * self._random.random()
+        for nth, kind in enumerate(self.rounds(kinds), start=1):
+            while time.time() < min(due, until):
+                self._wait(min(due, until))
+            if time.time() >= until:
+                break
+            self._do(kind)
+            # What took long does not take the time of those that follow: they come closer.
+            due = max(time.time() + 1.0, began + every_s * (nth + self._random.random()))
+        self.heal()
+
+    def heal(self) -> None:
+        """No process is stopped any more, and no point is armed."""
+        for _, _, process in self._paused:
+            _signal(process, signal.SIGCONT)
+        self._paused.clear()
+        for path in self._folder.glob("armed.*"):
+            path.unlink(missing_ok=True)
+
+    def _do(self, kind: str) -> None:
+        began = time.monotonic()
+        pid = self._kinds[kind]()
+        if pid is not None:
+            self.done[kind] += 1
+        took_s = round(time.monotonic() - began, 1)
+        _log.info("fault", kind=kind, pid=pid, took_s=took_s, count=self.done[kind])
+
+    def _wait(self, until: float) -> None:
+        """Time passes; what was stopped long enough goes on."""
+        while self._paused and self._paused[0][0] <= time.time():
+            _signal(heapq.heappop(self._paused)[2], signal.SIGCONT)
+        time.sleep(max(0.0, min(LOOK_S, until - time.time())))
+
+    def _target(self, part: Part) -> psutil.Process | None:
+        deadline = time.time() + FIND_S
+        while True:
+            paused = {process.pid for _, _, process in self._paused}
+            found = [one for one in self._nodes.processes(part) if one.pid not in paused]
+            if found:
+                return self._random.choice(found)
+            if time.time() > deadline:
+                return None
+            self._wait(deadline)
+
+    def _kill(self, part: Part) -> int | None:
+        process = self._target(part)
+        return None if process is None else _signal(process, signal.SIGKILL)
+
+    def _pause(self, part: Part) -> int | None:
+        process = self._target(part)
+        if process is None or _signal(process, signal.SIGSTOP) is None:
+            return None
+        heapq.heappush(
+            self._paused, (time.time() + self._random.uniform(*PAUSE_S), process.pid, process)
+        )
+        return process.pid
+
+    def _kill_worker(self) -> int | None:
+        self.heal()  # a stopped process would outlive its node
+        pid = self._nodes.kill_worker(self._random.randrange(16))
+        self._nodes.add_worker()
+        return pid
+
+    def _kill_head(self) -> int | None:
+        self.heal()
+        pid = self._nodes.kill_head()
+        self._nodes.start_head()
+        return pid
+
+    def _stop_database(self) -> int | None:
+        assert self._database is not None
+        pid = self._database.pid
+        self._database.stop_immediately()
+        time.sleep(self._random.uniform(0.5, 4.0))
+        self._database.start()
+        return pid
+
+    def _crash(self) -> int | None:
+        """The first process that passes the point ends there."""
+        name = self._random.choice(CRASH_POINTS)
+        path = self._folder / f"armed.any.{name}"
+        written = self._folder / f".{path.name}"
+        written.write_text(str(self._random.randint(1, 4)), encoding="ascii")
+        before = set(self._folder.glob("reached.*"))
+        written.replace(path)
+        deadline = time.time() + FIND_S / 2
+        while path.exists() and time.time() < deadline:
+            self._wait(deadline)
+        path.unlink(missing_ok=True)
+        for reached in set(self._folder.glob("reached.*")) - before:
+            _log.info("crashed", at=reached.name)
+            return int(reached.name.split(".")[1])
+        return None
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> int | None:
+    """The process got the signal; None: it is gone. (psutil would refuse one whose id is reused.)"""
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return None
+    return process.pid
