@@ -14,6 +14,7 @@ from tests.simulation.hosting import SEAL, SOON_S, GatedStore, WatchedHost
 
 from raysume import ids, limits
 from raysume.actors import moving
+from raysume.actors.bidding import AskVerdict
 from raysume.actors.hosting import shards_of
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.membership import Assignment, assign, assigned, move, settle
@@ -28,6 +29,11 @@ from raysume.storage.sqlite.calls import SqliteCallLog
 from raysume.workflows import Workflow
 
 POOL = "crew@1/0"
+
+
+def name_of(member: int) -> str:
+    """The name of a member's actor."""
+    return f"crew@1/{member}"
 
 
 class Died(Exception):
@@ -69,6 +75,8 @@ class Process:
             publish=self._publish,
             give_up=lambda _: self.dies(),
             checkpoint_interval_s=3_600,
+            participant=name_of(member),
+            ask_verdict=crew.ask_verdict,
         )
         self.host.moved = self.moved
 
@@ -109,6 +117,7 @@ class SimulatedCrew:
         self.log = SqliteCallLog(folder / "calls.db")
         self.partition = self.log.open_partition(owner=owner_of_this_process("test")).id
         self.processes: dict[int, Process] = {}
+        self.ask_verdict: AskVerdict | None = None
         self._ended: list[Process] = []
         self._count = 0
 
