@@ -223,8 +223,8 @@ class Cluster:
         self._next_id += 1
         return f"00000000-0000-7000-8000-{self._next_id:012x}"
 
-    def _lives(self, owner: str) -> bool:
-        return any(replica.owner == owner for replica in self.replicas)
+    def _has_ended(self, owner: str) -> bool:
+        return all(replica.owner != owner for replica in self.replicas)
 
     @contextlib.contextmanager
     def _surroundings(self) -> Generator[None, None, None]:
@@ -233,7 +233,7 @@ class Cluster:
             (time, "time_ns", lambda: self.now_us * 1_000),
             (secrets, "randbits", self.rng.getrandbits),
             (ids, "uuid7", self.new_id),
-            (adoption, "has_ended_here", lambda owner: not self._lives(owner)),
+            (adoption, "has_ended_here", self._has_ended),
             (limits, "DELETION_INTERVAL_S", 86_400.0),  # some workflows wait for days
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
