@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import structlog
 from pydantic import BaseModel
-from tests.simulation.hosting import Hosted
+from tests.simulation.hosting import SOON_S, Hosted
 
 from raysume import external_call, wait, workflow
 from raysume.actors import handover
@@ -18,7 +18,7 @@ from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.ray_steps import Runner
 from raysume.actors.specs import EngineSpec
 from raysume.actors.step_outcomes import OUTCOMES
-from raysume.crash_points import watch
+from raysume.crash_points import POINTS, watch
 from raysume.storage.opening import open_store
 
 
@@ -48,6 +48,7 @@ class EndingAt:
     """Ends the process as it passes the point for the first time."""
 
     def __init__(self, name: str) -> None:
+        assert name in POINTS
         self.name = name
         self.is_reached = False
 
@@ -57,7 +58,7 @@ class EndingAt:
             raise Ended
 
 
-@pytest.mark.parametrize("point", ["sqlite_during_commit", "sqlite_during_checkpoint"])
+@pytest.mark.parametrize("point", ["sql_during_commit", "sql_during_checkpoint"])
 async def test_a_transaction_that_a_crash_cut_off_never_happened(
     point: str, tmp_path: Path
 ) -> None:
@@ -68,7 +69,8 @@ async def test_a_transaction_that_a_crash_cut_off_never_happened(
         with watch(ending):
             hosted.push(second, key="a")
             checkpoint = asyncio.get_running_loop().create_task(hosted.host.checkpoint())
-            await hosted.gave_up.wait()
+            async with asyncio.timeout(SOON_S):
+                await hosted.gave_up.wait()
         checkpoint.cancel()
         assert [type(error) for error in hosted.errors] == [Ended]
     assert ending.is_reached
@@ -79,7 +81,7 @@ async def test_a_transaction_that_a_crash_cut_off_never_happened(
 
 async def test_an_append_that_a_crash_cut_off_stored_nothing(tmp_path: Path) -> None:
     hosted = Hosted(tmp_path, both, first, second)
-    with watch(EndingAt("sqlite_during_append")), pytest.raises(Ended):
+    with watch(EndingAt("sql_during_append")), pytest.raises(Ended):
         hosted.accept((first, {"key": "a"}))
     assert hosted.log.barrier() == {hosted.partition: 0}
     assert hosted.accept((first, {"key": "a"})).first == 0
