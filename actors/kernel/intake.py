@@ -46,8 +46,12 @@ class Intake:
                 self.watermarks[partition] = offset
 
     def jump(self, watermarks: dict[int, int]) -> None:
-        """The kernel stands here: nothing depends on what it applied before."""
+        """The kernel stands here: nothing depends on what it applied before, or asked for.
+
+        That may be behind where it stood: what it dropped as applied is asked for again.
+        """
         self.watermarks = dict(watermarks)
+        self._asked.clear()
 
     def forget(self, partitions: Iterable[int]) -> None:
         """The log knows nothing of these partitions any more: their watermarks have left memory."""

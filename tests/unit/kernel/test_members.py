@@ -9,8 +9,9 @@ from tests.unit.kernel.test_schedules import HOUR, hourly, no_methods
 
 from raysume import ids, limits
 from raysume.actors.kernel import driving, parting
-from raysume.actors.kernel.commits import CancelAsked, Delivered, Started, TimersDue
+from raysume.actors.kernel.commits import CancelAsked, Delivered, RangeOrder, Started, TimersDue
 from raysume.actors.kernel.deliveries import Delivery, StartRequest
+from raysume.actors.kernel.intake import Intake
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.schedules import KEEPER
 from raysume.actors.kernel.shards import Shard
@@ -109,3 +110,16 @@ def test_scheduled_starts_are_the_keepers_and_begin_in_a_shard_of_its_own(
 def test_an_id_that_a_member_makes_is_its_own() -> None:
     bench = member()
     assert all(is_own(parting.own_id(bench.kernel)) for _ in range(50))
+
+
+def test_a_kernel_that_is_put_further_back_asks_again_for_what_it_asked_for_before() -> None:
+    intake = Intake()
+    intake.add(Delivery(1, 0, 20, 0, []))
+    assert intake.following() == RangeOrder(partition=1, start=0, end=20)
+    intake.add(Delivery(1, 0, 15, 1, []))
+    came = intake.following()
+    assert isinstance(came, Delivery)
+    intake.applied(came)
+    intake.jump({1: 5})
+    intake.add(Delivery(1, 5, 20, 0, []))
+    assert intake.following() == RangeOrder(partition=1, start=5, end=20)
