@@ -56,6 +56,14 @@ def live_modules(
     return list(dict.fromkeys(pool.target.module for pool in active))
 
 
+def active_version(deployed: Iterable[DeployedWorkflow], workflow: str) -> DeployedWorkflow | None:
+    """The version of the workflow that takes new instances; None: there is none."""
+    for one in deployed:
+        if one.pool.workflow == workflow and one.active:
+            return one
+    return None
+
+
 def refuse_taken_names(
     new: Iterable[DeployedWorkflow],
     deployed: Collection[DeployedWorkflow],

@@ -21,6 +21,7 @@ from raysume.actors.bidding import BidMade
 from raysume.actors.cleaning import Cleaner, Deployed
 from raysume.actors.deployed_workflows import (
     DeployedWorkflow,
+    active_version,
     live_modules,
     refuse_taken_names,
 )
@@ -195,7 +196,11 @@ class Directory:
         Raises:
             UsageError: one cannot be deployed; nothing was changed.
         """
-        changing = [one for one in new if self._active(one.pool.workflow) != one.pool]
+        changing: list[DeployedWorkflow] = []
+        for deployed in new:
+            active = active_version(self._workflows.values(), deployed.pool.workflow)
+            if active is None or active.pool != deployed.pool:
+                changing.append(deployed)
         successions = await asyncio.gather(
             *(
                 succession_of(
@@ -206,12 +211,6 @@ class Directory:
         )
         for one in successions:
             await hand_over(one, self._pools, self._store, self._engine)
-
-    def _active(self, workflow: str) -> PoolSpec | None:
-        for one in self._workflows.values():
-            if one.pool.workflow == workflow and one.active:
-                return one.pool
-        return None
 
     def _participants(self, workflow: str) -> dict[str, Participant]:
         """The members of the workflow's pools that own shards, and run or are being brought back."""
@@ -288,10 +287,8 @@ class Directory:
             named = workflow if version is None else f"{workflow}@{version}"
             raise NotFound(f"there is no deployed workflow {named!r}.")
         [pool] = found
-        active = next(
-            one for one in self._workflows.values() if one.pool.workflow == workflow and one.active
-        )
-        if members > 1 and active.pool.name in self._pools:
+        active = active_version(self._workflows.values(), workflow)
+        if members > 1 and active is not None and active.pool.name in self._pools:
             await rule_for_members(
                 active, self._workflows.values(), self._pools, self._store, self._engine
             )

@@ -14,7 +14,7 @@ import structlog
 from raysume import limits
 from raysume.actors import handover
 from raysume.actors.cleaning import Pools
-from raysume.actors.deployed_workflows import DeployedWorkflow
+from raysume.actors.deployed_workflows import DeployedWorkflow, active_version
 from raysume.actors.handover import Boundary, Record
 from raysume.actors.kernel.bids import Regime
 from raysume.actors.kernel.records import START_OF_LOG
@@ -75,7 +75,7 @@ async def succession_of(
     """
     spec = new.pool
     versions = [one for one in deployed if one.pool.workflow == spec.workflow]
-    active = next((one.pool for one in versions if one.active), None)
+    active = active_version(versions, spec.workflow)
     if active is None and members == 1:
         return Succession(spec=spec, before=None)
     others = [one for one in versions if one.pool.name != spec.name]
@@ -83,7 +83,7 @@ async def succession_of(
     methods, starts = needed(waiting[0], waiting[1:])
     return Succession(
         spec=spec,
-        before=active,
+        before=None if active is None else active.pool,
         beside=[one.pool for one in others],
         methods=methods,
         starts=starts,
