@@ -118,22 +118,16 @@ class PoolHost:
 
     # --- starting and stopping -------------------------------------------------------
 
-    async def start(
-        self, owned: Sequence[OwnedShard] | None = None, *, owner: str | None = None
-    ) -> int:
+    async def start(self, owned: Sequence[OwnedShard]) -> int:
         """The host has recovered its shards, and works off events.
 
         Args:
             owned: the shards, under the epochs of this incarnation; none yet: it stands nowhere.
-            owner: of a host that nobody supervises: it acquires every shard of the version.
 
         Returns:
             How many instances were recovered.
         """
         loop = asyncio.get_running_loop()
-        if owned is None:
-            assert owner is not None
-            owned = await self._acquire_all(owner)
         recovered, calls, covers, verdicts = await loop.run_in_executor(None, self._recover, owned)
         if not self.workflow.has_parameters:
             turn = learning_turn(self.workflow, self.version, now_us())
@@ -167,11 +161,6 @@ class PoolHost:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await asyncio.gather(self.bidding.stop(), self.effects.stop())
         self._commits.shutdown(wait=True)
-
-    async def _acquire_all(self, owner: str) -> list[OwnedShard]:
-        refs = shards_of(self.workflow.name, self.version, range(limits.SHARDS))
-        about_to_take_over()
-        return await asyncio.to_thread(lambda: self.store.acquire(refs, owner=owner))
 
     def _recover(
         self, owned: Sequence[OwnedShard]

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import msgspec
 
-from raysume import ids
-from raysume.actors.hosting import PoolHost
+from raysume import ids, limits
+from raysume.actors.hosting import PoolHost, shards_of
 from raysume.actors.kernel.commits import Commit, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.instances import Instance
@@ -130,7 +130,9 @@ class Hosted:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self.store.arrived = lambda: loop.call_soon_threadsafe(self.moved.set)
-        await self.host.start(owner=owner_of_this_process("test"))
+        refs = shards_of(self.workflow.name, self.host.version, range(limits.SHARDS))
+        owner = owner_of_this_process("test")
+        await self.host.start(await asyncio.to_thread(self.store.acquire, refs, owner=owner))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

@@ -11,7 +11,7 @@ from tests.simulation.disks import SEAL, SimLog, SimStore, is_expected
 from tests.simulation.workflows import AWAITED
 
 from raysume import ids, limits
-from raysume.actors.hosting import PoolHost
+from raysume.actors.hosting import PoolHost, about_to_take_over, shards_of
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
 from raysume.actors.kernel.kernel import Kernel
@@ -54,7 +54,10 @@ class Incarnation:
             checkpoint_interval_s=QUIET_CHECKPOINTS_S,
         )
         try:
-            await host.start(owner=repr(self.process))
+            about_to_take_over()
+            refs = shards_of(member.workflow.name, "1", range(limits.SHARDS))
+            owner = repr(self.process)
+            await host.start(await asyncio.to_thread(store.acquire, refs, owner=owner))
         except Exception as error:
             self.give_up(error)
             return
