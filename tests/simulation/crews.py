@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.simulation.hosting import SEAL, SOON_S, GatedStore, WatchedHost
+from tests.simulation.hosting import SEAL, SOON_S, GatedStore, WatchedHost, pushed, sent
 
-from raysume import ids, limits
+from raysume import limits
 from raysume.actors import moving
 from raysume.actors.bidding import AskVerdict
 from raysume.actors.hosting import shards_of
@@ -22,7 +22,6 @@ from raysume.actors.moving import Standing
 from raysume.actors.readings import Readings
 from raysume.errors import StoreUnavailable, Unavailable
 from raysume.records import OutgoingCall, Segment
-from raysume.storage.call_ports import Batch, NewCall, Publisher
 from raysume.storage.ports import OwnedShard, ShardRef
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sqlite.calls import SqliteCallLog
@@ -96,9 +95,7 @@ class Process:
         self.log.close()
 
     async def _publish(self, publisher: str, first: int, calls: list[OutgoingCall]) -> None:
-        made = [NewCall(id=c.id, method=c.method, service=c.service, input=c.input) for c in calls]
-        batch = Batch(calls=made, publisher=Publisher(id=publisher, first=first))
-        self.log.append(self.crew.partition, [batch])
+        self.log.append(self.crew.partition, [sent(publisher, first, calls)])
 
 
 class SimulatedCrew:
@@ -258,16 +255,7 @@ class SimulatedCrew:
 
     def push(self, chance: random.Random, *calls: tuple[Any, dict[str, Any]]) -> Segment:
         """The calls are accepted, and delivered to some of the members, or to all, or to none."""
-        made = [
-            NewCall(
-                id=ids.uuid7(),
-                method=method.urn,
-                service="hosting",
-                input=json.dumps(input).encode(),
-            )
-            for method, input in calls
-        ]
-        segment = self.log.append(self.partition, [Batch(calls=made)]).segment
+        segment = self.log.append(self.partition, [pushed(*calls)]).segment
         assert segment is not None
         delivered = [
             DeliveredCall(segment.first + index, segment.pos, call)

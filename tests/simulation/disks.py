@@ -64,11 +64,37 @@ class Witness:
             self.outgoing.update((publisher, one.sequence) for one in turn.outgoing)
 
 
-class SimStore:
+class _Reached:
+    """Something durable as one process reaches it; what has no method of its own is asked as it is."""
+
+    _cluster: Cluster
+    _process: Process
+    _durable: Any
+
+    def __getattr__(self, name: str) -> Any:
+        reads: Callable[..., Any] = getattr(self._durable, name)
+
+        def ask(*arguments: Any, **named: Any) -> Any:
+            self._reach(name)
+            return reads(*arguments, **named)
+
+        return ask
+
+    def _reach(self, what: str) -> None:
+        """The process lives, and is heard; somebody else may be heard before."""
+        if self._process.is_dead:
+            raise Died
+        self._cluster.overtake()
+        if self._process.is_dead:
+            raise Died
+        self._cluster.may_fail(what)
+
+
+class SimStore(_Reached):
     """The engine's store as one process reaches it."""
 
     def __init__(self, cluster: Cluster, process: Process) -> None:
-        self._cluster, self._process = cluster, process
+        self._cluster, self._process, self._durable = cluster, process, cluster.store
         self._owned: dict[int, OwnedShard] = {}
         self._logs: dict[int, ShardLog] = {}
 
@@ -106,30 +132,12 @@ class SimStore:
             self._cluster.witness.read(log, read.turns)
         self._cluster.outcome_unknown("commit")
 
-    def __getattr__(self, name: str) -> Any:
-        reads: Callable[..., Any] = getattr(self._cluster.store, name)
 
-        def ask(*arguments: Any, **named: Any) -> Any:
-            self._reach(name)
-            return reads(*arguments, **named)
-
-        return ask
-
-    def _reach(self, what: str) -> None:
-        """The process lives, and the store hears it; somebody else may be heard before."""
-        if self._process.is_dead:
-            raise Died
-        self._cluster.overtake()
-        if self._process.is_dead:
-            raise Died
-        self._cluster.may_fail(what)
-
-
-class SimLog:
+class SimLog(_Reached):
     """The call log as one process reaches it."""
 
     def __init__(self, cluster: Cluster, process: Process) -> None:
-        self._cluster, self._process = cluster, process
+        self._cluster, self._process, self._durable = cluster, process, cluster.log
 
     def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
         """See `CallLog.append`."""
@@ -148,23 +156,6 @@ class SimLog:
         """See `CallLog.open_partition`."""
         self._reach("open a partition")
         return self._cluster.log.open_partition(owner=owner)
-
-    def __getattr__(self, name: str) -> Any:
-        reads: Callable[..., Any] = getattr(self._cluster.log, name)
-
-        def ask(*arguments: Any, **named: Any) -> Any:
-            self._reach(name)
-            return reads(*arguments, **named)
-
-        return ask
-
-    def _reach(self, what: str) -> None:
-        if self._process.is_dead:
-            raise Died
-        self._cluster.overtake()
-        if self._process.is_dead:
-            raise Died
-        self._cluster.may_fail(what)
 
 
 def is_expected(error: BaseException) -> bool:

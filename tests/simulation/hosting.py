@@ -32,6 +32,27 @@ SOON_S = 20.0
 """A test that waits longer than this for something has failed."""
 
 
+def pushed(*calls: tuple[Any, dict[str, Any]]) -> Batch:
+    """Calls of methods with their inputs, as a client pushes them."""
+    return Batch(
+        calls=[
+            NewCall(
+                id=ids.uuid7(),
+                method=method.urn,
+                service="hosting",
+                input=json.dumps(input).encode(),
+            )
+            for method, input in calls
+        ]
+    )
+
+
+def sent(publisher: str, first: int, calls: list[OutgoingCall]) -> Batch:
+    """Calls that a workflow published, as its shard sends them."""
+    made = [NewCall(id=c.id, method=c.method, service=c.service, input=c.input) for c in calls]
+    return Batch(calls=made, publisher=Publisher(id=publisher, first=first))
+
+
 class GatedStore(SqliteStore):
     """The real store; its commits wait while the gate is shut, and can be made to fail."""
 
@@ -156,22 +177,11 @@ class Hosted:
         self.gave_up.set()
 
     async def _publish(self, publisher: str, first: int, calls: list[OutgoingCall]) -> None:
-        made = [NewCall(id=c.id, method=c.method, service=c.service, input=c.input) for c in calls]
-        batch = Batch(calls=made, publisher=Publisher(id=publisher, first=first))
-        self.log.append(self.partition, [batch])
+        self.log.append(self.partition, [sent(publisher, first, calls)])
 
     def accept(self, *calls: tuple[Any, dict[str, Any]]) -> Segment:
         """The calls are in the log; nobody is told."""
-        made = [
-            NewCall(
-                id=ids.uuid7(),
-                method=method.urn,
-                service="hosting",
-                input=json.dumps(input).encode(),
-            )
-            for method, input in calls
-        ]
-        segment = self.log.append(self.partition, [Batch(calls=made)]).segment
+        segment = self.log.append(self.partition, [pushed(*calls)]).segment
         assert segment is not None
         return segment
 
