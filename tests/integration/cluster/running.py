@@ -211,9 +211,20 @@ class Engine:
 
     def kill(self, prefix: str) -> int:
         """The process of the actor whose name begins so got SIGKILL; its id."""
-        pid = self.pid_of(prefix)
-        os.kill(pid, signal.SIGKILL)
-        return pid
+
+        def killed() -> int | None:
+            pid = self.pid_of(prefix)
+            try:
+                # Ray tells of an actor that it is alive for a while after its process has ended.
+                process = psutil.Process(pid)
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return None
+                process.kill()
+            except psutil.NoSuchProcess:
+                return None
+            return pid
+
+        return until(killed)
 
     def stored_calls(self) -> int:
         """How many calls are in the log."""
