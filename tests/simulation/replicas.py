@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.checking import require
 from tests.simulation.clockwork import Process
 from tests.simulation.disks import SimLog
+from tests.simulation.members import SimMember
 
 from raysume.errors import Unavailable
 from raysume.limits import STORE_RETRY_S
@@ -140,6 +141,7 @@ class SimReplica:
 
     async def _deliver(self, pool: str, delivery: bytes) -> int:
         member = next(one for one in self.cluster.members if one.name == pool)
+        assert isinstance(member, SimMember), "members of others are reached by the engine"
         return await member.deliver(delivery)
 
     def _succeed(self, process: Process) -> None:

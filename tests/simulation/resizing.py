@@ -26,6 +26,7 @@ from tests.simulation.workflows import AWAITED, WORKFLOWS, barter
 from raysume import limits
 from raysume.actors import asking, crews, directory, handover, pool, succession, supervision
 from raysume.actors.asking import ask_directory
+from raysume.actors.beginning import passes
 from raysume.actors.deployed_workflows import DeployedWorkflow
 from raysume.actors.deploying import described
 from raysume.actors.directory import Directory
@@ -46,6 +47,7 @@ from raysume.errors import Fenced, RaysumeError
 from raysume.serve_apps.ingress import cluster as ray_engine
 from raysume.serve_apps.ingress.cluster import RayEngine
 from raysume.storage.ports import OwnedShard
+from raysume.storage.sealing import Seal
 from raysume.workflows import Workflow
 
 if TYPE_CHECKING:
@@ -157,8 +159,9 @@ class SimCrew:
         self.cluster, self.spec = cluster, one.pool
         self.name, self.methods = one.pool.name, one.pool.methods
         self._ray = ray
-        [self.workflow] = [w for w in (*WORKFLOWS, barter) if w.name == one.pool.workflow]
-        self.workflow: Workflow[Any, Any]
+        self.workflow: Workflow[Any, Any] = next(
+            w for w in (*WORKFLOWS, barter) if w.name == one.pool.workflow
+        )
 
     def begin(self) -> None:
         """The directory does that."""
@@ -287,8 +290,8 @@ class Resizing:
             (directory, "open_store", self._store),
             (directory, "open_call_log", self._log),
             (succession, "open_call_log", self._log),
-            (directory, "load_seal", lambda *_: SEAL),
-            (succession, "load_seal", lambda *_: SEAL),
+            (directory, "load_seal", _seal),
+            (succession, "load_seal", _seal),
         ]
 
 
@@ -297,6 +300,10 @@ _PERIODIC: tuple[tuple[Any, str], ...] = (
     (limits, "BIDS_AWAITED_S"),
     (directory, "LONG_POLL_S"),
 )
+
+
+def _seal(*_where: Any) -> Seal:
+    return SEAL
 
 
 def _nothing() -> None:
@@ -313,5 +320,5 @@ def _at_once(make: Any) -> Any:
         try:
             return make()
         except RaysumeError as error:
-            if not directory.passes(error):
+            if not passes(error):
                 raise
