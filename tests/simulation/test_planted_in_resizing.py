@@ -20,6 +20,9 @@ from raysume.actors.moving import Standing
 RESIZED = Faults(resize_s=1.0, late=0.2, slow=0.2, delivery=1, batch=1)
 """Pools are resized all the time, and much is under way."""
 
+APART = Faults(resize_s=0.5, late=0.3, lost=0.3, kill_s=15.0, replicas=2, delivery=1, batch=1)
+"""Members of a pool often stand at different places."""
+
 
 @pytest.fixture(autouse=True)
 def _silent() -> Iterator[None]:
@@ -70,7 +73,7 @@ PLANTS = (
     ),
     Plant(
         plant=meet_nowhere,
-        faults=RESIZED,
+        faults=APART,
         found_by="would apply call .* again|instances are stuck|missing",
     ),
     Plant(plant=forget_what_was_under_way, faults=RESIZED, found_by="instances are stuck|missing"),
