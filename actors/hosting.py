@@ -68,7 +68,7 @@ class PoolHost:
     ) -> None:
         """
         Args:
-            methods: the URNs whose calls the pool wants.
+            methods: the URNs whose calls the pool gets.
             publish: how calls made by workflows are accepted.
             participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
@@ -82,6 +82,7 @@ class PoolHost:
             runs_inline=workflow.definition.inline,
             window=mailbox_window,
             retention=history_retention,
+            subscribed=methods,
         )
         self.bidding = Bidding(
             self.kernel, store, participant=participant, ask=ask_verdict, report=self.report
@@ -96,8 +97,7 @@ class PoolHost:
             verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
-        self.applied_calls = 0
-        self.turns = 0
+        self.applied_calls = self.turns = 0
         self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0

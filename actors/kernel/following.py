@@ -34,6 +34,7 @@ def new_turn(kernel: Kernel, instance: Instance) -> InstanceTurn:
         now_us=kernel.now_us,
         hurries=kernel.hurries,
         window_us=kernel.window_us,
+        subscribed=kernel.subscribed,
         provided=instance.provided,
     )
 

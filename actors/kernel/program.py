@@ -315,9 +315,9 @@ def _undo_next(turn: InstanceTurn, branch: Branch, value: Undo) -> bool:
 
 
 def _open_wait(turn: InstanceTurn, branch: Branch, value: Wait[Any]) -> None:
-    leaf = WaitLeaf(turn.next_id(), value)
+    turn.check_subscribed(value.method.urn)
     binding = bind(value, first=turn.is_first)
-    branch.leaf = leaf
+    leaf = branch.leaf = WaitLeaf(turn.next_id(), value)
     turn.open(leaf, "wait", name=value.name, method=value.method.urn)
     turn.waits.append(OpenedWait(leaf, binding))
     if value.limit is not None:
