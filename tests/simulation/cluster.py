@@ -231,6 +231,7 @@ class Cluster:
         """Clock, ids and chance come from the simulation."""
         given: list[tuple[Any, str, Any]] = [
             (time, "time_ns", lambda: self.now_us * 1_000),
+            (time, "monotonic", self.loop.time),
             (secrets, "randbits", self.rng.getrandbits),
             (ids, "uuid7", self.new_id),
             (adoption, "has_ended_here", self._has_ended),
