@@ -43,7 +43,6 @@ from raysume.errors import ProcessEnded
 from raysume.storage.ports import Store
 
 _KIND: Final = "trial"
-_PATIENCE_MAX: Final = 8
 
 Refusal = ProcessEnded | None
 """Why work is not to be run; None: it is."""
@@ -104,7 +103,7 @@ def after_death(note: Note | None, unfinished: Iterable[str], *, in_turn: bool) 
         pass
     elif note.is_open:
         deaths = {work: n + 1 for work, n in deaths.items()}
-        patience = min(patience + 1, _PATIENCE_MAX) if begun else patience
+        patience = min(patience + bool(begun), limits.QUARANTINE_DOUBLINGS_MAX)
     elif len(begun) == 1:
         alone[begun[0]] = alone.get(begun[0], 0) + 1
     elif begun:

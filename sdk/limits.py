@@ -149,6 +149,9 @@ QUARANTINE_TRIAL_S: Final = 2.0
 """Seconds for which a suspected step, or turn behind an ordinary await, runs alone before the next
 begins beside it: what ends the process mostly does so at once; doubled where it did not."""
 
+QUARANTINE_DOUBLINGS_MAX: Final = 6
+"""Times that this is doubled: two minutes, which is long for others that wait."""
+
 QUARANTINE_TRIALS_S: Final = 30.0
 """Seconds that all trials of a process together may take at first: other steps wait for them."""
 

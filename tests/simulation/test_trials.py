@@ -107,6 +107,12 @@ async def hold() -> str:
     return await step(held, (await wait(asked).match_any()).input.key)
 
 
+@workflow(name="trials.ponder")
+async def ponder() -> str:
+    """A turn that the test holds in its hands."""
+    return await held((await wait(asked).match_any()).input.key)
+
+
 WORKFLOWS: dict[str, Any] = {one.name: one for one in (labour, think)}
 
 
@@ -235,10 +241,10 @@ def test_turns_that_end_the_process_behind_an_await_fail_and_the_others_go_on(
 
 
 @asynccontextmanager
-async def dying(folder: Path) -> AsyncIterator[Hosted]:
+async def dying(folder: Path, flow: Any = hold) -> AsyncIterator[Hosted]:
     """An incarnation that ends as if its process had been killed."""
     steps.clear()
-    hosted = Hosted(folder, hold, asked, told)
+    hosted = Hosted(folder, flow, asked, told)
     await hosted.__aenter__()
     try:
         yield hosted
@@ -290,3 +296,23 @@ async def test_a_process_that_ends_in_order_brings_nobody_under_suspicion(tmp_pa
             async with asyncio.timeout(SOON_S):
                 await steps["long"].begins.wait()
             assert ended == 0 or set(noted(hosted).deaths.values()) == {0}
+
+
+@pytest.mark.parametrize("flow", [hold, ponder])
+async def test_what_is_condemned_runs_again_only_when_a_retry_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flow: Any
+) -> None:
+    monkeypatch.setattr(limits, "QUARANTINE_CALM_S", 0.01)
+    [bad] = accept(tmp_path, flow, (asked, "bad", ""))
+    for _ in range(DEATHS):
+        async with dying(tmp_path, flow) as hosted:
+            await hosted.host.notice_log()
+            async with asyncio.timeout(SOON_S):
+                await steps["bad"].begins.wait()
+    async with dying(tmp_path, flow) as hosted:
+        assert await hosted.result(bad) == ("StepFailed" if flow is hold else "ProcessEnded")
+        assert not steps["bad"].begins.is_set()
+        await hosted.host.answers.ask(partial(retry_of, bad))
+        steps["bad"].goes_on.set()
+        await hosted.until(lambda: hosted.only.status is Status.COMPLETED)
+        assert await hosted.result(bad) == "bad"
