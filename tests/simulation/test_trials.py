@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -73,7 +73,7 @@ async def held(key: str) -> str:
     return key
 
 
-FUNCTIONS = {"thread": end, "loop": end_later}
+FUNCTIONS: dict[str, Any] = {"thread": end, "loop": end_later}
 
 
 @workflow(name="trials.labour", retry=Retry(max_attempts=3, initial=timedelta(0)))
@@ -87,7 +87,7 @@ async def labour() -> str:
             await step(end_later, how, name="caught")
         except StepFailed as error:
             return f"{type(error.__cause__).__name__}: {error.__cause__}"
-    return await step(FUNCTIONS[where], how, retry=retry)
+    return str(await step(FUNCTIONS[where], how, retry=retry))
 
 
 @workflow(name="trials.think")
@@ -118,7 +118,7 @@ WORKFLOWS: dict[str, Any] = {one.name: one for one in (labour, think)}
 
 async def host(folder: Path, name: str) -> None:
     """What a child process does: it applies everything, and prints how instances stand."""
-    vars(limits)["QUARANTINE_CALM_S"] = 0.2
+    pytest.MonkeyPatch().setattr(limits, "QUARANTINE_CALM_S", 0.2)
     async with Hosted(folder, WORKFLOWS[name], asked, told) as hosted:
         await hosted.host.caught_up(hosted.log.barrier())
         instances = list(hosted.host.kernel.instances.values())
@@ -241,7 +241,7 @@ def test_turns_that_end_the_process_behind_an_await_fail_and_the_others_go_on(
 
 
 @asynccontextmanager
-async def dying(folder: Path, flow: Any = hold) -> AsyncIterator[Hosted]:
+async def dying(folder: Path, flow: Any = hold) -> AsyncGenerator[Hosted]:
     """An incarnation that ends as if its process had been killed."""
     steps.clear()
     hosted = Hosted(folder, flow, asked, told)
