@@ -57,6 +57,8 @@ class InstanceTurn:
     instance: RunningInstance
     number: int
     now_us: int
+    failures: int = 0
+    """How often in a row the instance had failed before it."""
     is_first: bool = False
     """Whether the turn is at the workflow's standing first wait."""
     hurries: bool = False
