@@ -150,6 +150,18 @@ class Bidding:
             workflow = self._kernel.workflow.name
             self._kernel.arbitration.regimes = regimes_of(self._store, workflow)
 
+    def claim_taken(self) -> None:
+        """The calls that went to exclusive waits here are claimed durably; whoever claims one later
+        finds that it is somebody else's."""
+        taken = [
+            Decision(
+                workflow=self._kernel.workflow.name, pos=pos, offset=offset, kind=_CLAIM, body=b""
+            )
+            for pos, offset in self._kernel.exclusives.places()
+        ]
+        if taken:
+            self._store.decide(taken)
+
     def verdicts(self, *, after: Place, upto: Place | None = None) -> list[Verdict]:
         """The verdicts on calls behind `after`; reads the store, if there can be any."""
         if not self._kernel.arbitration.regimes:

@@ -16,14 +16,18 @@ from raysume.actors import membership
 from raysume.actors.beginning import passes
 from raysume.actors.membership import Assignment
 from raysume.actors.moving import Standing
-from raysume.actors.pool import Hello, pool_actor
-from raysume.actors.specs import EngineSpec, PoolSpec
+from raysume.actors.pool import pool_actor
+from raysume.actors.specs import EngineSpec, Grant, Hello, PoolSpec
 from raysume.actors.untyped import RayError, RayTaskError, actor_named, cause_of, ray
 from raysume.errors import RaysumeError, Unavailable, UsageError
 from raysume.storage.ports import OwnedShard, ShardRef, Store
 from raysume.storage.processes import end_process
 
 _log = structlog.get_logger("raysume.directory")
+
+
+class ActorEnded(Unavailable):
+    """A member's actor has ended for good; whoever watches it makes another one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class PoolCrew:
         self.lock = asyncio.Lock()
         self._store, self._engine, self._driver_paths = store, engine, driver_paths
         self._assignment: Assignment | None = None
+        self._possible: list[Assignment] = []
+        """One of these is the durable one, as far as it is known by now; the oldest first."""
 
     # --- members -------------------------------------------------------------------
 
@@ -119,7 +125,8 @@ class PoolCrew:
             grant: bytes | None = None
             if not hello.is_started:
                 shards = (await self.assignment()).of(member.number)
-                grant = msgspec.msgpack.encode(await self.acquire(member.number, shards))
+                owned = await self.acquire(member.number, shards)
+                grant = msgspec.msgpack.encode(Grant(owner=hello.owner, owned=owned))
             return int((await member.actor.ready.remote(grant))["pid"])
 
     async def replace(self, member: Member) -> None:
@@ -139,16 +146,19 @@ class PoolCrew:
             return await getattr(member.actor, method).remote(*arguments)
         except RayTaskError as error:
             raise cause_of(error) or error from None
+        except ray.exceptions.ActorDiedError as error:
+            raise ActorEnded(f"pool {name} has no process: {error}") from error
         except RayError as error:
             raise Unavailable(f"pool {name} does not answer: {error}") from error
 
     async def standing(self, member: int) -> Standing | None:
         """See `Crew`."""
+        found = self.members.get(member)
         try:
-            told = await self._ask(member, "standing")
-        except Unavailable:
+            told = None if found is None else await self._ask(member, "standing")
+        except ActorEnded:
             return None
-        return msgspec.msgpack.decode(told, type=Standing)
+        return None if told is None else msgspec.msgpack.decode(told, type=Standing)
 
     async def hold(self, member: int) -> Standing:
         """See `Crew`."""
@@ -188,7 +198,7 @@ class PoolCrew:
             if found is None:
                 found = Assignment.spread(await asyncio.to_thread(self._members_at_first))
                 await self.assign(found)
-            self._assignment = found
+            self._assignment, self._possible = found, [found]
         return self._assignment
 
     def _members_at_first(self) -> int:
@@ -200,15 +210,20 @@ class PoolCrew:
     async def assign(self, assignment: Assignment) -> None:
         """See `Crew`."""
         self._assignment = None  # whether it is written or not is read again
+        self._possible.append(assignment)
         await asyncio.to_thread(membership.assign, self._store, self.spec.name, assignment)
-        self._assignment = assignment
+        self._assignment, self._possible = assignment, [assignment]
 
     @property
     def owners(self) -> list[str]:
         """The member that owns each shard, by shard number, as far as it is known by now."""
-        if self._assignment is None:
-            return []
-        return [self.spec.member(number) for number in self._assignment.owners]
+        return [self.spec.member(n) for one in self._possible[:1] for n in one.owners]
+
+    @property
+    def participants(self) -> list[str]:
+        """The members that may own shards: also while it is being written who does."""
+        numbers = {number for one in self._possible for number in one.owners}
+        return [self.spec.member(number) for number in sorted(numbers)]
 
 
 async def _listen(crew: PoolCrew, member: Member) -> None:

@@ -213,12 +213,12 @@ class Directory:
             await hand_over(one, self._pools, self._store, self._engine)
 
     def _participants(self, workflow: str) -> dict[str, Participant]:
-        """The members of the workflow's pools that own shards, and run or are being brought back."""
+        """The members of the workflow's pools that may own shards, unless they were given up."""
         return {
             member: Participant(version=one.pool.version, methods=one.pool.methods)
             for one in self._workflows.values()
-            if one.pool.workflow == workflow and one.pool.name in self._pools
-            for member in self._pools.owners(one.pool.name)
+            if one.pool.workflow == workflow
+            for member in self._pools.participants(one.pool)
         }
 
     async def bid(self, made: bytes) -> bytes:

@@ -145,11 +145,13 @@ def let_go(host: PoolHost) -> None:
     host.released.set()
 
 
-def follow(host: PoolHost) -> Boundary:
+async def follow(host: PoolHost) -> Boundary:
     """The pool knows which calls need a verdict by now; where it stands.
 
-    If that is behind the boundary of what is new, it has moved on meanwhile.
+    If that is behind the boundary of what is new, it has moved on meanwhile. What its exclusive
+    waits took when nobody else could is claimed, durably: other participants may look for it.
     """
+    await asyncio.to_thread(host.bidding.claim_taken)
     host.bidding.recall()
     return _here(host)
 

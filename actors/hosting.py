@@ -115,6 +115,7 @@ class PoolHost:
         self.released = asyncio.Event()  # cleared while nothing may be applied
         self.released.set()
         self.held_until: asyncio.TimerHandle | None = None
+        self.passing = asyncio.Lock()  # held while shards come or go
 
     # --- starting and stopping -------------------------------------------------------
 

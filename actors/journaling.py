@@ -101,7 +101,8 @@ class PoolJournal:
         """The next checkpoint holds these headers, of shards of which all is durable."""
         for number, header in headers.items():
             log = self._shards[number]
-            log.header, log.is_parting = header, True
+            log.stands(header)
+            log.is_parting = True
 
     def _read(self, log: ShardLog) -> list[InstanceRecord]:
         key = log.owned.key

@@ -64,6 +64,12 @@ def standing(host: PoolHost) -> Standing:
     )
 
 
+async def standing_between(host: PoolHost) -> Standing:
+    """The same, once no shards are coming or going: whoever ordered that may have died."""
+    async with host.passing:
+        return standing(host)
+
+
 def hold(host: PoolHost) -> Standing:
     """The member applies no further call until `go_on`; timers, steps and commands go on.
 
@@ -103,6 +109,11 @@ async def give(host: PoolHost, shards: Collection[int]) -> None:
     Durability: when it returns, everything of the shards is in a checkpoint that has their place,
     and no process owns them. If it dies before, it owns them or nobody does.
     """
+    async with host.passing:
+        await _give(host, shards)
+
+
+async def _give(host: PoolHost, shards: Collection[int]) -> None:
     _check_held(host)
     kernel = host.kernel
     leaving = [number for number in shards if number in kernel.shards]
@@ -147,6 +158,11 @@ async def take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
     Raises:
         InvariantViolated: they stand elsewhere: between the two, calls would be lost.
     """
+    async with host.passing:
+        await _take(host, owned)
+
+
+async def _take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
     _check_held(host)
     kernel = host.kernel
     owned = [one for one in owned if one.ref.number not in kernel.shards]

@@ -26,7 +26,7 @@ from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
-from raysume.actors.specs import NAMESPACE, EngineSpec, PoolSpec
+from raysume.actors.specs import NAMESPACE, EngineSpec, Grant, Hello, PoolSpec
 from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.actors.untyped import in_group, ray
 from raysume.actors.watchdog import Watchdog
@@ -39,15 +39,6 @@ from raysume.storage.seal_key import load_seal
 from raysume.workflows import Workflow
 
 _log = structlog.get_logger("raysume.pool")
-
-
-class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a member's process is."""
-
-    owner: str
-    """Its name as an owner of shards."""
-    is_started: bool
-    """Whether it was given its shards."""
 
 
 class Pool:
@@ -151,18 +142,20 @@ class Pool:
         """The member has recovered and knows its first wait.
 
         Args:
-            grant: msgpack of the shards, under epochs that were raised for this process; None:
-                it was given them before.
+            grant: msgpack of `Grant`; None: it was given them before.
 
         Raises:
             UsageError: the workflow cannot be deployed; says why.
+            Unavailable: they were given to a process of this member that ended meanwhile.
         """
         loop = asyncio.get_running_loop()
         if self._boot_task is None:
             if grant is None:
                 raise self._not_started()
-            owned = msgspec.msgpack.decode(grant, type=list[OwnedShard])
-            self._boot_task = loop.create_task(self._boot(owned))
+            given = msgspec.msgpack.decode(grant, type=Grant)
+            if given.owner != self._owner:  # who takes over from it would end the wrong one
+                raise self._not_started()
+            self._boot_task = loop.create_task(self._boot(given.owned))
             self._granted.set()
             self._beat = loop.create_task(self._show_that_the_loop_turns())
         host = await self._hosting()
@@ -183,9 +176,11 @@ class Pool:
 
     # --- moving shards (see `moving`) ------------------------------------------------
 
-    async def standing(self) -> bytes:
-        """See `moving.standing`."""
-        return msgspec.msgpack.encode(moving.standing(self._started()))
+    async def standing(self) -> bytes | None:
+        """See `moving.standing_between`; None: the process was not given its shards yet."""
+        if self._boot_task is None:
+            return None
+        return msgspec.msgpack.encode(await moving.standing_between(self._started()))
 
     async def hold_place(self) -> bytes:
         """See `moving.hold`."""
@@ -244,7 +239,7 @@ class Pool:
 
     async def follow(self) -> bytes:
         """See `handover.follow`."""
-        return msgspec.msgpack.encode(handover.follow(await self._hosting()))
+        return msgspec.msgpack.encode(await handover.follow(await self._hosting()))
 
     async def stand(self, places: list[tuple[int, int]]) -> dict[int, int]:
         """See `handover.stand`."""
@@ -254,7 +249,13 @@ class Pool:
         """Lasts as long as the process: whoever awaits it learns of its death.
 
         A pool whose shards were taken over by another process ends here, for good.
+
+        Raises:
+            Unavailable: the process was not given its shards: it follows one that ended before this
+                was asked.
         """
+        if self._boot_task is None:
+            raise self._not_started()
         await self._fenced.wait()
         ray.actor.exit_actor()
 

@@ -58,10 +58,14 @@ class ShardLog:
     def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
         """The journal row `seq` is durable."""
         self.committed_seq = seq
-        self.header = header
         for record in records:
             self.dirty[record.number] = record
             self.latest.put(record.number, seq)
+        self.stands(header)
+
+    def stands(self, header: ShardHeader) -> None:
+        """This is the shard's header now: calls that it says were sent are not kept any more."""
+        self.header = header
         for sequence in [number for number in self.unsent if number < header.sent]:
             del self.unsent[sequence]
 

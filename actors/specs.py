@@ -8,6 +8,7 @@ import msgspec
 
 from raysume import limits
 from raysume.actors.loading import Target
+from raysume.storage.ports import OwnedShard
 
 NAMESPACE = "raysume"
 """The Ray namespace of the engine's actors."""
@@ -59,3 +60,20 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     def member(self, number: int) -> str:
         """The name of a member's actor, as the Ray dashboard shows it."""
         return f"{self.workflow}@{self.version}/{number}"
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a member's process is."""
+
+    owner: str
+    """Its name as an owner of shards."""
+    is_started: bool
+    """Whether it was given its shards."""
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """The shards with which a member begins."""
+
+    owner: str
+    """The process for which their epochs were raised."""
+    owned: list[OwnedShard]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
@@ -62,6 +62,18 @@ class Supervisor:
         """The member that owns each shard of a pool that runs."""
         return self._kept[name].owners
 
+    def participants(self, spec: PoolSpec) -> list[str]:
+        """The members that may own shards of the pool; none: it was given up.
+
+        Of a pool that this directory has not got to yet, which may run all the same, somebody who
+        never bids: nothing can be decided without its members.
+        """
+        crew = self._kept.get(spec.name)
+        if crew is None and spec.name in self.problems:
+            return []
+        found = [] if crew is None else crew.participants
+        return found or [f"{spec.name} being brought back"]
+
     async def run(self, spec: PoolSpec, *, ran_before: bool = False) -> int:
         """The pool has recovered, and is brought back from now on whenever a process dies.
 
@@ -84,7 +96,7 @@ class Supervisor:
                 self._kept[spec.name] = crew
             pids = await asyncio.gather(*(crew.start(one, attempts=attempts) for one in members))
             async with crew.lock:  # a directory before this one may have died moving shards
-                await membership.settle(crew, [one.number for one in members])
+                await self._settle_surely(crew, [one.number for one in members])
         except RaysumeError as error:
             if not (ran_before and passes(error)):
                 self._give_up(crew, error)
@@ -159,7 +171,7 @@ class Supervisor:
             try:
                 await membership.move(crew, order)
             except BaseException:
-                await asyncio.shield(self._settle_surely(crew, order))
+                await asyncio.shield(self._settle_surely(crew, (order.target, order.source)))
                 raise
         _log.info(
             "shards_moved",
@@ -169,10 +181,10 @@ class Supervisor:
             s=round(time.monotonic() - begun, 3),
         )
 
-    async def _settle_surely(self, crew: PoolCrew, order: membership.Move) -> None:
-        """Neither member stays held: whatever the assignment says is what each has."""
+    async def _settle_surely(self, crew: PoolCrew, members: Iterable[int]) -> None:
+        """No member stays held: whatever the assignment says is what each has."""
         backoff_s = limits.RETRY_BACKOFF_S_MIN
-        left = {order.source, order.target}
+        left = set(members)
         while left:
             for number in sorted(left):
                 try:

@@ -42,6 +42,10 @@ class Exclusives:
         """Whether an exclusive wait may not have the call at `place` any more."""
         return place in self._places or place <= self._floor
 
+    def places(self) -> list[Place]:
+        """The calls that were taken, as far as they are listed."""
+        return list(self._places)
+
     def pass_over(self, place: Place) -> None:
         """Calls up to this place count as taken: they came before this version."""
         self._floor = max(self._floor, place)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
     from tests.simulation.world import World
 
-_PUBLISHED = ("simulation.closed", "simulation.told", "simulation.left")
+_PUBLISHED = ("simulation.closed", "simulation.told", "simulation.left", "simulation.won")
 
 
 class Broken(AssertionError):
@@ -86,10 +86,10 @@ def check_cluster(cluster: Cluster) -> None:
         kernel, journal = member.recovered()
         records = [instance.record() for instance in kernel.instances.values()]
         found += outcomes(member.workflow.name, records)
-        host = member.host
-        if host is None:
+        if not member.hosts:
             raise Broken(f"the pool of {member.workflow.name} is away")
-        check_leftovers(member.workflow.name, host.kernel)
+        for host in member.hosts:
+            check_leftovers(member.workflow.name, host.kernel)
         check_history(member.workflow.name, journal, records)
     stored = Counter(
         call.id

@@ -10,7 +10,7 @@ from tests.simulation.checking import require
 from tests.simulation.workloads import Item, Push, Start
 
 from raysume.actors.kernel.deliveries import StartRequest
-from raysume.errors import Unavailable
+from raysume.errors import ShardMoved, Unavailable
 from raysume.storage.call_ports import Batch, NewCall, Publisher
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Client:
         while True:
             try:
                 answer = await member.start(request)
-            except Unavailable:
+            except (Unavailable, ShardMoved):
                 await self.cluster.loop.passing(self.cluster.rng.uniform(0.05, 1.0))
                 continue
             self._created[answer.id] += answer.created

@@ -24,6 +24,7 @@ from tests.simulation.disks import Witness
 from tests.simulation.faults import Faults
 from tests.simulation.members import SimMember
 from tests.simulation.replicas import SimReplica
+from tests.simulation.resizing import Resizing, SimCrew
 from tests.simulation.workflows import WORKFLOWS
 from tests.simulation.world import START_US
 
@@ -43,6 +44,10 @@ TROUBLE_S = 60.0
 TOLD_WITHIN_S = 120.0
 """Once faults have stopped, every pool has applied everything that was accepted by then."""
 
+RESIZED_WITHIN_S = 600.0
+"""The same for pools that are being resized: a member that is held is let go after a minute, and
+whoever is away is asked again after up to half a minute."""
+
 OVER_WITHIN_S = 15 * 86_400.0
 """Once faults have stopped, every instance has ended by then: the longest wait is ten days."""
 
@@ -55,10 +60,11 @@ class Cluster:
 
     def __init__(self, seed: int, *, has_faults: bool = True, faults: Faults | None = None) -> None:
         self.seed = seed
-        self.workload = workloads.make(random.Random(seed))
         self.rng = random.Random(f"cluster {seed} {has_faults}")
         drawn = Faults.of(seed, self.rng) if has_faults else Faults()
         self.faults = drawn if faults is None else faults
+        is_resized = self.faults.resize_s > 0
+        self.workload = workloads.make(random.Random(seed), has_rivals=is_resized)
         self.trouble = 1.0 if has_faults else 0.0
         self.loop = SimLoop(self.rng)
         self.loop.delay_s = self._thread_delay_s
@@ -68,15 +74,23 @@ class Cluster:
         self.store = MemoryStore()
         self.log = MemoryCallLog(now_us=lambda: self.now_us)
         self.witness = Witness()
-        self.owners: dict[int, Process] = {}
-        """Shard key -> who took it over last."""
+        self.owners: dict[int, str] = {}
+        """Shard key -> the process for which it was taken over last."""
+        self.born: Counter[str] = Counter()
+        """Actor -> its processes so far."""
         self.adopted: set[int] = set()
         """Partitions that were closed for good: their end is told to the pools."""
         self.ends: dict[int, int] = {}
         self.zombies: list[Process] = []
         self._next_id = 0
         self._runs: Counter[str] = Counter()
-        self.members = [SimMember(self, workflow) for workflow in WORKFLOWS]
+        self.resizing = Resizing(self) if is_resized else None
+        """None: each pool has one member for good."""
+        self.members: list[SimMember] | list[SimCrew]
+        if self.resizing is None:
+            self.members = [SimMember(self, workflow) for workflow in WORKFLOWS]
+        else:
+            self.members = self.resizing.crews
         self.replicas = [SimReplica(self, number) for number in range(self.faults.replicas)]
         self.client = Client(self, self.workload.batches)
 
@@ -143,8 +157,17 @@ class Cluster:
 
     # --- the network -----------------------------------------------------------------------
 
-    async def ask(self, target: Process | None, make: Callable[[], Awaitable[Any]]) -> Any:
+    async def ask(
+        self,
+        target: Process | None,
+        make: Callable[[], Awaitable[Any]],
+        *,
+        may_double: bool = True,
+    ) -> Any:
         """What the target answers.
+
+        Args:
+            may_double: whether the target may be asked twice.
 
         Raises:
             Unavailable: it is not known whether it was asked; it may yet do what was asked.
@@ -186,7 +209,7 @@ class Cluster:
             lost()
         else:
             loop.at(target, self._travel_s(), arrive)
-            if self.happens(self.faults.doubled):
+            if may_double and self.happens(self.faults.doubled):
                 loop.at(target, self._travel_s(), arrive)
         return await future
 
@@ -240,6 +263,7 @@ class Cluster:
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (workflows, "opening", self.step_runs),
+            *(() if self.resizing is None else self.resizing.surroundings()),
         ]
         saved = [(owner, name, getattr(owner, name)) for owner, name, _ in given]
         random.seed(self.seed)
@@ -267,6 +291,8 @@ class Cluster:
                     replica.begin()
                 for member in self.members:
                     member.begin()
+                if self.resizing is not None:
+                    self.resizing.begin()
                 self.client.begin()
             enough = asyncio.Event()
             self.loop.at(self.loop.world, TROUBLE_S, enough.set)
@@ -279,8 +305,10 @@ class Cluster:
             self._stop_faults()
             self._go_on(lambda: self.client.is_done, within_s=300.0, what="clients are stuck")
             self._go_on(
-                self._is_told, within_s=TOLD_WITHIN_S, what="accepted calls are not applied"
+                self._is_told, within_s=self._told_within_s, what="accepted calls are not applied"
             )
+            if self.resizing is not None:
+                self.resizing.be_quiet()
             self._go_on(self._is_over, within_s=OVER_WITHIN_S, what="instances are stuck")
             self._let_pass(SETTLE_S)
             self.note("over")
@@ -311,10 +339,12 @@ class Cluster:
         for process in list(self.loop.processes):
             process.paused_until = 0.0
 
+    @property
+    def _told_within_s(self) -> float:
+        return TOLD_WITHIN_S if self.resizing is None else RESIZED_WITHIN_S
+
     def _is_told(self) -> bool:
-        return all(
-            member.host is not None and member.has_applied(self.ends) for member in self.members
-        )
+        return all(bool(member.hosts) and member.has_applied(self.ends) for member in self.members)
 
     def _is_over(self) -> bool:
         return self.witness.completed >= len(self.workload.results) and self._is_told()

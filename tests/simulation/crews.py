@@ -150,7 +150,9 @@ class SimulatedCrew:
     async def standing(self, member: int) -> Standing | None:
         """See `Crew`."""
         process = self.processes.get(member)
-        return None if process is None or process.is_dead else moving.standing(process.host)
+        if process is None or process.is_dead:
+            return None
+        return await moving.standing_between(process.host)
 
     async def hold(self, member: int) -> Standing:
         """See `Crew`."""

@@ -18,7 +18,7 @@ from raysume.actors.kernel.records import InstanceRecord, TurnRecord
 from raysume.actors.shard_logs import ShardLog
 from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
 from raysume.storage.call_ports import Appended, Batch, Partition
-from raysume.storage.ports import OwnedShard, ShardRef, StoreCommit
+from raysume.storage.ports import Decision, OwnedShard, ShardRef, StoreCommit
 from raysume.storage.sealing import Seal
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Witness:
     """What is durable, read from the rows themselves as they are written."""
 
     def __init__(self) -> None:
+        self.logs: dict[int, ShardLog] = {}
+        """By key: of every shard that was ever owned; they say how its rows are read."""
         self.records: dict[tuple[str, str], InstanceRecord] = {}
         """(workflow, instance) -> as its last journal row has it."""
         self.asked: set[str] = set()
@@ -80,6 +82,9 @@ class _Reached:
 
         return ask
 
+    def close(self) -> None:
+        """The process reaches it no more, and others do."""
+
     def _reach(self, what: str) -> None:
         """The process lives, and is heard; somebody else may be heard before."""
         if self._process.is_dead:
@@ -95,18 +100,15 @@ class SimStore(_Reached):
 
     def __init__(self, cluster: Cluster, process: Process) -> None:
         self._cluster, self._process, self._durable = cluster, process, cluster.store
-        self._owned: dict[int, OwnedShard] = {}
-        self._logs: dict[int, ShardLog] = {}
 
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`."""
         self._reach("take shards over")
         owned = self._cluster.store.acquire(refs, owner=owner)
         for one in owned:
-            self._cluster.owners[one.key] = self._process
-        self._owned = {one.key: one for one in owned}
-        self._logs = {}
-        self._cluster.note(f"{self._process} took {len(owned)} shards over")
+            self._cluster.owners[one.key] = owner
+            self._cluster.witness.logs[one.key] = ShardLog(one, SEAL)
+        self._cluster.note(f"{owner} took {len(owned)} shards over")
         return owned
 
     def commit(self, commit: StoreCommit) -> None:
@@ -121,16 +123,27 @@ class SimStore(_Reached):
             raise
         for key in commit.epochs:
             require(
-                self._cluster.owners[key] is self._process,
+                self._cluster.owners[key] == repr(self._process),
                 f"{self._process} wrote to shard {key} after another incarnation took it over",
             )
         for row in commit.journal:
-            log = self._logs.get(row.shard)
-            if log is None:
-                log = self._logs[row.shard] = ShardLog(self._owned[row.shard], SEAL)
+            log = self._cluster.witness.logs[row.shard]
             read = log.codec.read_journal_row(row.seq, row.body)
             self._cluster.witness.read(log, read.turns)
         self._cluster.outcome_unknown("commit")
+
+    def put_document(self, kind: str, key: str, body: bytes) -> None:
+        """See `Store.put_document`."""
+        self._reach("put a document")
+        self._cluster.store.put_document(kind, key, body)
+        self._cluster.outcome_unknown("put a document")
+
+    def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """See `Store.decide`."""
+        self._reach("decide")
+        kept = self._cluster.store.decide(decisions)
+        self._cluster.outcome_unknown("decide")
+        return kept
 
 
 class SimLog(_Reached):

@@ -50,6 +50,9 @@ class Faults:
     """Calls in one delivery, at most."""
     batch: int = 5_000
     """Events in one batch of a pool, at most."""
+    resize_s: float = 0.0
+    """Seconds between two times that some pool is resized, to 1 to 4 members, by a directory that
+    dies as others do; 0: pools have one member, which takes its shards itself."""
 
     @classmethod
     def of(cls, seed: int, rng: random.Random) -> Self:
@@ -76,4 +79,5 @@ class Faults:
             replicas=rng.choice((1, 2)) if ARE_ORDERED else 1,
             delivery=rng.choice((1, 3, 1_000)),
             batch=rng.choice((1, 3, 5_000)),
+            resize_s=random.Random(f"resizing {seed}").choice((0.0, 0.0, 3.0, 12.0)),
         )

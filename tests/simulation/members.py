@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checking import require
@@ -19,7 +20,6 @@ from raysume.actors.loading import method_of
 from raysume.errors import Unavailable
 from raysume.records import OutgoingCall
 from raysume.storage.call_ports import Batch, NewCall, Publisher
-from raysume.storage.ports import ShardRef
 from raysume.workflows import Workflow
 
 if TYPE_CHECKING:
@@ -27,6 +27,55 @@ if TYPE_CHECKING:
 
 QUIET_CHECKPOINTS_S = 3_600.0
 """Seconds between checkpoints once faults have stopped: time then passes in long strides."""
+
+
+def check_marks(cluster: Cluster, process: Process, host: PoolHost) -> None:
+    """No call is applied again of which something is durable: that its instance has started."""
+    if process in cluster.zombies:
+        return  # its successor may have applied more by now
+    name = host.workflow.name
+    for partition, end in cluster.ends.items():
+        mark = host.kernel.watermarks.get(partition, 0)
+        for segment in cluster.log.read(partition, start=mark, end=end):
+            for call in segment.calls:
+                started = ids.instance_id_of(name, call.id)
+                require(
+                    (name, started) not in cluster.witness.records or not host.kernel.owns(started),
+                    f"{process} would apply call {call.id} again, which is durable",
+                )
+
+
+async def make_checkpoints(cluster: Cluster, host: PoolHost) -> None:
+    """The host makes checkpoints at any time."""
+    while True:
+        busy = cluster.rng.uniform(0.2, 15.0)
+        await cluster.loop.passing(busy if cluster.trouble else QUIET_CHECKPOINTS_S)
+        if host.journal.dirty:
+            await host.checkpoint()
+
+
+def end(cluster: Cluster, process: Process, error: BaseException) -> None:
+    """The process has ended because of the error, which is one that may come."""
+    cluster.note(f"{process} gives up: {type(error).__name__}")
+    if not is_expected(error):
+        cluster.loop.errors.append(error)
+    cluster.loop.kill(process)
+
+
+async def publish(cluster: Cluster, publisher: str, first: int, calls: list[OutgoingCall]) -> None:
+    """The calls are accepted by a replica; they are part of a durable turn."""
+    for sequence in range(first, first + len(calls)):
+        require(
+            (publisher, sequence) in cluster.witness.outgoing,
+            f"call {sequence} of {publisher} went out before its turn was durable",
+        )
+    made = [
+        NewCall(id=c.id, method=c.method, service=c.service, input=c.input, output=c.output)
+        for c in calls
+    ]
+    batch = Batch(calls=made, publisher=Publisher(id=publisher, first=first))
+    replica = cluster.rng.choice(cluster.replicas)
+    await replica.accept(batch)
 
 
 class Incarnation:
@@ -49,8 +98,8 @@ class Incarnation:
             call_log=call_log,
             sealer=SEAL,
             methods=member.methods,
-            publish=self.publish,
-            give_up=self.give_up,
+            publish=partial(publish, cluster),
+            give_up=self._give_up,
             checkpoint_interval_s=QUIET_CHECKPOINTS_S,
         )
         try:
@@ -59,59 +108,15 @@ class Incarnation:
             owner = repr(self.process)
             await host.start(await asyncio.to_thread(store.acquire, refs, owner=owner))
         except Exception as error:
-            self.give_up(error)
+            self._give_up(error)
             return
-        self._check_marks(host)
+        check_marks(cluster, self.process, host)
         self.host = host
         self.booted.set()
-        cluster.loop.create_task(self._checkpoint(host))
+        cluster.loop.create_task(make_checkpoints(cluster, host))
 
-    def _check_marks(self, host: PoolHost) -> None:
-        """No call is applied again of which something is durable: that its instance has started."""
-        cluster, workflow = self.member.cluster, self.member.workflow
-        if self.process in cluster.zombies:
-            return  # its successor may have applied more by now
-        for partition, end in cluster.ends.items():
-            mark = host.kernel.watermarks.get(partition, 0)
-            for segment in cluster.log.read(partition, start=mark, end=end):
-                for call in segment.calls:
-                    started = (workflow.name, ids.instance_id_of(workflow.name, call.id))
-                    require(
-                        started not in cluster.witness.records,
-                        f"{self.process} would apply call {call.id} again, which is durable",
-                    )
-
-    async def _checkpoint(self, host: PoolHost) -> None:
-        cluster = self.member.cluster
-        while True:
-            busy = cluster.rng.uniform(0.2, 15.0)
-            await cluster.loop.passing(busy if cluster.trouble else QUIET_CHECKPOINTS_S)
-            if host.journal.dirty:
-                await host.checkpoint()
-
-    def give_up(self, error: BaseException) -> None:
-        """The process ends."""
-        cluster = self.member.cluster
-        cluster.note(f"{self.process} gives up: {type(error).__name__}")
-        if not is_expected(error):
-            cluster.loop.errors.append(error)
-        cluster.loop.kill(self.process)
-
-    async def publish(self, publisher: str, first: int, calls: list[OutgoingCall]) -> None:
-        """The calls are accepted by a replica; they are part of a durable turn."""
-        cluster = self.member.cluster
-        for sequence in range(first, first + len(calls)):
-            require(
-                (publisher, sequence) in cluster.witness.outgoing,
-                f"call {sequence} of {publisher} went out before its turn was durable",
-            )
-        made = [
-            NewCall(id=c.id, method=c.method, service=c.service, input=c.input, output=c.output)
-            for c in calls
-        ]
-        batch = Batch(calls=made, publisher=Publisher(id=publisher, first=first))
-        replica = cluster.rng.choice(cluster.replicas)
-        await replica.accept(batch)
+    def _give_up(self, error: BaseException) -> None:
+        end(self.member.cluster, self.process, error)
 
     async def deliver(self, delivery: bytes) -> int:
         """See `Engine.deliver`."""
@@ -131,6 +136,17 @@ class Incarnation:
         return answer
 
 
+def recovered(
+    cluster: Cluster, workflow: Workflow[Any, Any], version: str
+) -> tuple[Kernel, PoolJournal]:
+    """What a process with all shards of the version finds in the store."""
+    refs = shards_of(workflow.name, version, range(limits.SHARDS))
+    journal = PoolJournal(cluster.store, cluster.store.acquire(refs, owner=""), SEAL)
+    kernel = Kernel(workflow, version, methods=method_of)
+    journal.recover(kernel)
+    return kernel, journal
+
+
 class SimMember:
     """A pool: whoever dies of it, or is taken for dead, is followed by another process."""
 
@@ -145,6 +161,11 @@ class SimMember:
     def host(self) -> PoolHost | None:
         """The host of the current incarnation, once it works."""
         return None if self.current is None else self.current.host
+
+    @property
+    def hosts(self) -> list[PoolHost]:
+        """The host, if it works."""
+        return [] if self.host is None else [self.host]
 
     def begin(self) -> None:
         """A new incarnation is on its way."""
@@ -203,14 +224,7 @@ class SimMember:
 
     def recovered(self) -> tuple[Kernel, PoolJournal]:
         """What a new process finds in the store."""
-        refs = [
-            ShardRef(workflow=self.workflow.name, version="1", number=number)
-            for number in range(limits.SHARDS)
-        ]
-        journal = PoolJournal(self.cluster.store, self.cluster.store.acquire(refs, owner=""), SEAL)
-        kernel = Kernel(self.workflow, "1", methods=method_of)
-        journal.recover(kernel)
-        return kernel, journal
+        return recovered(self.cluster, self.workflow, "1")
 
     async def deliver(self, delivery: bytes) -> int:
         """See `Engine.deliver`; asked from another process."""

@@ -14,6 +14,7 @@ from tests.simulation.disks import SimLog
 from raysume.errors import Unavailable
 from raysume.records import Segment
 from raysume.serve_apps.ingress.acceptance import Acceptor, _Settled  # pyright: ignore[reportPrivateUsage]
+from raysume.serve_apps.ingress.cluster import RayEngine
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.engine import Catalogue
 from raysume.storage.call_ports import Accepted, Batch, Partition
@@ -101,7 +102,8 @@ class SimReplica:
 
     async def _boot(self, process: Process) -> None:
         cluster = self.cluster
-        dispatcher = Dispatcher(self._deliver)
+        engine = None if cluster.resizing is None else RayEngine()
+        dispatcher = Dispatcher(self._deliver if engine is None else engine.deliver)
         log: Any = SimLog(cluster, process)
 
         def emit(segments: Sequence[Segment], closed: Sequence[Partition]) -> None:
@@ -114,11 +116,28 @@ class SimReplica:
 
         acceptor = SimAcceptor(log, owner=repr(process), emit=emit)
         acceptor.cluster = cluster
-        pools = {member.name: member.methods for member in cluster.members}
-        dispatcher.update(Catalogue(version=1, generation=1, methods={}, workflows=[], pools=pools))
+        if engine is None:
+            pools = {member.name: member.methods for member in cluster.members}
+            catalogue = Catalogue(version=1, generation=1, methods={}, workflows=[], pools=pools)
+            dispatcher.update(catalogue)
+        else:
+            cluster.loop.create_task(self._follow(engine, dispatcher))
         await acceptor.start()
         if self.process is process:
             self.acceptor = acceptor
+
+    async def _follow(self, engine: RayEngine, dispatcher: Dispatcher) -> None:
+        """Deliveries go to whatever members there are (see `Ingress`)."""
+        known = -1
+        while True:
+            try:
+                catalogue = await engine.catalogue(known)
+            except Unavailable:
+                await self.cluster.loop.passing(self.cluster.rng.uniform(0.05, 1.0))
+                continue
+            if catalogue.version != known:
+                dispatcher.update(catalogue)
+            known = catalogue.version
 
     async def _deliver(self, pool: str, delivery: bytes) -> int:
         member = next(one for one in self.cluster.members if one.name == pool)

@@ -34,9 +34,6 @@ ELSEWHERE = {
     "sql_during_append",
     "sql_during_checkpoint",
     "sql_during_commit",
-    "after_shards_given",  # tests/simulation/test_moving_shards.py: before and after each step
-    "after_shards_assigned",
-    "after_shards_acquired",
 }
 """Crash points that are not passed here, and where they are tested."""
 

@@ -77,7 +77,7 @@ class Versions:
             case "hold":
                 return msgspec.msgpack.encode(handover.hold(host))
             case "follow":
-                return msgspec.msgpack.encode(handover.follow(host))
+                return msgspec.msgpack.encode(await handover.follow(host))
             case "retire":
                 after = msgspec.msgpack.decode(arguments[0], type=Boundary)
                 ended = await handover.retire(host, name, after=after)

@@ -94,6 +94,21 @@ def left(key: str, aloud: list[int]) -> None:
     """Somebody left the room."""
 
 
+@push_call("simulation.ordered")
+def ordered(key: str, n: int) -> None:
+    """Somebody ordered something; the first order of a key says how many more there will be."""
+
+
+@push_call("simulation.offered")
+def offered(n: int) -> None:
+    """Something was offered to whoever has been waiting longest."""
+
+
+@push_call("simulation.won")
+def won(n: int) -> None:
+    """Somebody got the offer."""
+
+
 async def nothing(_failures: int) -> None:
     """What happens when a step runs, unless a simulation watches."""
 
@@ -218,6 +233,20 @@ async def follow() -> dict[str, Any]:
     return {"key": first.input.key, "got": first.input.got, "note": note}
 
 
+@workflow(name="simulation.barter")
+async def barter() -> dict[str, Any]:
+    """Started by an order for which nobody waits; takes the next ones of its key, then any offer."""
+    first = await wait(ordered).match_any()
+    key = first.input.key
+    got: list[int] = []
+    while len(got) < first.input.n:
+        item = await wait(ordered).match(key=key)
+        got.append(item.input.n)
+    offer = await wait(offered).match_any().exclusive()
+    won(n=offer.input.n)
+    return {"key": key, "got": got}
+
+
 WORKFLOWS = (collect, approve, listen, fulfil, follow)
 
 AWAITED: dict[str, tuple[PushedMethod[Any, Any], ...]] = {
@@ -226,5 +255,6 @@ AWAITED: dict[str, tuple[PushedMethod[Any, Any], ...]] = {
     listen.name: (joined, said),
     fulfil.name: (added, answered, sealed),
     follow.name: (closed,),
+    barter.name: (ordered, offered),
 }
 """What each workflow subscribes to."""

@@ -62,13 +62,19 @@ def published_of(urn: str, input: Any) -> str:
     return f"{urn} {json.dumps(input, sort_keys=True)}"
 
 
-def make(rng: random.Random) -> Workload:
-    """A workload; equal generators make equal ones."""
+def make(rng: random.Random, *, has_rivals: bool = False) -> Workload:
+    """A workload; equal generators make equal ones.
+
+    Args:
+        has_rivals: with calls that only one of several instances may get.
+    """
     made = Workload()
     stories: list[list[list[Item]]] = []
     for number in range(rng.randint(2, 6)):
         tell = rng.choice((_collecting, _approving, _listening, _fulfilling))
         stories.append(tell(rng, made, str(number)))
+    if has_rivals:
+        stories.append(_bartering(rng, made))
     while any(stories):
         alive = [story for story in stories if story]
         batch: list[Item] = []
@@ -141,6 +147,37 @@ def _fulfilling(rng: random.Random, made: Workload, number: str) -> list[list[It
     made.expect("simulation.fulfil", **result, answer=True if is_answered else None)
     start = Start(f"fulfil-{key}", {"key": key, "many": many})
     return [[start], *_in_batches(rng, items, largest=20)]
+
+
+def _bartering(rng: random.Random, made: Workload) -> list[list[Item]]:
+    """Orders of several keys, two rounds of some, then an offer for each round of each key."""
+    orders: list[list[Item]] = []
+    lasts: list[list[Item]] = []
+    for number in range(rng.randint(1, 4)):
+        key = f"deal{number}"
+        counts = [rng.choice((0, 1, 3)) for _ in range(rng.choice((1, 1, 2)))]
+        pushes: list[Item] = []
+        for count in counts:
+            pushes.append(Push(w.ordered, {"key": key, "n": count}))
+            pushes += [Push(w.ordered, {"key": key, "n": n}) for n in range(count)]
+            made.expect("simulation.barter", key=key, got=list(range(count)))
+        orders.append(pushes[: len(pushes) - counts[-1]])
+        lasts.append(pushes[len(pushes) - counts[-1] :])
+    begun, rest = _shuffled(rng, orders), _shuffled(rng, lasts)
+    instances = sum(1 for line in made.results if line.startswith("simulation.barter "))
+    for n in range(instances):
+        made.publishes(w.won, n=n)
+    offers: list[Item] = [Push(w.offered, {"n": n}) for n in range(instances)]
+    return _in_batches(rng, [*begun, *_shuffled(rng, [rest, offers])])
+
+
+def _shuffled(rng: random.Random, kept: list[list[Item]]) -> list[Item]:
+    """All items, each list in its own order."""
+    lists = [list(one) for one in kept]
+    found: list[Item] = []
+    while alive := [one for one in lists if one]:
+        found.append(rng.choice(alive).pop(0))
+    return found
 
 
 def _in_batches(rng: random.Random, items: list[Item], largest: int = 4) -> list[list[Item]]:

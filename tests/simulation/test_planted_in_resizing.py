@@ -1,0 +1,92 @@
+"""Bugs planted in the moving of shards: the cluster's checks find each of them, and name it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from tests.simulation.faults import Faults
+from tests.simulation.seeds import be_silent
+from tests.simulation.test_planted_in_clusters import SEEDS, Plant, failure_of, nothing
+
+from raysume.actors import directory, moving
+from raysume.actors.hosting import PoolHost
+from raysume.actors.journaling import PoolJournal
+from raysume.actors.moving import Standing
+
+RESIZED = Faults(resize_s=1.0, late=0.2, slow=0.2, delivery=1, batch=1)
+"""Pools are resized all the time, and much is under way."""
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    be_silent()
+    yield
+    structlog.reset_defaults()
+
+
+async def nowhere(*_arguments: Any) -> None:
+    """What is awaited of a method that was planted away."""
+
+
+def take_before_all_is_durable(patch: pytest.MonkeyPatch) -> None:
+    """The target begins with what it finds, wherever the source stood when it gave the shards."""
+    patch.setattr(PoolJournal, "note_places", nothing)
+    patch.setattr(moving, "_check_place", nowhere)
+
+
+def meet_nowhere(patch: pytest.MonkeyPatch) -> None:
+    """Shards pass between members that stand at different places."""
+    patch.setattr(Standing, "joined", lambda self, _other: self)
+
+    async def planted(_host: PoolHost, _place: Standing) -> None:
+        """It stays where it is."""
+
+    patch.setattr(moving, "reach", planted)
+    patch.setattr(moving, "_check_place", nowhere)
+
+
+def forget_what_was_under_way(patch: pytest.MonkeyPatch) -> None:
+    """Steps, calls and look-backs of a shard that has come do not go on."""
+    patch.setattr(PoolHost, "resume", nothing)
+
+
+def grow_without_a_regime(patch: pytest.MonkeyPatch) -> None:
+    """Members of a pool decide alone about calls that only one may have."""
+    patch.setattr(directory, "rule_for_members", nowhere)
+
+
+PLANTS = (
+    Plant(
+        plant=take_before_all_is_durable,
+        faults=RESIZED,
+        found_by="would apply call .* again|instances are stuck|missing|went from turn",
+    ),
+    Plant(
+        plant=meet_nowhere,
+        faults=RESIZED,
+        found_by="would apply call .* again|instances are stuck|missing",
+    ),
+    Plant(plant=forget_what_was_under_way, faults=RESIZED, found_by="instances are stuck|missing"),
+    Plant(
+        plant=grow_without_a_regime,
+        faults=RESIZED,
+        found_by="(results|published calls): missing|instances are stuck|waits left",
+    ),
+)
+
+
+@pytest.mark.parametrize("planted", PLANTS, ids=lambda one: one.plant.__name__)
+def test_a_check_names(planted: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    for seed in range(SEEDS):
+        with monkeypatch.context() as patch:
+            planted.plant(patch)
+            failures.append(failure_of(seed, planted.faults))
+        if re.search(planted.found_by, failures[-1]):
+            assert not failure_of(seed, planted.faults), "the same run fails without the bug"
+            return
+    raise AssertionError(f"{SEEDS} seeds did not find it, only: {sorted(set(failures))}")

@@ -1,0 +1,105 @@
+"""Pools resized by the real directory in a simulated cluster: what it took to get that right.
+
+Each test lets happen, at one place and for certain, what seeds of the cluster had found by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray.exceptions
+import structlog
+from tests.simulation.checking import check_cluster
+from tests.simulation.cluster import Cluster
+from tests.simulation.faults import Faults
+from tests.simulation.rays import SimActor
+from tests.simulation.seeds import be_silent
+
+from raysume.actors.specs import DIRECTORY_NAME
+
+CALM = Faults(resize_s=3.0)
+"""Nothing goes wrong but what a test lets go wrong."""
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    be_silent()
+    yield
+    structlog.reset_defaults()
+
+
+def ran(seed: int) -> Cluster:
+    """The cluster of the seed kept every promise."""
+    cluster = Cluster(seed, faults=CALM)
+    cluster.run()
+    check_cluster(cluster)
+    return cluster
+
+
+def after_asking(
+    patch: pytest.MonkeyPatch, method: str, happens: Callable[[SimActor], None]
+) -> list[str]:
+    """It happens, once to each member, when the member has done what it was asked."""
+    ask = SimActor._ask  # pyright: ignore[reportPrivateUsage]
+    happened: list[str] = []
+
+    async def watched(self: SimActor, asked: str, arguments: tuple[Any, ...]) -> Any:
+        found = await ask(self, asked, arguments)
+        if asked == method and self.name != DIRECTORY_NAME and self.name not in happened:
+            happened.append(self.name)
+            happens(self)
+        return found
+
+    patch.setattr(SimActor, "_ask", watched)
+    return happened
+
+
+def dies(actor: SimActor) -> None:
+    """The process of the actor ends, and the next one is there at once."""
+    life, actor.life = actor.life, None
+    assert life is not None
+    actor.cluster.loop.kill(life.process)
+    actor.begin()
+
+
+def is_not_heard(_actor: SimActor) -> None:
+    """The answer is lost; the process goes on."""
+    raise ray.exceptions.ActorUnavailableError("lost", None)
+
+
+def test_pools_are_resized_while_calls_flow() -> None:
+    for seed in range(5):
+        cluster = ran(seed)
+        assert any("took" in line and "/1#" in line for line in cluster.trace)
+
+
+def test_a_member_whose_answer_is_lost_is_settled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(2):
+        with monkeypatch.context() as patch:
+            happened = after_asking(patch, "standing", is_not_heard)
+            ran(seed)
+            assert happened
+
+
+def test_a_process_that_ends_before_it_gets_its_shards_does_not_leave_them_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(2):
+        with monkeypatch.context() as patch:
+            happened = after_asking(patch, "hello", dies)
+            ran(seed)
+            assert happened
+
+
+def test_a_process_that_ends_before_anybody_watches_it_is_followed_by_one_that_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(2):
+        with monkeypatch.context() as patch:
+            happened = after_asking(patch, "ready", dies)
+            ran(seed)
+            assert happened
