@@ -29,7 +29,7 @@ def tree_of(function: FunctionType) -> ast.Lambda | None:
             continue
         for owner in _class_names(function):
             tree = _mangled(candidate, owner) if owner else candidate
-            made = parsing.compiled(tree, code.co_freevars, code)
+            made = compiled(tree, code.co_freevars, code)
             if made is not None and same_code(made, code):
                 return tree
     return None
