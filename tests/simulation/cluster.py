@@ -311,6 +311,9 @@ class Cluster:
                 self.resizing.be_quiet()
             self._go_on(self._is_over, within_s=OVER_WITHIN_S, what="instances are stuck")
             self._let_pass(SETTLE_S)
+            # A process that was replaced while it began may have taken the shards over after all:
+            # its successor finds out when it writes the next time, and is replaced, too.
+            self._go_on(self._is_told, within_s=TOLD_WITHIN_S, what="a pool stays away")
             self.note("over")
         require(not self.loop.errors, f"errors that nobody caught: {self.loop.errors}")
 
