@@ -140,8 +140,9 @@ class SimReplica:
             known = catalogue.version
 
     async def _deliver(self, pool: str, delivery: bytes) -> int:
-        member = next(one for one in self.cluster.members if one.name == pool)
-        return await member.deliver(delivery)
+        member: Any = next(one for one in self.cluster.members if one.name == pool)
+        reached: int = await member.deliver(delivery)
+        return reached
 
     def _succeed(self, process: Process) -> None:
         if self.process is process:

@@ -26,6 +26,7 @@ from tests.simulation.workflows import AWAITED, WORKFLOWS, barter
 from raysume import limits
 from raysume.actors import asking, crews, directory, handover, pool, succession, supervision
 from raysume.actors.asking import ask_directory
+from raysume.actors.beginning import passes
 from raysume.actors.deployed_workflows import DeployedWorkflow
 from raysume.actors.deploying import described
 from raysume.actors.directory import Directory
@@ -157,8 +158,9 @@ class SimCrew:
         self.cluster, self.spec = cluster, one.pool
         self.name, self.methods = one.pool.name, one.pool.methods
         self._ray = ray
-        [self.workflow] = [w for w in (*WORKFLOWS, barter) if w.name == one.pool.workflow]
-        self.workflow: Workflow[Any, Any]
+        self.workflow: Workflow[Any, Any] = next(
+            each for each in (*WORKFLOWS, barter) if each.name == one.pool.workflow
+        )
 
     def begin(self) -> None:
         """The directory does that."""
@@ -313,5 +315,5 @@ def _at_once(make: Any) -> Any:
         try:
             return make()
         except RaysumeError as error:
-            if not directory.passes(error):
+            if not passes(error):
                 raise

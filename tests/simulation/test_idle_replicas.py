@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -53,6 +54,5 @@ def test_what_a_replaced_replica_accepted_last_reaches_the_pools_though_all_othe
     assert cluster.crashes == {"after_append": 1}
     [(partition, end)] = cluster.ends.items()
     assert end == 1
-    assert [member.host and member.host.kernel.watermarks for member in cluster.members] == [
-        {partition: 1}
-    ] * len(cluster.members)
+    members: list[Any] = [*cluster.members]
+    assert [member.host.kernel.watermarks for member in members] == [{partition: 1}] * len(members)
