@@ -55,6 +55,9 @@ class PoolCrew:
         self.spec = spec
         self.members: dict[int, Member] = {}
         self.lock = asyncio.Lock()
+        self.is_resized = False
+        """Whether somebody asked for other members since shards were last moved."""
+        self._assigning = asyncio.Lock()
         self._store, self._engine, self._driver_paths = store, engine, driver_paths
         self._assignment: Assignment | None = None
         self._possible: list[Assignment] = []
@@ -194,11 +197,12 @@ class PoolCrew:
     async def assignment(self) -> Assignment:
         """See `Crew`. A pool that has none yet, and no shards, gets the configured one."""
         if self._assignment is None:
-            found = await asyncio.to_thread(membership.assigned, self._store, self.spec.name)
-            if found is None:
-                found = Assignment.spread(await asyncio.to_thread(self._members_at_first))
-                await self.assign(found)
-            self._assignment, self._possible = found, [found]
+            async with self._assigning:  # nothing is cached that is being replaced
+                found = await asyncio.to_thread(membership.assigned, self._store, self.spec.name)
+                if found is None:
+                    found = Assignment.spread(await asyncio.to_thread(self._members_at_first))
+                    await self._assign(found)
+                self._assignment, self._possible = found, [found]
         return self._assignment
 
     def _members_at_first(self) -> int:
@@ -209,6 +213,10 @@ class PoolCrew:
 
     async def assign(self, assignment: Assignment) -> None:
         """See `Crew`."""
+        async with self._assigning:
+            await self._assign(assignment)
+
+    async def _assign(self, assignment: Assignment) -> None:
         self._assignment = None  # whether it is written or not is read again
         self._possible.append(assignment)
         await asyncio.to_thread(membership.assign, self._store, self.spec.name, assignment)

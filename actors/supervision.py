@@ -122,12 +122,16 @@ class Supervisor:
         membership.check_members(members)
         if crew is None:
             raise Unavailable(f"pool {name} does not run. Deploy it again, then scale it.")
-        async with crew.lock:
-            await crew.assign((await crew.assignment()).resized(members))
-        await asyncio.shield(self._begin_resizing(crew))
+        try:
+            async with crew.lock:
+                await crew.assign((await crew.assignment()).resized(members))
+        finally:  # what is durable is followed, also if nobody heard that it is
+            task = self._begin_resizing(crew)
+        await asyncio.shield(task)
 
     def _begin_resizing(self, crew: PoolCrew) -> asyncio.Task[None]:
         name = crew.spec.name
+        crew.is_resized = True
         task = self._resizing.get(name)
         if task is None or task.done():
             task = asyncio.get_running_loop().create_task(self._resize(crew))
@@ -137,15 +141,15 @@ class Supervisor:
     async def _resize(self, crew: PoolCrew) -> None:
         """Shards are moved until each member has its share, however often it takes."""
         backoff_s = limits.RETRY_BACKOFF_S_MIN
-        while self._kept.get(crew.spec.name) is crew:
+        while self._kept.get(crew.spec.name) is crew and crew.is_resized:
+            crew.is_resized = False
             try:
                 await self._move_all(crew)
             except Exception as error:
+                crew.is_resized = True
                 _log.warning("shards_not_moved", pool=crew.spec.name, error=str(error))
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
-            else:
-                return
 
     async def _move_all(self, crew: PoolCrew) -> None:
         for number in range((await crew.assignment()).members):

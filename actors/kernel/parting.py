@@ -87,6 +87,7 @@ def part_with(kernel: Kernel, shards: Collection[int]) -> list[str]:
 def begin_at(kernel: Kernel, offsets: dict[int, int], newest: Place) -> None:
     """A kernel without shards stands at this place; it remembers no call."""
     kernel.intake.jump(offsets)
+    kernel.arbitration.gone_on()  # where it stood before a call, it stood with other shards
     kernel.newest = newest
     kernel.recent = RecentCalls(
         kernel.methods,

@@ -17,7 +17,11 @@ from tests.simulation.faults import Faults
 from tests.simulation.rays import SimActor
 from tests.simulation.seeds import be_silent
 
+from raysume.actors import membership
+from raysume.actors.membership import Assignment
 from raysume.actors.specs import DIRECTORY_NAME
+from raysume.errors import StoreUnavailable
+from raysume.storage.ports import Store
 
 CALM = Faults(resize_s=3.0)
 """Nothing goes wrong but what a test lets go wrong."""
@@ -103,3 +107,20 @@ def test_a_process_that_ends_before_anybody_watches_it_is_followed_by_one_that_i
             happened = after_asking(patch, "ready", dies)
             ran(seed)
             assert happened
+
+
+def test_a_pool_whose_new_size_was_kept_without_anybody_hearing_of_it_has_that_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assign, told = membership.assign, set[str]()
+
+    def kept_only(store: Store, pool: str, assignment: Assignment) -> None:
+        assign(store, pool, assignment)
+        if assignment.moves() and pool not in told:
+            told.add(pool)
+            raise StoreUnavailable("kept, but not heard of")
+
+    monkeypatch.setattr(membership, "assign", kept_only)
+    for seed in range(2):
+        ran(seed)
+    assert told

@@ -9,6 +9,7 @@ from tests.unit.kernel.test_schedules import HOUR, hourly, no_methods
 
 from raysume import ids, limits
 from raysume.actors.kernel import driving, parting
+from raysume.actors.kernel.bids import Bid
 from raysume.actors.kernel.commits import CancelAsked, Delivered, RangeOrder, Started, TimersDue
 from raysume.actors.kernel.deliveries import Delivery, StartRequest
 from raysume.actors.kernel.intake import Intake
@@ -73,6 +74,20 @@ def test_what_parts_is_found_by_no_call_and_rings_no_timer() -> None:
     met = {turn.instance.id for turns in commit.turns.values() for turn in turns}
     assert met == set(bench.kernel.instances)
     assert all(is_own(id) for id in met)
+
+
+def test_a_member_that_gets_its_first_shards_stands_before_no_call_that_it_bid_for_without_them() -> (
+    None
+):
+    bench = member()
+    kernel = bench.kernel
+    kernel.arbitration.stopped = Bid(
+        1, 3, 3, begun.urn, takes=False, waits_since=None, starts=False, knows_starts=True
+    )
+    parting.part_with(kernel, OWN)
+    parting.begin_at(kernel, {1: 5}, (5, 4))
+    assert not kernel.arbitration.is_open
+    assert kernel.watermarks == {1: 5}
 
 
 def test_nothing_is_applied_at_or_behind_the_bound() -> None:
