@@ -105,10 +105,9 @@ class PoolHost:
         self.answers = Answers(self.report)
         self.endings = Endings()
         self._work = asyncio.Event()
-        self._committable = asyncio.Event()
+        self._committable, self.timers_changed = asyncio.Event(), asyncio.Event()
         self.progress = asyncio.Condition()
         self._committed = self.applied = 0
-        self.timers_changed = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
         self._checkpoints_asked = self._checkpoints_made = 0

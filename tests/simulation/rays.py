@@ -152,8 +152,8 @@ class SimActor:
                 raise ray.exceptions.ActorDiedError from None
             raise ray.exceptions.ActorUnavailableError(str(unavailable), None) from None
         if error is not None:
-            task_error: Any = ray.exceptions.RayTaskError
-            raise task_error(method, "", error, self.name, 1, "127.0.0.1")
+            failed: Any = ray.exceptions.RayTaskError
+            raise failed(method, "", error, self.name, 1, "127.0.0.1")
         return found
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.checking import require
 from tests.simulation.clockwork import Process
 from tests.simulation.disks import SimLog
+from tests.simulation.members import SimMember
 
 from raysume.errors import Unavailable
 from raysume.records import Segment
@@ -140,9 +141,9 @@ class SimReplica:
             known = catalogue.version
 
     async def _deliver(self, pool: str, delivery: bytes) -> int:
-        member: Any = next(one for one in self.cluster.members if one.name == pool)
-        reached: int = await member.deliver(delivery)
-        return reached
+        member = next(one for one in self.cluster.members if one.name == pool)
+        assert isinstance(member, SimMember), "members of others are reached by the engine"
+        return await member.deliver(delivery)
 
     def _succeed(self, process: Process) -> None:
         if self.process is process:

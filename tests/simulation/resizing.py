@@ -47,6 +47,7 @@ from raysume.errors import Fenced, RaysumeError
 from raysume.serve_apps.ingress import cluster as ray_engine
 from raysume.serve_apps.ingress.cluster import RayEngine
 from raysume.storage.ports import OwnedShard
+from raysume.storage.sealing import Seal
 from raysume.workflows import Workflow
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class SimCrew:
         self.name, self.methods = one.pool.name, one.pool.methods
         self._ray = ray
         self.workflow: Workflow[Any, Any] = next(
-            each for each in (*WORKFLOWS, barter) if each.name == one.pool.workflow
+            w for w in (*WORKFLOWS, barter) if w.name == one.pool.workflow
         )
 
     def begin(self) -> None:
@@ -289,8 +290,8 @@ class Resizing:
             (directory, "open_store", self._store),
             (directory, "open_call_log", self._log),
             (succession, "open_call_log", self._log),
-            (directory, "load_seal", lambda *_: SEAL),
-            (succession, "load_seal", lambda *_: SEAL),
+            (directory, "load_seal", _seal),
+            (succession, "load_seal", _seal),
         ]
 
 
@@ -299,6 +300,10 @@ _PERIODIC: tuple[tuple[Any, str], ...] = (
     (limits, "BIDS_AWAITED_S"),
     (directory, "LONG_POLL_S"),
 )
+
+
+def _seal(*_where: Any) -> Seal:
+    return SEAL
 
 
 def _nothing() -> None:

@@ -40,11 +40,14 @@ def take_before_all_is_durable(patch: pytest.MonkeyPatch) -> None:
 
 def meet_nowhere(patch: pytest.MonkeyPatch) -> None:
     """Shards pass between members that stand at different places."""
-    patch.setattr(Standing, "joined", lambda self, _other: self)
+
+    def here(self: Standing, _other: Standing) -> Standing:
+        return self
 
     async def planted(_host: PoolHost, _place: Standing) -> None:
         """It stays where it is."""
 
+    patch.setattr(Standing, "joined", here)
     patch.setattr(moving, "reach", planted)
     patch.setattr(moving, "_check_place", nowhere)
 
