@@ -119,6 +119,7 @@ class PoolCrew:
             backoff_s = min(backoff_s * 2, limits.RETRY_BACKOFF_S_MAX)
 
     async def _start_once(self, member: Member) -> int:
+        await member.actor.hello.remote()  # nobody waits for the lock while a process starts
         async with self.lock:
             hello = msgspec.msgpack.decode(await member.actor.hello.remote(), type=Hello)
             member.owner = hello.owner

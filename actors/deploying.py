@@ -67,8 +67,10 @@ def _load_and_describe(target: Target, driver_paths: list[str]) -> tuple[list[by
 def _workflow(
     workflow: Workflow[Any, Any], target: Target, urns: frozenset[str]
 ) -> DeployedWorkflow:
+    awaited = awaited_by(workflow.definition)
+    subscribed = urns if awaited.named is None else urns & awaited.named
     spec = PoolSpec(
-        workflow=workflow.name, version=workflow.version_id(), target=target, methods=urns
+        workflow=workflow.name, version=workflow.version_id(), target=target, methods=subscribed
     )
     schema = None
     if workflow.has_parameters:
@@ -82,9 +84,8 @@ def _workflow(
         "active": workflow.active,
         "has_parameters": workflow.has_parameters,
         "input_schema": schema,
-        "subscribes": sorted(urns),
+        "subscribes": sorted(subscribed),
     }
-    awaited = awaited_by(workflow.definition)
     return DeployedWorkflow(
         pool=spec,
         active=True,

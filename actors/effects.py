@@ -35,6 +35,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, Place, StepDone
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
+from raysume.actors.trials import Trials
 from raysume.compiler import dumps, keeping_provided
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated, Unavailable
@@ -110,6 +111,7 @@ class Effects:
         self._sending: dict[int, asyncio.Task[None]] = {}
         self._for: dict[str, set[asyncio.Task[None]]] = {}
         """By instance: what is under way for it, except its steps."""
+        self.trials = Trials()
         self._moved = asyncio.Event()
         """Set whenever something was applied."""
         self.follow_child: FollowChild = _nobody_follows
@@ -149,6 +151,10 @@ class Effects:
             if shard not in self._sending:
                 self._sending[shard] = self._spawn(self._send(shard))
         crash_point("after_release")
+
+    def try_suspects(self, settled: Callable[[], Awaitable[None]]) -> None:
+        """See `Trials.conduct`."""
+        self._spawn(self.trials.conduct(settled))
 
     async def part_with(self, shards: Iterable[int], instances: Iterable[str]) -> None:
         """Nothing is under way for these shards and their instances, nor reported of it.
@@ -248,9 +254,12 @@ class Effects:
         key = f"{self._kernel.workflow.name}/{order.instance}/{order.step}"
         id, attempt = order.step, order.attempt
         if step.ray is None or self._elsewhere is None:
-            return await attempt_step(
-                step, step.function, key=key, step_id=id, attempt=attempt, threads=self._steps
-            )
+            async with self.trials.step(order, step.label) as refused:
+                if refused is not None:
+                    return failed_attempt(id, attempt, refused, retriable=False)
+                return await attempt_step(
+                    step, step.function, key=key, step_id=id, attempt=attempt, threads=self._steps
+                )
         so_far = [f"{key}/{number}" for number in range(1, attempt + 1)]
         self._attempts_elsewhere[order.instance, order.step] = so_far
         try:
@@ -260,8 +269,12 @@ class Effects:
 
     async def _run_turn(self, task: TurnTask) -> None:
         error: BaseException | None = None
+        task.turn.task = asyncio.current_task()
         try:
-            await driving.run_as_task(task.turn, task.steps, task.pending)
+            async with self.trials.turn(task) as refused:
+                if refused is not None:
+                    raise refused
+                await driving.run_as_task(task.turn, task.steps, task.pending)
         except (Exception, asyncio.CancelledError, SystemExit) as raised:
             if isinstance(raised, asyncio.CancelledError) and task.turn.is_being_stopped:
                 raise

@@ -68,7 +68,7 @@ class PoolHost:
     ) -> None:
         """
         Args:
-            methods: the URNs whose calls the pool wants.
+            methods: the URNs whose calls the pool gets.
             publish: how calls made by workflows are accepted.
             participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
@@ -82,6 +82,7 @@ class PoolHost:
             runs_inline=workflow.definition.inline,
             window=mailbox_window,
             retention=history_retention,
+            subscribed=methods,
         )
         self.bidding = Bidding(
             self.kernel, store, participant=participant, ask=ask_verdict, report=self.report
@@ -96,8 +97,7 @@ class PoolHost:
             verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
-        self.applied_calls = 0
-        self.turns = 0
+        self.applied_calls = self.turns = 0
         self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0
@@ -148,6 +148,7 @@ class PoolHost:
         ]
         for task in self._loops:
             task.add_done_callback(self._loop_ended)
+        self.effects.try_suspects(self.flushed)
         self._work.set()
         return recovered
 
@@ -159,6 +160,7 @@ class PoolHost:
             task.remove_done_callback(self._loop_ended)
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.effects.trials.stop(self.kernel)
         await asyncio.gather(self.bidding.stop(), self.effects.stop())
         self._commits.shutdown(wait=True)
 
@@ -169,6 +171,10 @@ class PoolHost:
         self.journal = PoolJournal(self.store, owned, self._sealer)
         recovered = self.journal.recover(self.kernel)
         self._quarantine = Quarantine.of(self.store, self.kernel, self.journal)
+        if self._quarantine is not None:
+            in_turn = self._quarantine.died_in_turn
+            pool = self.journal.name
+            self.effects.trials.recall(self.store, self.kernel, pool=pool, in_turn=in_turn)
         calls, covers = self.recent_calls() if owned else ([], START_OF_LOG)
         return recovered, calls, covers, self.bidding.verdicts(after=covers)
 

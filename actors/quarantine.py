@@ -9,7 +9,7 @@ stood noted when two processes in a row had ended is the culprit: its turn is no
 it becomes `failed` with its call kept. With the first commit the place is passed, and watching
 ends. A pool that does not die pays for one note at each start, and nothing for a call.
 
-Not found: what ends the process in a step, or in a turn behind an ordinary `await`.
+What ends the process in a step, or in a turn behind an ordinary `await`, is found by `trials`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Quarantine:
         self._is_watching = False
         body = store.get_document(_KIND, self._key)
         found = None if body is None else msgspec.msgpack.decode(body, type=Note)
+        self.died_in_turn = found is not None and found.suspect is not None
+        """Whether the process before this one ended in a turn that was watched."""
         self._note = self._after(found, journal.length)
         self._keep(self._note)
         if self._note.began > limits.QUARANTINE_DEATHS:
@@ -106,7 +108,8 @@ class Quarantine:
             return ProcessEnded(
                 f"the process of the pool ended again and again in this turn of instance {instance!r}, "
                 "without any exception: os._exit, a crash in an extension, or no memory left. "
-                "Correct the code and deploy it; a retry takes the same call again."
+                "Correct the code and deploy it; a retry takes the same call again.",
+                process="pool",
             )
         self._keep(msgspec.structs.replace(self._note, suspect=instance))
         crash_point("after_suspect_noted")

@@ -36,10 +36,10 @@ from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import NAMESPACE, EngineSpec
 from raysume.actors.step_outcomes import OUTCOMES
 from raysume.actors.stepping import attempt_step, failed_attempt
-from raysume.actors.untyped import CRASHES, RayError, RayTaskError, cause_of, ray
+from raysume.actors.untyped import CRASHES, DEATHS, RayError, RayTaskError, cause_of, ray
 from raysume.compiler import definitions_scope, dumps, loads
 from raysume.crash_points import crash_point
-from raysume.errors import RaysumeError, StepFailed, Unavailable, UsageError
+from raysume.errors import ProcessEnded, RaysumeError, StepFailed, Unavailable, UsageError
 from raysume.steps import Step
 from raysume.storage.opening import open_store
 
@@ -65,6 +65,8 @@ class RemoteAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """The options of the Ray task, pickled."""
     retriable: bool
     """Whether the step has a Retry."""
+    survives: bool
+    """Whether that Retry also tries again what ended its process."""
     target: Target
 
     @property
@@ -176,6 +178,7 @@ class Runner:
         Ray itself may not: it would also run a recorded attempt again, to make a lost object.
         """
         options = loads(attempt.options)
+        deaths = 0
         try:
             again = options.pop("max_retries", _MAX_RETRIES)
             task = ray.remote(run_attempt).options(**options, max_retries=0)
@@ -185,10 +188,14 @@ class Runner:
                 running.task = task.remote(data, self._driver_paths)
                 try:
                     return bytes(await running.task)
-                except CRASHES:
+                except CRASHES as error:
+                    deaths += isinstance(error, DEATHS)
                     if again == 0:
                         raise
                     again -= 1
+        except DEATHS as error:
+            running.task = None
+            return _failed(attempt, _ended_by(attempt, deaths, error), retriable=attempt.survives)
         except (RayError, RaysumeError) as error:
             running.task = None
             told = StepFailed(f"the Ray task ended without an outcome: {error}")
@@ -240,6 +247,18 @@ class Runner:
         return "runner of steps"
 
 
+def _ended_by(attempt: RemoteAttempt, deaths: int, error: Exception) -> ProcessEnded:
+    instance = attempt.key.rsplit("/", 2)[1]
+    return ProcessEnded(
+        f"step {attempt.label!r} of instance {instance!r} ended the process of its Ray task "
+        f"{deaths} times, the last time so: {error} Its `max_retries` in ray={{...}} says how often "
+        "Ray tasks are run again, and a Retry tries all of that again. `raysume instance retry` "
+        "runs it once more, and `raysume instance cancel` gives it up.",
+        process="task",
+        deaths=deaths,
+    )
+
+
 def _failed(attempt: RemoteAttempt, error: Exception, *, retriable: bool) -> bytes:
     done = failed_attempt(attempt.step_id, attempt.attempt, error, retriable=retriable)
     return msgspec.msgpack.encode(done)
@@ -262,6 +281,7 @@ class RaySteps:
             step=dumps(step),
             options=dumps(dict(step.ray or {})),
             retriable=step.retry is not None,
+            survives=step.retry is not None and not issubclass(ProcessEnded, step.retry.give_up_on),
             target=self._target,
         )
         outcome = await self._asked_surely(asked)

@@ -50,7 +50,7 @@ class PoolSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     target: Target
     methods: frozenset[str]
-    """URNs whose calls the pool wants."""
+    """URNs whose calls the pool gets: of all methods for which the workflow may wait."""
 
     @property
     def name(self) -> str:

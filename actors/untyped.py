@@ -25,6 +25,7 @@ from raysume.errors import RaysumeError
 
 __all__ = [
     "CRASHES",
+    "DEATHS",
     "RayError",
     "RayTaskError",
     "actor_named",
@@ -48,6 +49,9 @@ CRASHES = (
     ObjectLostError,
 )
 """How a task ends whose process or node died under it, or with what it had just given."""
+
+DEATHS = (WorkerCrashedError, OutOfMemoryError)
+"""Those for which the task itself may be the reason."""
 
 
 def in_group(name: str) -> Callable[[F], F]:

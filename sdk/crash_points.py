@@ -52,6 +52,7 @@ POINTS: Final[Mapping[str, str]] = {
     "after_takeover": "The shards are owned under a new epoch; nothing of them is read.",
     "after_recovery": "Instances and journal are in memory again; nothing goes on yet.",
     "after_suspect_noted": "A watched turn is about to run; its instance is noted as the suspect.",
+    "after_trial_noted": "A suspected step or turn is about to run; it is noted as on trial.",
     "after_retirement_kept": "The end of a version's time is durable; nobody has been told.",
     "after_time_begun": "The begin of a version's time is durable; the pool does not go by it yet.",
     # --- moving shards -------------------------------------------------------------------

@@ -206,9 +206,12 @@ class InstanceFailed(RaysumeError):
 
 
 class ProcessEnded(RaysumeError):
-    """Why an instance is `failed` whose turn ended the process of its pool, again and again.
+    """A turn or step ended the process in which it ran, again and again, without any exception.
 
-    The call that it took is kept: a retry applies it again.
+    For a turn it is why its instance is `failed`: the call that it took is kept, and a retry
+    applies it again. For a step it is the `__cause__` of the `StepFailed` that is raised at it.
+    In the process of a pool (`details["process"]` is "pool") it took all other instances with
+    it, so no Retry tries it again, only `run.retry()`; in a Ray task ("task") a Retry does.
     """
 
     code = "process-ended"

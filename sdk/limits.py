@@ -134,11 +134,29 @@ COMPENSATION_ATTEMPTS: Final = 5
 """Attempts of a compensation whose step has no retry of its own: an undone half is worse than late."""
 
 QUARANTINE_DEATHS: Final = 3
-"""Processes of a pool that may end at the same place before turns are watched one by one there: it
-costs a write to the store for each, and a machine that loses power ends processes too."""
+"""Processes of a pool that may end at the same place, or in the same step, before turns or steps are
+watched one by one there: it costs a write to the store for each, and a machine that loses power ends
+processes too."""
 
 QUARANTINE_TURN_DEATHS: Final = 2
-"""Watched turns of an instance that may end the process before the instance is failed for it."""
+"""Watched turns, or runs of a step alone, that may end the process before they fail for it."""
+
+QUARANTINE_CALM_S: Final = 1.0
+"""Seconds that a pool leaves to turns before it tries steps that may end the process: a turn that
+does so has done it by then, and no step is blamed for it."""
+
+QUARANTINE_TRIAL_S: Final = 2.0
+"""Seconds for which a suspected step, or turn behind an ordinary await, runs alone before the next
+begins beside it: what ends the process mostly does so at once; doubled where it did not."""
+
+QUARANTINE_DOUBLINGS_MAX: Final = 6
+"""Times that this is doubled: two minutes, which is long for others that wait."""
+
+QUARANTINE_TRIALS_S: Final = 30.0
+"""Seconds that all trials of a process together may take at first: other steps wait for them."""
+
+QUARANTINE_TRIALS_MAX: Final = 50
+"""Trials of one process: beyond it, several suspects begin together, and a death halves them, about."""
 
 TURN_BLOCKS_S: Final = 2.0
 """Seconds that a turn may hold up the event loop of its pool before it is reported: all other

@@ -8,7 +8,6 @@ import linecache
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -23,27 +22,14 @@ from raysume import limits, registry
 from raysume.configuration import settings
 from raysume.errors import ConfigurationError, Unavailable
 from raysume.serve_apps.patience import patiently
+from raysume.serve_apps.proxying import LOOPBACK, SERVING, free_port, own_haproxy
 
 if TYPE_CHECKING:
     from raysume.actors.loading import Target
     from raysume.client import Client
 
-LOOPBACK = "127.0.0.2"
-"""Ray's own address: unlike 127.0.0.1, it is not replaced by the machine's address."""
-
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # Nobody else sends requests to this machine's ingress while it stops.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-    # Proxies start beside the pools: on a busy machine they need more than Serve's 5 s.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(limits.START_S_MAX),
-}
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"} | SERVING
 """Read by Ray when it is imported and by every process that it starts."""
-
-_PORTS = range(20_000, 30_000)
-"""Between Ray's ports for workers and Serve's for replicas."""
 
 
 class Development:
@@ -152,19 +138,10 @@ class Development:
                 self._exit.callback(os.environ.pop, name, None)
 
     def _own_haproxy(self) -> dict[str, str]:
-        """Files and ports of a HAProxy of its own: two clusters may run on one machine."""
+        """Files and ports of a HAProxy of its own."""
         folder = tempfile.mkdtemp(prefix="raysume-haproxy-")
         self._exit.callback(shutil.rmtree, folder, ignore_errors=True)
-        return {
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port()),
-        }
+        return own_haproxy(folder)
 
     def _start_ray(self) -> None:
         from raysume.actors.untyped import ray
@@ -188,7 +165,7 @@ class Development:
         from raysume.actors.untyped import serve
         from raysume.serve_apps.ingress.deployment import IngressDeployment
 
-        port = self._port or _free_port()
+        port = self._port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         replicas = IngressDeployment.options(num_replicas=settings().ingress_replicas)
         bound = replicas.bind(msgspec.msgpack.encode(engine), self.token)
@@ -320,15 +297,6 @@ def _lock(data_dir: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
-
-
-def _free_port() -> int:
-    """A free port, not of those that the system gives to whoever asks for any."""
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _driver_paths() -> list[str]:

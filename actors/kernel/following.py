@@ -31,9 +31,11 @@ def new_turn(kernel: Kernel, instance: Instance) -> InstanceTurn:
     return InstanceTurn(
         instance=handle,
         number=instance.turn + 1,
+        failures=instance.failures,
         now_us=kernel.now_us,
         hurries=kernel.hurries,
         window_us=kernel.window_us,
+        subscribed=kernel.subscribed,
         provided=instance.provided,
     )
 

@@ -13,5 +13,5 @@ class Guard(Protocol):
         ...
 
     def ended(self) -> None:
-        """The turn is over, as far as it ran without the event loop."""
+        """The turn is over, as far as it ran without the event loop; `trials` has the rest."""
         ...

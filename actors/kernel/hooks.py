@@ -14,7 +14,7 @@ from raysume.actors.kernel.branches import Branch, Outcome
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.compiler import dumps, loads
 from raysume.durable import Durable
-from raysume.errors import StepFailed, UsageError
+from raysume.errors import ProcessEnded, StepFailed, UsageError
 
 if TYPE_CHECKING:
     from raysume.actors.kernel.instances import Instance
@@ -75,12 +75,19 @@ def saved(kernel: Kernel, instance: Instance, root: Branch) -> bytes | None:
 
 
 def gives_up(kernel: Kernel, failures: int, error: BaseException) -> bool:
-    """Whether the workflow's own policy does not retry an instance that failed so many times."""
+    """Whether the workflow's own policy does not retry an instance that failed so many times.
+
+    None retries what ended the process of the pool: it would interrupt all others again.
+    """
     policy = kernel.workflow.retry
-    if policy is None or policy.gives_up(failures, error):
-        return True
     cause = error.__cause__ if isinstance(error, StepFailed) else None
+    if policy is None or policy.gives_up(failures, error) or _ends_pools(cause or error):
+        return True
     return cause is not None and policy.gives_up(failures, cause)
+
+
+def _ends_pools(error: BaseException) -> bool:
+    return isinstance(error, ProcessEnded) and error.details.get("process") == "pool"
 
 
 def _failed(

@@ -86,6 +86,7 @@ class Kernel:
         recent_calls: int = limits.RECENT_CALLS_MAX,
         window: timedelta = limits.MAILBOX_WINDOW,
         retention: timedelta = limits.HISTORY_RETENTION,
+        subscribed: frozenset[str] | None = None,
     ) -> None:
         """
         Args:
@@ -99,6 +100,7 @@ class Kernel:
             recent_calls: how many delivered calls are kept for look-back.
             window: how far back a wait looks for calls that came before it.
             retention: how long finished instances are known (see `expire`).
+            subscribed: URNs of the methods whose calls reach this kernel; None: of all.
         """
         self.workflow = workflow
         self.version = version
@@ -106,7 +108,7 @@ class Kernel:
         self.keep_live = keep_live
         self.methods = methods
         self.runs_inline = runs_inline
-        self.hurries = hurries
+        self.hurries, self.subscribed = hurries, subscribed
         self.window_us, self.retention_us = duration_us(window), duration_us(retention)
         self.standing = Standing(workflow)
         self.instances: dict[str, Instance] = {}

@@ -12,6 +12,7 @@ import random
 from collections.abc import Generator
 from typing import Any, TypeGuard, assert_never
 
+from raysume.actors.kernel.attempts import attempts_failed
 from raysume.actors.kernel.branches import (
     Branch,
     ChildLeaf,
@@ -30,7 +31,7 @@ from raysume.call import Call
 from raysume.children import ChildCall
 from raysume.compiler import SubflowCall, loads
 from raysume.durable import Durable
-from raysume.errors import Cancelled, InvariantViolated, StepFailed, UsageError, WaitTimeout
+from raysume.errors import Cancelled, InvariantViolated, UsageError, WaitTimeout
 from raysume.groups import Group
 from raysume.matching import bind
 from raysume.steps import Retry, Step
@@ -125,13 +126,7 @@ def finish_step(turn: InstanceTurn, root: Branch, done: StepDone) -> Passing:
             due_us = turn.set_timer(leaf.id, retry.delay_after(done.attempt, random.random()))
         turn.steps[leaf.id] = StepRecord(leaf.id, step.label, leaf.attempt, due_us)
         return
-    failure = StepFailed(
-        f"step {step.label!r} failed at attempt {done.attempt}: {type(error).__name__}: "
-        f"{error}. Catch StepFailed to handle it, or give the step a Retry.",
-        step=step.label,
-        attempts=done.attempt,
-    )
-    failure.__cause__ = error
+    failure = attempts_failed(step, done.attempt, error)
     turn.end(leaf, "failed")
     yield from resolve(turn, path, Outcome("error", failure))
 
@@ -315,9 +310,9 @@ def _undo_next(turn: InstanceTurn, branch: Branch, value: Undo) -> bool:
 
 
 def _open_wait(turn: InstanceTurn, branch: Branch, value: Wait[Any]) -> None:
-    leaf = WaitLeaf(turn.next_id(), value)
+    turn.check_subscribed(value.method.urn)
     binding = bind(value, first=turn.is_first)
-    branch.leaf = leaf
+    leaf = branch.leaf = WaitLeaf(turn.next_id(), value)
     turn.open(leaf, "wait", name=value.name, method=value.method.urn)
     turn.waits.append(OpenedWait(leaf, binding))
     if value.limit is not None:

@@ -56,7 +56,8 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
         kernel.touch(instance)
         return
     turn = following.new_turn(kernel, instance)
-    if kernel.guard is not None and (refused := kernel.guard.begins(instance.id)) is not None:
+    guard = kernel.guard if kernel.runs_inline else None  # what runs as a task does so later
+    if guard is not None and (refused := guard.begins(instance.id)) is not None:
         _came_to_nothing(kernel, instance, turn, stimulus, refused)
         return
     steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
@@ -68,8 +69,8 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
             _came_to_nothing(kernel, instance, turn, stimulus, error)
             return
         finally:
-            if kernel.guard is not None:
-                kernel.guard.ended()
+            if guard is not None:
+                guard.ended()
         if task.pending is driving.FINISHED:
             _conclude(kernel, instance, turn, stimulus)
             return

@@ -28,7 +28,7 @@ from raysume.actors.kernel.records import (
 )
 from raysume.children import ChildCall
 from raysume.compiler import Provided
-from raysume.errors import RaysumeError
+from raysume.errors import RaysumeError, UsageError
 from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
@@ -57,12 +57,16 @@ class InstanceTurn:
     instance: RunningInstance
     number: int
     now_us: int
+    failures: int = 0
+    """How often in a row the instance had failed before it."""
     is_first: bool = False
     """Whether the turn is at the workflow's standing first wait."""
     hurries: bool = False
     """Whether a failed step's next attempt starts at once."""
     window_us: int = duration_us(limits.MAILBOX_WINDOW)
     """How far back waits look for calls that came before them."""
+    subscribed: frozenset[str] | None = None
+    """URNs of the methods whose calls reach this pool; None: of all."""
     provided: Provided = field(default_factory=dict[int, Any])
     """What `Depends` made for the instance, by id."""
     state: bytes | None = None
@@ -161,6 +165,20 @@ class InstanceTurn:
         """The compensation of this step is recorded: it never runs again."""
         self.compensations[:] = [one for one in self.compensations if one.of != of]
         self.compensations_changed = True
+
+    def check_subscribed(self, urn: str) -> None:
+        """The calls of the method reach this pool.
+
+        Raises:
+            UsageError: they do not: a wait for them would last for ever.
+        """
+        if self.subscribed is not None and urn not in self.subscribed:
+            raise UsageError.by_rule(
+                "method-not-named",
+                f"workflow {self.instance.workflow!r} waits for calls of {urn!r}, which its code "
+                "did not name when it was deployed, so they do not reach its pool. Name the method "
+                "in the workflow, or in a function or class that it names, and deploy again.",
+            )
 
     def set_timer(self, leaf_id: str, due: datetime | timedelta) -> int:
         """A timer of the leaf is due at a moment, or after a duration; returns when (microseconds)."""

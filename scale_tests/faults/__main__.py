@@ -29,8 +29,9 @@ from typing import Any
 
 import structlog
 
+from raysume.serve_apps.proxying import free_port
 from scale_tests.faults.checker import Checker, Verdict, longest_gap
-from scale_tests.faults.cluster import Nodes, free_port
+from scale_tests.faults.cluster import Nodes
 from scale_tests.faults.harm import Database, Harm
 from scale_tests.faults.journal import Acknowledged
 from scale_tests.faults.observing import Observer

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +19,14 @@ from typing import Any, Literal, Self
 import psutil
 import structlog
 
+from raysume.serve_apps.proxying import LOOPBACK, SERVING, free_port, own_haproxy
 from scale_tests.faults.mourning import Mourner
-
-HOST = "127.0.0.2"
-"""Ray's own address: unlike 127.0.0.1, it is not replaced by the machine's address."""
 
 HEAD_BACK_S_MAX = 120
 """How long a raylet of a worker waits for its head to come back."""
 
 _OBJECTS_BYTES = 100_000_000
 _START_ATTEMPTS = 4
-_PORTS = range(20_000, 30_000)
 _log = structlog.get_logger("faults")
 
 Part = Literal["pool", "directory", "ingress", "runner", "controller", "proxy"]
@@ -72,18 +68,28 @@ class Nodes:
             "RAY_external_storage_namespace": "faults",
             "RAY_gcs_rpc_server_reconnect_timeout_s": str(HEAD_BACK_S_MAX),
             # Processes of steps stay for the next one: starting them takes what the load needs.
+            # The job that deployed has ended, and Ray would look for its idle processes, to end
+            # them, five times a second.
             "RAY_idle_worker_killing_time_threshold_ms": "60000",
+            "RAY_kill_idle_workers_interval_ms": "60000",
             # A dead node is noticed within seconds; one that is only slow is left alone.
             "RAY_health_check_initial_delay_ms": "2000",
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_timeout_ms": "10000",
             "RAY_health_check_failure_threshold": "3",
-        } | dict(environment)
+            # Usually Ray's workers step back behind the machine's other processes: here those
+            # are nodes that start, again and again, and the load is to go on meanwhile.
+            "RAY_worker_niceness": "0",
+            # A node that starts makes no process before an actor needs one.
+            "RAY_prestart_worker_first_driver": "0",
+            "RAY_enable_worker_prestart": "0",
+        }
+        self._environment |= SERVING | own_haproxy(self._temporary) | dict(environment)
         self._cluster: Any = None
         self._mourner = Mourner()
         self._exit.callback(self._mourner.close)
-        self._port = free_port()
-        self.address = f"{HOST}:{self._port}"
+        self._port = free_port(LOOPBACK)
+        self.address = f"{LOOPBACK}:{self._port}"
         """Where drivers connect."""
 
     def __enter__(self) -> Self:
@@ -123,8 +129,8 @@ class Nodes:
             include_dashboard=False,
             include_log_monitor=False,
             # Its processes listen all the same, and clusters of others may have the usual ports.
-            dashboard_port=free_port(),
-            dashboard_agent_listen_port=free_port(),
+            dashboard_port=free_port(LOOPBACK),
+            dashboard_agent_listen_port=free_port(LOOPBACK),
         )
 
     def add_worker(self) -> None:
@@ -138,7 +144,7 @@ class Nodes:
             try:
                 self._cluster.add_node(
                     wait=False,
-                    node_ip_address=HOST,
+                    node_ip_address=LOOPBACK,
                     object_store_memory=_OBJECTS_BYTES,
                     **options,
                 )
@@ -223,12 +229,3 @@ def _set_again(name: str, value: str | None) -> None:
         os.environ.pop(name, None)
     else:
         os.environ[name] = value
-
-
-def free_port() -> int:
-    """A free port, not of those that the system gives to whoever asks for any."""
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port

@@ -7,13 +7,11 @@ Everything that it makes is detached, and goes on when it has ended.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import msgspec
 
-from raysume import limits
 from raysume.actors.deploying import described
 from raysume.actors.directory import directory_actor
 from raysume.actors.loading import Target, load
@@ -74,5 +72,4 @@ def deploy(wanted: Wanted) -> None:
 
 
 if __name__ == "__main__":
-    os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = str(limits.START_S_MAX)
     deploy(msgspec.json.decode(sys.argv[1], type=Wanted))

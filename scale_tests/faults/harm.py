@@ -20,6 +20,8 @@ PAUSE_S: Final = (0.5, 8.0)
 """How long a stopped process stands still, from and to."""
 FIND_S: Final = 20.0
 """How long a process is waited for that is just being started again."""
+ATTEMPTS: Final = 3
+"""How often a fault is tried: nobody may pass an armed point just then, or be there to be paused."""
 LOOK_S: Final = 0.2
 
 CRASH_POINTS: Final = (
@@ -128,10 +130,12 @@ class Harm:
             path.unlink(missing_ok=True)
 
     def _do(self, kind: str) -> None:
-        began = time.monotonic()
-        pid = self._kinds[kind]()
-        if pid is not None:
-            self.done[kind] += 1
+        began, pid = time.monotonic(), None
+        for _ in range(ATTEMPTS):
+            pid = self._kinds[kind]()
+            if pid is not None:
+                self.done[kind] += 1
+                break
         took_s = round(time.monotonic() - began, 1)
         _log.info("fault", kind=kind, pid=pid, took_s=took_s, count=self.done[kind])
 
@@ -193,7 +197,7 @@ class Harm:
         written.write_text(str(self._random.randint(1, 4)), encoding="ascii")
         before = set(self._folder.glob("reached.*"))
         written.replace(path)
-        deadline = time.time() + FIND_S / 2
+        deadline = time.time() + FIND_S / 4
         while path.exists() and time.time() < deadline:
             self._wait(deadline)
         path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ that it may wait for any method in any way: what is said here is certain.
 from __future__ import annotations
 
 import ast
+import gc
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ _DYNAMIC: Final = frozenset(
     )
 )
 """Names whose use hides what is waited for."""
+
+_OBJECTS_MAX: Final = 10_000
+"""Objects that are looked into; whoever names more is taken to wait for anything."""
 
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
 _EMPTY: Final = CellType()
@@ -73,6 +77,7 @@ class _Search:
         """URN -> the functions that name it."""
         self.is_lost = False
         self.is_exclusive = False
+        self._held = 0
         self._seen: dict[int, Any] = {}
         self._pending: list[tuple[Any, int]] = []
 
@@ -102,6 +107,7 @@ class _Search:
             return  # a child waits for itself
         if isinstance(value, Definition | Workflow):
             self.look_at(value.function, holder)
+            self.look_at(value.owner, id(value.owner))
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, MethodType):
@@ -113,19 +119,24 @@ class _Search:
                 self._each((part for base in value.__mro__ for part in _parts(base)), holder)
         elif isinstance(value, dict):
             self._each([*value.keys(), *value.values()], holder)
-        elif isinstance(value, list | tuple | set | frozenset):
-            self._each(value, holder)
-        elif not isinstance(value, ModuleType) and not _is_library(type(value).__module__):
+        elif not isinstance(value, ModuleType):
             self.look_at(type(value), holder)
-            self._each(getattr(value, "__dict__", {}).values(), holder)
+            self._parts_of(value, holder)
+
+    def _parts_of(self, value: Any, holder: int) -> None:
+        """What any other object holds: a partial's function, a wait's method, values in slots."""
+        self._held += 1
+        if self._held > _OBJECTS_MAX:
+            self.is_lost = True
+            return
+        held = gc.get_referents(value)
+        self._each((one for one in held if not isinstance(one, type | ModuleType)), holder)
 
     def _each(self, values: Iterable[Any], holder: int) -> None:
         for value in values:
             self.look_at(value, holder)
 
     def _function(self, function: FunctionType) -> None:
-        if _is_library(function.__module__ or ""):
-            return
         holder = id(function)
         for cell in function.__closure__ or ():
             if cell != _EMPTY:
@@ -136,6 +147,8 @@ class _Search:
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             self.look_at(wrapped, holder)
+        if _is_library(function.__module__ or ""):
+            return
         for code in _codes(function.__code__):
             self._names(code.co_names, function.__globals__, holder)
 
@@ -143,11 +156,22 @@ class _Search:
         found = frozenset(names)
         self.is_lost = self.is_lost or bool(found & _DYNAMIC)
         self.is_exclusive = self.is_exclusive or "exclusive" in found
-        for name in found & globals_.keys():
-            value = globals_[name]
+        self._named_in(found, globals_, holder, set())
+
+    def _named_in(
+        self, found: frozenset[str], space: dict[str, Any], holder: int, passed: set[int]
+    ) -> None:
+        """What has one of the names, in the space or in a module that has one: `calls.billing.paid`."""
+        for name in found & space.keys():
+            value = space[name]
             self.look_at(value, holder)
-            if isinstance(value, ModuleType) and not _is_library(value.__name__):
-                self._each((vars(value)[one] for one in found & vars(value).keys()), holder)
+            if (
+                isinstance(value, ModuleType)
+                and id(value) not in passed
+                and not _is_library(value.__name__)
+            ):
+                passed.add(id(value))
+                self._named_in(found, vars(value), holder, passed)
 
 
 def _once(definition: Definition, search: _Search) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import dis
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, Final
@@ -18,6 +17,7 @@ from typing import Any, Final
 from raysume.compiler import syntax
 from raysume.compiler.preparation import nested_functions, ordinal_of
 from raysume.compiler.syntax import FRAME, PC, SAVED, assign, compare, constant, load, located
+from raysume.parsing import compiled
 
 _MARK: Final = 10_000_000
 """Added to the ordinals of nested functions where they stand in for line numbers."""
@@ -147,9 +147,7 @@ def _parameters(names: list[str]) -> ast.arguments:
 
 
 def _function_code(module: ast.Module, filename: str, flags: int, depth: int) -> CodeType:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        code: CodeType = compile(module, filename, "exec", flags=flags, dont_inherit=True)
+    code = compiled(module, filename, flags)
     for _ in range(depth):
         code = next(inner for inner in code.co_consts if isinstance(inner, CodeType))
     return code

@@ -13,7 +13,6 @@ import inspect
 import linecache
 import sys
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 from raysume.compiler.refusals import refusal
 from raysume.compiler.syntax import children
+from raysume.parsing import compiled, parsed
 
 AnyDef = ast.FunctionDef | ast.AsyncFunctionDef
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -108,9 +108,7 @@ def _parsed(function: FunctionType, name: str) -> ParsedModule:
     if not text:
         raise refusal("no-source", name=name, file=filename, line=line)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text, filename)
+        tree = parsed(text, filename)
     except SyntaxError as error:
         raise refusal("source-changed", name=name, file=filename, line=line) from error
     module = ParsedModule(filename, text, tree)
@@ -154,12 +152,9 @@ def _compile(module: ParsedModule, flags: int, rewriter: Any) -> None:
     if rewriter is not None:
         from _pytest.assertion.rewrite import rewrite_asserts
 
-        tree = ast.parse(module.text, module.filename)
+        tree = parsed(module.text, module.filename)
         rewrite_asserts(tree, module.text.encode(), module.filename, rewriter.config)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        top = compile(tree, module.filename, "exec", flags=flags, dont_inherit=True)
-    for code in nested_codes(top):
+    for code in nested_codes(compiled(tree, module.filename, flags)):
         key = (code.co_qualname, code.co_firstlineno, rewriter is not None)
         module.codes.setdefault(key, []).append(code)
 

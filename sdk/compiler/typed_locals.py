@@ -15,6 +15,7 @@ from raysume.compiler import preparation, syntax
 from raysume.compiler.compiled import Compiled, Point, mangled
 from raysume.compiler.durability import Names, is_durable
 from raysume.compiler.refusals import refusal_at
+from raysume.parsing import parsed_expression
 
 if TYPE_CHECKING:
     from raysume.compiler.definitions import Definition
@@ -125,7 +126,7 @@ def _never_saved(annotation: ast.expr, names: Names) -> bool:
     match annotation:
         case ast.Constant(value=str(text)):
             try:
-                return _never_saved(ast.parse(text.strip(), mode="eval").body, names)
+                return _never_saved(parsed_expression(text.strip()), names)
             except (SyntaxError, ValueError):
                 return False
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from raysume.errors import UsageError
 from raysume.matching import lambdas, paths
 from raysume.methods import Method
+from raysume.parsing import parsed_expression
 
 Kind = Literal["equal", "in", "true", "false"]
 
@@ -282,7 +283,7 @@ class _Analyser:
             return path.text() if known else None
         if not self._is_pure(node):
             return None
-        return ast.unparse(_Rooted(self.call).visit(ast.parse(ast.unparse(node), mode="eval")))
+        return ast.unparse(_Rooted(self.call).visit(parsed_expression(ast.unparse(node))))
 
     def _is_pure(self, node: ast.expr) -> bool:
         """Whether a compound expression is over this call's plain values and constants alone."""

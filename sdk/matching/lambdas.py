@@ -11,6 +11,8 @@ import linecache
 from types import CodeType, FunctionType
 from typing import Any
 
+from raysume import parsing
+
 Node = ast.Lambda | ast.AsyncFunctionDef
 
 _trees: dict[str, tuple[int, dict[int, list[Node]]]] = {}
@@ -56,9 +58,7 @@ def compiled(tree: ast.Lambda, free: tuple[str, ...], like: CodeType) -> CodeTyp
     ast.copy_location(plain, tree)
     ast.fix_missing_locations(factory)
     try:
-        made = compile(
-            factory, like.co_filename, "eval", flags=like.co_flags & 0x1FF0000, dont_inherit=True
-        )
+        made = parsing.compiled(factory, like.co_filename, like.co_flags & 0x1FF0000)
     except (SyntaxError, ValueError, RecursionError):
         return None
     outer = _only_code(made)
@@ -109,7 +109,7 @@ def _nodes_of(code: CodeType, module_globals: dict[str, Any]) -> dict[int, list[
         return known[1]
     found: dict[int, list[Node]] = {}
     try:
-        tree = ast.parse(text)
+        tree = parsing.parsed(text)
     except (SyntaxError, ValueError, RecursionError):
         tree = ast.Module(body=[], type_ignores=[])
     for node in ast.walk(tree):
@@ -147,6 +147,6 @@ class _Mangler(ast.NodeTransformer):
 
 
 def _mangled(tree: ast.Lambda, owner: str) -> ast.Lambda:
-    copy = ast.parse(ast.unparse(tree), mode="eval").body
+    copy = parsing.parsed_expression(ast.unparse(tree))
     mangled: ast.Lambda = _Mangler(owner).visit(copy)
     return ast.copy_location(mangled, tree)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, EmailStr
 from raysume.errors import UsageError
 from raysume.methods import Method
 from raysume.parameters import ParameterModel
+from raysume.parsing import parsed_expression
 
 Step = tuple[Literal["attribute", "item"], Any]
 """One piece of a path after its root."""
@@ -103,7 +104,7 @@ def bare_root(node: ast.expr) -> str | None:
 
 def parsed(text: str) -> Path | None:
     """The path of a shape's text; None when it is an expression over paths."""
-    return path_of(ast.parse(text, mode="eval").body, bare_root)
+    return path_of(parsed_expression(text), bare_root)
 
 
 def root_type(method: Method, root: str) -> Any:

@@ -34,6 +34,7 @@ from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.stepping import attempt_step
 from raysume.compiler import Definition, definitions_scope, frames_of, loads
+from raysume.compiler.awaiting import awaited_by
 from raysume.compiler.durability import reachable
 from raysume.compiler.forewarning import check_reachable
 from raysume.configuration import settings, written
@@ -86,6 +87,7 @@ class ShellPool:
         self._waits_removed = 0
         self.stand_ins: dict[Any, Callable[[], Any]] = {}
         """factory of a dependency -> what is called instead."""
+        self._subscribed = awaited_by(workflow.definition).named
         self._definitions = {each.name: each for each in reachable(workflow.definition)}
         self._definitions[workflow.definition.name] = workflow.definition
         self.kernel, self._journal = self._boot()
@@ -120,6 +122,7 @@ class ShellPool:
             recent_calls=limits.RECENT_CALLS_MAX,
             window=settings().mailbox_window,
             retention=settings().history_retention,
+            subscribed=self._subscribed,
         )
         journal.recover(kernel)
         return kernel, journal

@@ -149,14 +149,10 @@ class Acceptor:
 
     def _round(self) -> bool:
         """One group has been answered, or one attempt made to open or to keep a partition."""
-        if self._partition is not None and time.monotonic() >= self._look_at:
-            self._keep_partition()
-        if self._partition is None:
-            self._try_to_open()
+        self._tend()
         with self._changed:
             if not self._queue and not self._stopping:
-                pause_s = max(0.0, self._look_at - time.monotonic())
-                self._changed.wait(STORE_RETRY_S if self._partition is None else pause_s)
+                self._changed.wait(self._pause_s())
             group = self._take()
             stopping = self._stopping and not group
         if stopping:
@@ -167,6 +163,19 @@ class Acceptor:
         elif group:
             self._write(group, last=False)
         return True
+
+    def _tend(self) -> None:
+        """The partition is kept when that is due; when there is none, one is opened."""
+        if self._partition is not None and time.monotonic() >= self._look_at:
+            self._keep_partition()
+        if self._partition is None:
+            self._try_to_open()
+
+    def _pause_s(self) -> float:
+        """Seconds after which there is something to tend, whether calls come or not."""
+        if self._partition is None:
+            return STORE_RETRY_S
+        return max(0.0, self._look_at - time.monotonic())
 
     def _take(self) -> list[_Pending]:
         group: list[_Pending] = []

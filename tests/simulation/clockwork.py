@@ -59,6 +59,12 @@ class Job:
             self._run()
 
 
+class _Future(asyncio.Future[Any]):
+    """A future that knows who waits for it."""
+
+    process: Process
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """Runs the callbacks of all processes, one at a time."""
 
@@ -115,6 +121,12 @@ class SimLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are passed over when their time comes."""
 
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio; the future belongs to the process that makes it."""
+        future = _Future(loop=self)
+        future.process = self.current
+        return future
+
     def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """See asyncio; the task belongs to the process that makes it."""
         task: asyncio.Task[Any] = super().create_task(coro, **options)
@@ -144,7 +156,10 @@ class SimLoop(asyncio.BaseEventLoop):
         return future
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Errors that nobody caught fail the simulation."""
+        """Errors that nobody caught fail the simulation; who died before hearing of one is excused."""
+        future = context.get("future")
+        if isinstance(future, _Future) and future.process.is_dead:
+            return
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, Died):
             self.errors.append(error)

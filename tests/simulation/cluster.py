@@ -254,6 +254,7 @@ class Cluster:
         """Clock, ids and chance come from the simulation."""
         given: list[tuple[Any, str, Any]] = [
             (time, "time_ns", lambda: self.now_us * 1_000),
+            (time, "monotonic", self.loop.time),
             (secrets, "randbits", self.rng.getrandbits),
             (ids, "uuid7", self.new_id),
             (adoption, "has_ended_here", self._has_ended),
@@ -310,6 +311,9 @@ class Cluster:
                 self.resizing.be_quiet()
             self._go_on(self._is_over, within_s=OVER_WITHIN_S, what="instances are stuck")
             self._let_pass(SETTLE_S)
+            # A process that was replaced while it began may have taken the shards over after all:
+            # its successor finds out when it writes the next time, and is replaced, too.
+            self._go_on(self._is_told, within_s=TOLD_WITHIN_S, what="a pool stays away")
             self.note("over")
         require(not self.loop.errors, f"errors that nobody caught: {self.loop.errors}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +13,25 @@ from tests.simulation.disks import SimLog
 from tests.simulation.members import SimMember
 
 from raysume.errors import Unavailable
-from raysume.limits import STORE_RETRY_S
 from raysume.records import Segment
 from raysume.serve_apps.ingress.acceptance import Acceptor, _Settled  # pyright: ignore[reportPrivateUsage]
 from raysume.serve_apps.ingress.cluster import RayEngine
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.engine import Catalogue
-from raysume.storage.call_ports import Accepted, Batch, CallLog, Partition
+from raysume.storage.call_ports import Accepted, Batch, Partition
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
+
+QUIET_LOOKS_S = 3_600.0
+"""Seconds between two looks at the partitions, the first one excepted, once faults have stopped:
+time then passes in long strides."""
 
 
 class SimAcceptor(Acceptor):
     """The real acceptor, whose thread takes its rounds one by one."""
 
-    durable: CallLog
-    """What is there, whoever asks."""
+    cluster: Cluster
 
     async def start(self) -> None:
         """See `Acceptor.start`."""
@@ -51,7 +54,7 @@ class SimAcceptor(Acceptor):
     def _check(self, batch: Batch, answer: Accepted) -> None:
         for call, outcome in zip(batch.calls, answer.outcomes, strict=True):
             if outcome == "accepted":
-                stored = self.durable.find_call(call.id) is not None
+                stored = self.cluster.log.find_call(call.id) is not None
                 require(stored, f"call {call.id} was acknowledged before it was in the log")
 
     async def _take_turns(self) -> None:
@@ -60,15 +63,13 @@ class SimAcceptor(Acceptor):
             if self._queue:
                 await loop.run_in_executor(None, self._round)
                 continue
-            if self._partition is None:
-                await loop.run_in_executor(None, self._try_to_open)
+            if not self.cluster.trouble:
+                self._look_s = QUIET_LOOKS_S
             self._more.clear()
-            try:
-                async with asyncio.timeout(STORE_RETRY_S if self._partition is None else None):
-                    if not self._queue:
-                        await self._more.wait()
-            except TimeoutError:
-                pass
+            await loop.run_in_executor(None, self._tend)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._more.wait()
 
 
 class SimReplica:
@@ -115,7 +116,7 @@ class SimReplica:
                 dispatcher.offer(segment)
 
         acceptor = SimAcceptor(log, owner=repr(process), emit=emit)
-        acceptor.durable = cluster.log
+        acceptor.cluster = cluster
         if engine is None:
             pools = {member.name: member.methods for member in cluster.members}
             catalogue = Catalogue(version=1, generation=1, methods={}, workflows=[], pools=pools)
@@ -163,11 +164,17 @@ class SimReplica:
         process.paused_until = cluster.loop.time() + pause_s
         cluster.note(f"{process} is silent for {pause_s:.1f} s")
         if cluster.rng.random() < 0.7:
-            cluster.zombies.append(process)
-            if self.acceptor is not None:
-                self._former.append((process, self.acceptor))
-            self.process, self.acceptor = None, None
-            cluster.loop.at(cluster.loop.world, cluster.rng.uniform(0.0, 2.0), self._again)
+            self.replace()
+
+    def replace(self) -> None:
+        """Its process is taken for dead, and goes on; another one is on its way."""
+        cluster, process = self.cluster, self.process
+        assert process is not None
+        cluster.zombies.append(process)
+        if self.acceptor is not None:
+            self._former.append((process, self.acceptor))
+        self.process, self.acceptor = None, None
+        cluster.loop.at(cluster.loop.world, cluster.rng.uniform(0.0, 2.0), self._again)
 
     async def accept(self, batch: Batch) -> Accepted:
         """The batch is durable; asked from another process.

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "after_retirement_kept",  # the same, as those below
     "after_suspect_noted",  # tests/simulation/test_quarantine.py
     "after_time_begun",
+    "after_trial_noted",  # tests/simulation/test_trials.py
     "sql_during_append",
     "sql_during_checkpoint",
     "sql_during_commit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from raysume.compiler import RULES
 from raysume.compiler.forewarning import UnmarkedSubflowWarning
 from raysume.deployments import deployment
 from raysume.errors import UsageError
+from raysume.methods import Method
 from raysume.schedules import Timetable
 from raysume.testing import TestShell
 
@@ -254,9 +256,17 @@ async def records_a_large_result() -> None:
         raise (failed.__cause__ or failed) from None
 
 
+@workflow(name="refusals.hidden")
+async def waits_for_a_hidden_method() -> None:
+    await wait(m1).match_any()
+    hidden: Method = sys.modules["tests.conformance.workflows.methods"].__dict__["m2"]
+    await wait(hidden).match_any()
+
+
 _IN_AN_INSTANCE = {
     "step-result-too-large": records_a_large_result,
     "first-wait-changed": changes_its_first_wait,
+    "method-not-named": waits_for_a_hidden_method,
     "unsavable-state": keeps_a_generator,
     "wait-in-hook": Hooked.run,
     "tag-too-long": tags_a_long_text,

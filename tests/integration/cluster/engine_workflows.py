@@ -66,6 +66,9 @@ SAMPLES = (
 )
 """Deployed with the others, as everything that a module can see."""
 
+FATAL = 666
+"""What a call says that wants a step to end its process."""
+
 SIGNALS = Path(os.environ.get("ENGINE_SIGNALS", "."))
 """A folder of named pipes and ledgers, by which tests and steps tell each other things."""
 
@@ -159,11 +162,19 @@ def failing_twice(key: str) -> int:
     return attempts
 
 
+def fatal(key: str) -> None:
+    """Ends the process in which it runs."""
+    note(f"{key}-pids", str(os.getpid()))
+    os._exit(1)
+
+
 @workflow
 async def labour() -> str:
     """A step that the test holds in its hands."""
     call = await wait(work_asked).match_any()
     key = call.input.key
+    if call.input.n == FATAL:
+        await step(fatal, key, retry=Retry(max_attempts=5, initial=timedelta(milliseconds=10)))
     if call.input.n:
         retry = Retry(max_attempts=5, initial=timedelta(milliseconds=10))
         return f"{key}: {await step(failing_twice, key, retry=retry)} attempts"
@@ -202,6 +213,8 @@ async def labour_elsewhere() -> str:
     if call.input.n:
         options = {"no_such_option": call.input.n}
     try:
+        if call.input.n == FATAL:
+            await step(fatal, key, ray={"num_cpus": 0, "max_retries": 1})
         return f"{key}: {await step(laborious, key, ray=options)}"
     except StepFailed as error:
         return f"{key}: {error.__cause__}"

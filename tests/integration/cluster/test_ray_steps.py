@@ -16,6 +16,8 @@ from raysume import Client
 from raysume.actors.ray_steps import RUNNER_NAME
 from raysume.errors import InstanceFailed
 
+FATAL = 666
+"""As in engine_workflows.py: the step that is asked for ends its process."""
 Pipes = Callable[[str], Pipe]
 
 
@@ -129,6 +131,17 @@ def test_a_task_whose_process_was_killed_runs_again_as_often_as_its_options_say(
     assert runs.heard() == "reached"
     goes_on.tell("done in spite of it")
     assert run.result(timeout=60) == "struck: done in spite of it"
+
+
+def test_a_task_that_ends_its_process_fails_with_how_often_it_did(
+    client: Client, signals: Path
+) -> None:
+    run = begin(client, "labour_elsewhere", "engine.far_work_asked", "far-deadly", n=FATAL)
+    result = run.result(timeout=60)
+    assert (
+        f"step 'fatal' of instance '{run.id}' ended the process of its Ray task 2 times" in result
+    )
+    assert len(lines(signals, "far-deadly-pids")) == 2, "as its max_retries says"
 
 
 def test_a_large_result_reaches_the_workflow_and_survives_its_pool(

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from tests.integration.cluster.running import Engine, Pipe, begin, calls_of
 
-from raysume import Client
+from raysume import Client, limits
+from raysume.errors import InstanceFailed
 
+DEATHS = limits.QUARANTINE_DEATHS + limits.QUARANTINE_TURN_DEATHS
+FATAL = 666
+"""As in engine_workflows.py: the step that is asked for ends its process."""
 Pipes = Callable[[str], Pipe]
 
 
@@ -74,6 +78,21 @@ def test_a_step_whose_ray_options_are_refused_fails_with_what_ray_says(client: C
     result = run.result(timeout=60)
     assert "Ray refused the options of step 'laborious'" in result
     assert "no_such_option" in result
+
+
+def test_a_step_that_ends_its_process_again_and_again_fails_and_the_others_go_on(
+    client: Client, signals: Path
+) -> None:
+    run = begin(client, "labour", "engine.work_asked", "deadly", n=FATAL)
+    beside = begin(client, "labour", "engine.work_asked", "beside", n=1)
+    with pytest.raises(InstanceFailed, match=r"step 'fatal' of instance .* ended the process"):
+        run.result(timeout=120)
+    assert run.status() == "failed"
+    ended = lines(signals, "deadly-pids")
+    assert len(ended) == len(set(ended)) == DEATHS, "each was another process, and no more ended"
+    assert beside.result(timeout=60) == "beside: 3 attempts"
+    later = begin(client, "labour", "engine.work_asked", "afterwards", n=1)
+    assert later.result(timeout=60) == "afterwards: 3 attempts"
 
 
 def test_calls_queue_while_a_turn_awaits_something_ordinary(client: Client, pipe: Pipes) -> None:

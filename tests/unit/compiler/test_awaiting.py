@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from raysume import any_of, external_call, subflow, wait, workflow
+from raysume import Container, any_of, external_call, subflow, wait, workflow
 from raysume.compiler.awaiting import Awaited, awaited_by
 from raysume.methods import Method
 
@@ -23,7 +26,15 @@ begun = external_call("awaiting.begun", input=Thing)
 more = external_call("awaiting.more", input=Thing)
 other = external_call("awaiting.other", input=Thing)
 
-BEGUN, MORE, OTHER = begun.urn, more.urn, other.urn
+distant = external_call("awaiting.distant", input=Thing)
+
+awaiting_calls: Any = ModuleType("awaiting_package.calls")
+awaiting_calls.distant = distant
+awaiting_package: Any = ModuleType("awaiting_package")
+awaiting_package.calls = awaiting_calls
+del distant
+
+BEGUN, MORE, OTHER, DISTANT = begun.urn, more.urn, other.urn, "awaiting.distant"
 
 
 def a_wait(key: str) -> Any:
@@ -91,6 +102,64 @@ async def nested() -> None:
     await make()
 
 
+class Desk(Container):
+    """Waits in a subflow of its own."""
+
+    @workflow(name="awaiting.desk")
+    async def serve(self) -> None:
+        first = await wait(begun).match_any()
+        await self.ask(first.input.key)
+
+    @subflow
+    async def ask(self, key: str) -> None:
+        """Waits, too."""
+        await wait(more).match(key=key)
+
+
+class Kept:
+    """Holds a method where no dictionary shows it."""
+
+    __slots__ = ("method",)
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+
+
+def wait_for(method: Method, key: str) -> Any:
+    """Built for whatever method it is given."""
+    return wait(method).match(key=key)
+
+
+wait_for_more = functools.partial(wait_for, more)
+slotted = Kept(more)
+queued = collections.deque([more])
+
+
+@workflow(name="awaiting.partial")
+async def by_partial() -> None:
+    first = await wait(begun).match_any()
+    await wait_for_more(first.input.key)
+
+
+@workflow(name="awaiting.slotted")
+async def by_slot() -> None:
+    first = await wait(begun).match_any()
+    await wait(slotted.method).match(key=first.input.key)
+
+
+@workflow(name="awaiting.queued")
+async def by_queue() -> None:
+    first = await wait(begun).match_any()
+    await wait(queued[0]).match(key=first.input.key)
+
+
+@workflow(name="awaiting.module_in_package")
+async def by_module_in_package() -> None:
+    first = await wait(begun).match_any()
+    found: Method = awaiting_package.calls.distant
+    await wait(found).match(key=first.input.key)
+
+
 @pytest.mark.parametrize(
     ("of", "named", "once", "is_exclusive"),
     [
@@ -101,6 +170,11 @@ async def nested() -> None:
         (helped, {BEGUN, MORE}, {BEGUN}, False),
         (exclusively, {BEGUN}, {BEGUN}, True),
         (nested, {BEGUN, MORE, OTHER}, {BEGUN}, False),
+        (Desk.serve, {BEGUN, MORE}, {BEGUN}, False),
+        (by_partial, {BEGUN, MORE}, {BEGUN}, False),
+        (by_slot, {BEGUN, MORE}, {BEGUN}, False),
+        (by_queue, {BEGUN, MORE}, {BEGUN}, False),
+        (by_module_in_package, {BEGUN, DISTANT}, {BEGUN}, False),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
