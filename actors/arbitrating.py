@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -108,7 +108,8 @@ class Arbitrators:
         for name in known.keys() - now.keys():
             del known[name]
         for name, one in now.items():
-            known.setdefault(name, one)
+            marks = known[name].marks if name in known else one.marks
+            known[name] = replace(one, marks=marks)
 
     async def _decide_loop(self) -> None:
         while True:

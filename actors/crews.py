@@ -228,10 +228,13 @@ class PoolCrew:
         return [self.spec.member(n) for one in self._possible[:1] for n in one.owners]
 
     @property
-    def participants(self) -> list[str]:
-        """The members that may own shards: also while it is being written who does."""
-        numbers = {number for one in self._possible for number in one.owners}
-        return [self.spec.member(number) for number in sorted(numbers)]
+    def participants(self) -> dict[str, list[int]]:
+        """The members that may own shards, and which: also while it is being written who does."""
+        numbers = sorted({number for one in self._possible for number in one.owners})
+        return {
+            self.spec.member(n): sorted({shard for one in self._possible for shard in one.of(n)})
+            for n in numbers
+        }
 
 
 async def _listen(crew: PoolCrew, member: Member) -> None:

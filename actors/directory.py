@@ -215,10 +215,10 @@ class Directory:
     def _participants(self, workflow: str) -> dict[str, Participant]:
         """The members of the workflow's pools that may own shards, unless they were given up."""
         return {
-            member: Participant(version=one.pool.version, methods=one.pool.methods)
+            member: Participant(version=one.pool.version, methods=one.pool.methods, shards=shards)
             for one in self._workflows.values()
             if one.pool.workflow == workflow
-            for member in self._pools.participants(one.pool)
+            for member, shards in self._pools.participants(one.pool).items()
         }
 
     async def bid(self, made: bytes) -> bytes:

@@ -181,6 +181,7 @@ async def _take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
         await host.in_commits(lambda: host.journal.take([log for log, _ in found]))
         for log, records in found:
             adopt(kernel, log, records)
+        kernel.arbitration.got(kernel)
         if was_empty:
             calls, covers = await loop.run_in_executor(None, host.recent_calls)
             verdicts = await asyncio.to_thread(lambda: host.bidding.verdicts(after=covers))

@@ -62,17 +62,17 @@ class Supervisor:
         """The member that owns each shard of a pool that runs."""
         return self._kept[name].owners
 
-    def participants(self, spec: PoolSpec) -> list[str]:
-        """The members that may own shards of the pool; none: it was given up.
+    def participants(self, spec: PoolSpec) -> dict[str, list[int]]:
+        """The members that may own shards of the pool, and which; none: it was given up.
 
         Of a pool that this directory has not got to yet, which may run all the same, somebody who
         never bids: nothing can be decided without its members.
         """
         crew = self._kept.get(spec.name)
         if crew is None and spec.name in self.problems:
-            return []
-        found = [] if crew is None else crew.participants
-        return found or [f"{spec.name} being brought back"]
+            return {}
+        found = {} if crew is None else crew.participants
+        return found or {f"{spec.name} being brought back": []}
 
     async def run(self, spec: PoolSpec, *, ran_before: bool = False) -> int:
         """The pool has recovered, and is brought back from now on whenever a process dies.

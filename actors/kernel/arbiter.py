@@ -31,6 +31,8 @@ class Participant:
     version: str
     methods: Collection[str]
     """URNs whose calls reach it."""
+    shards: Collection[int] = ()
+    """That it owns, as far as is known; all of them have to be spoken for."""
     marks: Mapping[int, int] = field(default_factory=dict[int, int])
     """partition -> offset below which it has dealt with every call, as far as it told."""
 
@@ -51,7 +53,9 @@ class Arbiter:
         opened = self._open.get(bid.place)
         if opened is None:
             opened = self._open[bid.place] = _Open(partition=bid.partition, method=bid.method)
-        opened.bids[participant] = bid
+        before = opened.bids.get(participant)
+        if before is None or not set(bid.shards) < set(before.shards):  # else it comes late
+            opened.bids[participant] = bid
 
     def stands(self, participant: str, marks: Mapping[int, int]) -> None:
         """The participant has dealt with every call below these offsets (by partition)."""
@@ -84,10 +88,25 @@ class Arbiter:
         return [
             name
             for name, one in self.participants.items()
-            if name not in opened.bids
+            if not self._has_bid(name, one, opened)
             and opened.method in one.methods
             and one.marks.get(opened.partition, 0) <= place[1]
         ]
+
+    def _has_bid(self, name: str, one: Participant, opened: _Open) -> bool:
+        """Whether the participant has bid, for every shard that it owns now.
+
+        Whoever had a shard before may have spoken for it: it stood before the call with it.
+        """
+        if name not in opened.bids:
+            return False
+        spoken = {
+            shard
+            for other, bid in opened.bids.items()
+            if self._versions[other] == one.version
+            for shard in bid.shards
+        }
+        return spoken.issuperset(one.shards)
 
     def _verdict(self, place: Place, opened: _Open) -> Verdict:
         bids = sorted(opened.bids.items())

@@ -30,6 +30,8 @@ class Arbitration:
         """Newest last; none: the kernel is alone."""
         self.stopped: Bid | None = None
         """What was bid for the call before which the kernel stands still."""
+        self.is_stale = False
+        """Whether shards have come for which that bid does not speak."""
         self.won: set[Place] = set()
         """Calls claimed by exclusive waits here, and not received yet."""
         self._verdicts: dict[Place, Verdict] = {}
@@ -81,12 +83,20 @@ class Arbitration:
 
     def resume(self, kernel: Kernel) -> None:
         """The kernel stands where it bid, if it has not gone on durably; its bid goes out again."""
-        for bid in self._recovered:
+        for bid in sorted(self._recovered, key=lambda one: len(one.shards)):
             if bid.offset >= kernel.intake.mark(bid.partition):
                 self.stopped = bid
-        self._recovered = []
         if self.stopped is not None:
             kernel.commit.bids.append(self.stopped)
+        self.got(kernel)
+
+    def got(self, kernel: Kernel) -> None:
+        """The kernel owns shards that it did not: if it stands still, it bids again, for them too.
+
+        It goes on standing still until then: what it bid for the others stays true.
+        """
+        stopped, self._recovered = self.stopped, []
+        self.is_stale = stopped is not None and not kernel.shards.keys() <= set(stopped.shards)
 
     def decided(self, verdict: Verdict) -> None:
         """The verdict is kept durably; one for a place that was passed means nothing."""
@@ -97,18 +107,19 @@ class Arbitration:
         """The verdict on the call that comes next, if it is known: the kernel goes on."""
         verdict = self._verdicts.pop(place, None)
         if verdict is not None:
-            self.stopped = None
+            self.stopped, self.is_stale = None, False
         return verdict
 
     def gone_on(self) -> None:
         """Everything in front of which the kernel could have stood still is applied."""
-        self.stopped = None
+        self.stopped, self.is_stale = None, False
         self._verdicts.clear()
 
     @property
     def is_open(self) -> bool:
-        """Whether the kernel waits for a verdict."""
-        return self.stopped is not None and self.stopped.place not in self._verdicts
+        """Whether the kernel has bid, and waits for a verdict."""
+        stopped = self.stopped
+        return stopped is not None and not self.is_stale and stopped.place not in self._verdicts
 
     def remember(self, kernel: Kernel, verdict: Verdict) -> None:
         """Look-backs do not take what was given to somebody else."""
@@ -169,6 +180,6 @@ def _stop(kernel: Kernel, delivery: Delivery, call: DeliveredCall) -> None:
         may_start=covered,
         knows_starts=covered or not arbitration.starts(call.call.method, partition, call.offset),
     )
-    arbitration.stopped = bid
+    arbitration.stopped, arbitration.is_stale = bid, False
     kernel.commit.bids.append(bid)
     kernel.commit.turns.setdefault(min(kernel.shards), [])

@@ -31,6 +31,8 @@ class Bid(msgspec.Struct, array_like=True, frozen=True):
     """Whether `starts` is all there is to say: no other version could start an instance with it."""
     participant: str = ""
     """Whose bid it is: a shard may come to another participant while the bid is out."""
+    shards: tuple[int, ...] = ()
+    """For which it speaks: a participant that gets another one bids again."""
 
     @property
     def place(self) -> tuple[int, int]:

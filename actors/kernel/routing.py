@@ -114,6 +114,7 @@ def bid_for(
         starts=starts,
         knows_starts=knows_starts,
         participant=kernel.arbitration.participant,
+        shards=tuple(sorted(kernel.shards)),
     )
 
 

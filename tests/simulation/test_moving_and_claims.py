@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.simulation.crews import SimulatedCrew
+from tests.simulation.crews import SimulatedCrew, name_of
 from tests.simulation.resizing import ENGINE, deployed
 from tests.simulation.test_moving_shards import begun, more
 from tests.simulation.trading import offered, ordered, trade
 
 from raysume import ids, limits, push_call, wait, workflow
-from raysume.actors import handover, membership, moving
+from raysume.actors import handover, membership, moving, regimes
+from raysume.actors.arbitrating import Arbitrators
 from raysume.actors.bidding import winner_of
 from raysume.actors.crews import PoolCrew
+from raysume.actors.handover import Boundary
+from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.kernel.bids import Claim
+from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.membership import Assignment, Move, settle
 from raysume.errors import StoreUnavailable
 from raysume.records import Segment
@@ -99,6 +104,51 @@ async def test_a_member_is_not_settled_while_it_gives_shards_away(
     assert host.kernel.intake.bound is None
 
 
+async def test_a_member_that_stands_before_a_call_bids_again_with_the_shards_that_come(
+    crews: list[SimulatedCrew], tmp_path: Path
+) -> None:
+    crew = await a_crew(crews, 2, tmp_path, trade, ordered, offered)
+    arbitrators = Arbitrators(
+        crew.store, participants=partial(_participants, crew), ask=partial(_stand, crew)
+    )
+    crew.ask_verdict = arbitrators.bid
+    methods, begin = frozenset((ordered.urn,)), Boundary(offsets={}, newest=START_OF_LOG)
+    regimes.rule(crew.store, trade.name, begin, methods=methods, starts=methods)
+    for member in range(2):
+        crew.processes[member].dies()
+    await crew.recover()
+    first = accepted(crew, ordered, group="g", plan="o")
+    await crew.caught_up(first)
+    id = ids.instance_id_of(trade.name, first.calls[0].id)
+    source = 0 if crew.processes[0].host.kernel.owns(id) else 1
+    target = 1 - source
+    moving.hold(crew.processes[source].host)
+    second = accepted(crew, ordered, group="g", plan="", n=7)
+    host = crew.processes[target].host
+    async with host.progress:
+        await host.progress.wait_for(lambda: host.kernel.arbitration.is_open)
+    shards = tuple((await crew.assignment()).of(source))
+    await membership.move(crew, Move(source=source, target=target, shards=shards))
+    await crew.caught_up(second)
+    assert await crew.result(id) == {"orders": [7], "offers": []}
+    assert ids.instance_id_of(trade.name, second.calls[0].id) not in host.kernel.instances
+    arbitrators.stop()
+
+
+def _participants(crew: SimulatedCrew, _workflow: str) -> dict[str, Participant]:
+    methods = frozenset((ordered.urn, offered.urn))
+    return {
+        name_of(n): Participant(version="1", methods=methods, shards=list(one.host.kernel.shards))
+        for n, one in crew.processes.items()
+        if one.host.kernel.shards and not one.is_dead
+    }
+
+
+async def _stand(crew: SimulatedCrew, name: str, places: list[tuple[int, int]]) -> dict[int, int]:
+    [process] = [one for n, one in crew.processes.items() if name_of(n) == name]
+    return handover.stand(process.host, places)
+
+
 async def test_what_an_exclusive_wait_took_before_there_were_others_is_nobody_elses(
     crews: list[SimulatedCrew], tmp_path: Path
 ) -> None:
@@ -127,12 +177,15 @@ async def test_whoever_may_own_shards_takes_part_also_while_that_is_being_writte
     store = Deaf()
     MemoryStore.put_document(store, *_kept(spec.name, Assignment.spread(2)))
     crew = PoolCrew(spec, store, ENGINE, [])
-    assert crew.participants == []
+    assert crew.participants == {}
     before = await crew.assignment()
-    assert crew.participants == [spec.member(0), spec.member(1)]
+    assert crew.participants == {spec.member(n): before.of(n) for n in range(2)}
     with pytest.raises(StoreUnavailable):
         await crew.assign(before.moved([0], 2))
-    assert crew.participants == [spec.member(0), spec.member(1), spec.member(2)]
+    assert crew.participants == {
+        **{spec.member(n): before.of(n) for n in range(2)},
+        spec.member(2): [0],
+    }
     assert set(crew.owners) == {spec.member(0), spec.member(1)}
     await crew.assignment()
     assert set(crew.owners) == {spec.member(0), spec.member(1), spec.member(2)}

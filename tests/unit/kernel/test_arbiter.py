@@ -12,6 +12,7 @@ def bid(
     waits_since: tuple[int, str] | None = None,
     starts: bool = False,
     knows_starts: bool = True,
+    shards: tuple[int, ...] = (),
 ) -> Bid:
     return Bid(
         partition=1,
@@ -22,6 +23,7 @@ def bid(
         waits_since=waits_since,
         starts=starts,
         knows_starts=knows_starts,
+        shards=shards,
     )
 
 
@@ -83,3 +85,26 @@ def test_one_that_is_given_up_is_not_waited_for_and_its_bid_counts_all_the_same(
     assert verdict.is_taken
     made.settled([verdict])
     assert made.verdicts() == []
+
+
+def test_a_participant_that_got_a_shard_after_it_bid_is_waited_for_again() -> None:
+    made = arbiter("1a", "1b")
+    made.bid("1b", "1", bid(shards=(2, 3)))
+    del made.participants["1a"]  # it has given its shards to the other one, and did not bid
+    made.participants["1b"] = Participant(version="1", methods=("m",), shards=(0, 1, 2, 3))
+    assert made.verdicts() == []
+    assert made.missing() == {"1b": [(1, 5)]}
+    made.bid("1b", "1", bid(takes=True, shards=(0, 1, 2, 3)))
+    made.bid("1b", "1", bid(shards=(2, 3)))  # the former one again, late
+    [verdict] = made.verdicts()
+    assert verdict.is_taken
+
+
+def test_a_shard_that_moved_is_spoken_for_by_whoever_had_it_before_the_same_call() -> None:
+    made = arbiter("1a", "1b")
+    made.bid("1a", "1", bid(takes=True, shards=(0, 1)))
+    made.bid("1b", "1", bid(shards=(2, 3)))
+    del made.participants["1a"]
+    made.participants["1b"] = Participant(version="1", methods=("m",), shards=(0, 1, 2, 3))
+    [verdict] = made.verdicts()
+    assert verdict.is_taken
