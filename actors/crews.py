@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from raysume.actors.beginning import passes
 from raysume.actors.membership import Assignment
 from raysume.actors.moving import Standing
 from raysume.actors.pool import pool_actor
-from raysume.actors.specs import EngineSpec, Grant, Hello, PoolSpec
+from raysume.actors.specs import EngineSpec, Grant, Hello, LateOrder, PoolSpec
 from raysume.actors.untyped import RayError, RayTaskError, actor_named, cause_of, ray
 from raysume.errors import RaysumeError, Unavailable, UsageError
 from raysume.storage.ports import OwnedShard, ShardRef, Store
@@ -58,6 +59,9 @@ class PoolCrew:
         self.is_resized = False
         """Whether somebody asked for other members since shards were last moved."""
         self._assigning = asyncio.Lock()
+        self._order = 0
+        self._orders: dict[int, int] = {}
+        """Member -> the newest order that it was given."""
         self._store, self._engine, self._driver_paths = store, engine, driver_paths
         self._assignment: Assignment | None = None
         self._possible: list[Assignment] = []
@@ -154,26 +158,31 @@ class PoolCrew:
         except RayError as error:
             raise Unavailable(f"pool {name} does not answer: {error}") from error
 
-    async def standing(self, member: int) -> Standing | None:
+    async def hold(self, member: int) -> Standing | None:
         """See `Crew`."""
-        found = self.members.get(member)
+        if member not in self.members:
+            return None
+        self._order = max(self._order + 1, time.time_ns() // 1_000)
+        self._orders[member] = self._order
         try:
-            told = None if found is None else await self._ask(member, "standing")
+            told = await self._ask(member, "hold_place", self._order)
         except ActorEnded:
             return None
+        except LateOrder as late:  # of a directory before this one, whose clock was ahead
+            self._order = int(late.details["newest"])
+            raise
         return None if told is None else msgspec.msgpack.decode(told, type=Standing)
 
-    async def hold(self, member: int) -> Standing:
-        """See `Crew`."""
-        return msgspec.msgpack.decode(await self._ask(member, "hold_place"), type=Standing)
+    async def _tell(self, member: int, method: str, *arguments: Any) -> None:
+        await self._ask(member, method, self._orders[member], *arguments)
 
     async def reach(self, member: int, place: Standing) -> None:
         """See `Crew`."""
-        await self._ask(member, "reach", msgspec.msgpack.encode(place))
+        await self._tell(member, "reach", msgspec.msgpack.encode(place))
 
     async def give(self, member: int, shards: Collection[int]) -> None:
         """See `Crew`."""
-        await self._ask(member, "give", list(shards))
+        await self._tell(member, "give", list(shards))
 
     async def acquire(self, member: int, shards: Collection[int]) -> list[OwnedShard]:
         """See `Crew`."""
@@ -188,11 +197,11 @@ class PoolCrew:
 
     async def take(self, member: int, owned: list[OwnedShard]) -> None:
         """See `Crew`."""
-        await self._ask(member, "take", msgspec.msgpack.encode(owned))
+        await self._tell(member, "take", msgspec.msgpack.encode(owned))
 
     async def go_on(self, member: int) -> None:
         """See `Crew`."""
-        await self._ask(member, "go_on")
+        await self._tell(member, "go_on")
 
     async def assignment(self) -> Assignment:
         """See `Crew`. A pool that has none yet, and no shards, gets the configured one."""

@@ -16,7 +16,7 @@ import msgspec
 from raysume import limits
 from raysume.actors.moving import Standing
 from raysume.crash_points import crash_point
-from raysume.errors import UsageError
+from raysume.errors import Unavailable, UsageError
 from raysume.storage.ports import OwnedShard, Store
 
 _KIND = "members"
@@ -116,12 +116,11 @@ class Crew(Protocol):
     effect all the same; whoever is asked again does no harm.
     """
 
-    async def standing(self, member: int) -> Standing | None:
-        """What the member owns and where it stands; None: it has no process that was started."""
-        ...
+    async def hold(self, member: int) -> Standing | None:
+        """See `moving.hold_between`; None: it has no process that was started.
 
-    async def hold(self, member: int) -> Standing:
-        """See `moving.hold`."""
+        What it is told below is part of this order: told after a newer one, it does nothing.
+        """
         ...
 
     async def reach(self, member: int, place: Standing) -> None:
@@ -159,7 +158,7 @@ async def move(crew: Crew, order: Move) -> None:
     Durability: until the assignment is written they are the source's, from then on the target's,
     whoever dies. When this raises, `settle` brings both members to what the assignment says.
     """
-    source, target = await crew.hold(order.source), await crew.hold(order.target)
+    source, target = await _held(crew, order.source), await _held(crew, order.target)
     place = source.joined(target)
     await crew.reach(order.source, place)
     await crew.reach(order.target, place)
@@ -169,13 +168,22 @@ async def move(crew: Crew, order: Move) -> None:
     await settle(crew, (order.target, order.source))
 
 
+async def _held(crew: Crew, member: int) -> Standing:
+    found = await crew.hold(member)
+    if found is None:
+        raise Unavailable(
+            f"member {member} is being brought back: no shard passes to it or from it."
+        )
+    return found
+
+
 async def settle(crew: Crew, members: Iterable[int]) -> None:
     """Each member that runs owns what the assignment gives it, and goes on.
 
     One that has no process is left alone: it begins with all of it when it is started.
     """
     for member in members:
-        found = await crew.standing(member)
+        found = await crew.hold(member)
         if found is None:
             continue
         wanted = (await crew.assignment()).of(member)

@@ -64,12 +64,6 @@ def standing(host: PoolHost) -> Standing:
     )
 
 
-async def standing_between(host: PoolHost) -> Standing:
-    """The same, once no shards are coming or going: whoever ordered that may have died."""
-    async with host.passing:
-        return standing(host)
-
-
 def hold(host: PoolHost) -> Standing:
     """The member applies no further call until `go_on`; timers, steps and commands go on.
 
@@ -81,6 +75,12 @@ def hold(host: PoolHost) -> Standing:
     if intake.bound is None:
         intake.bound = dict(intake.watermarks)
     return standing(host)
+
+
+async def hold_between(host: PoolHost) -> Standing:
+    """The same, once no shards are coming or going: whoever ordered that may have died."""
+    async with host.passing:
+        return hold(host)
 
 
 async def reach(host: PoolHost, place: Standing) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from raysume import limits
-from raysume.actors import commanding, explaining, handover, moving
+from raysume.actors import commanding, explaining, handover
 from raysume.actors.asking import ask_directory
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
@@ -22,6 +22,7 @@ from raysume.actors.hosting import PoolHost, about_to_take_over
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.loading import load
 from raysume.actors.needs import needs_of
+from raysume.actors.ordered import Ordered
 from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
@@ -41,7 +42,7 @@ from raysume.workflows import Workflow
 _log = structlog.get_logger("raysume.pool")
 
 
-class Pool:
+class Pool(Ordered):
     """One member of a workflow version's pool. All methods are called over Ray.
 
     It owns nothing until `ready` gives it shards, and never raises an epoch of its own.
@@ -128,6 +129,10 @@ class Pool:
             raise self._not_started()
         return self._host
 
+    def _may_be_started(self) -> bool:
+        booting = self._boot_task
+        return booting is not None and (self._host is not None or not booting.done())
+
     def _not_started(self) -> Unavailable:
         return Unavailable(f"{self._name} has not been given its shards yet.", retry_after=1.0)
 
@@ -173,34 +178,6 @@ class Pool:
         A thread of its own answers: a process that does not answer is stopped, not busy.
         """
         return time.monotonic() - self._loop_at
-
-    # --- moving shards (see `moving`) ------------------------------------------------
-
-    async def standing(self) -> bytes | None:
-        """See `moving.standing_between`; None: the process was not given its shards yet."""
-        if self._boot_task is None:
-            return None
-        return msgspec.msgpack.encode(await moving.standing_between(self._started()))
-
-    async def hold_place(self) -> bytes:
-        """See `moving.hold`."""
-        return msgspec.msgpack.encode(moving.hold(self._started()))
-
-    async def reach(self, place: bytes) -> None:
-        """See `moving.reach`."""
-        await moving.reach(self._started(), msgspec.msgpack.decode(place, type=moving.Standing))
-
-    async def give(self, shards: list[int]) -> None:
-        """See `moving.give`."""
-        await moving.give(self._started(), shards)
-
-    async def take(self, grant: bytes) -> None:
-        """See `moving.take`."""
-        await moving.take(self._started(), msgspec.msgpack.decode(grant, type=list[OwnedShard]))
-
-    async def go_on(self) -> None:
-        """See `moving.go_on`."""
-        moving.go_on(self._started())
 
     # --- handing over to another version ----------------------------------------------
 

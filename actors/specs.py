@@ -8,6 +8,7 @@ import msgspec
 
 from raysume import limits
 from raysume.actors.loading import Target
+from raysume.errors import Unavailable
 from raysume.storage.ports import OwnedShard
 
 NAMESPACE = "raysume"
@@ -77,3 +78,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     """The process for which their epochs were raised."""
     owned: list[OwnedShard]
+
+
+class LateOrder(Unavailable):
+    """A member was told to stand still since, in a newer order; `details` has its number, `newest`."""

@@ -82,6 +82,7 @@ class Cluster:
         """Partitions that were closed for good: their end is told to the pools."""
         self.ends: dict[int, int] = {}
         self.zombies: list[Process] = []
+        self.is_over = False
         self._next_id = 0
         self._runs: Counter[str] = Counter()
         self.resizing = Resizing(self) if is_resized else None
@@ -315,6 +316,7 @@ class Cluster:
             # its successor finds out when it writes the next time, and is replaced, too.
             self._go_on(self._is_told, within_s=TOLD_WITHIN_S, what="a pool stays away")
             self.note("over")
+            self.is_over = True
         require(not self.loop.errors, f"errors that nobody caught: {self.loop.errors}")
 
     def _go_on(self, done: Callable[[], bool], *, within_s: float, what: str) -> None:

@@ -147,20 +147,14 @@ class SimulatedCrew:
         self.at(f"after {what}")
         return found
 
-    async def standing(self, member: int) -> Standing | None:
+    async def hold(self, member: int) -> Standing | None:
         """See `Crew`."""
+        self.at("before hold")
         process = self.processes.get(member)
         if process is None or process.is_dead:
             return None
-        return await moving.standing_between(process.host)
-
-    async def hold(self, member: int) -> Standing:
-        """See `Crew`."""
-
-        async def hold(process: Process) -> Standing:
-            return moving.hold(process.host)
-
-        found: Standing = await self._asked(member, "hold", hold)
+        found = await moving.hold_between(process.host)
+        self.at("after hold")
         return found
 
     async def reach(self, member: int, place: Standing) -> None:

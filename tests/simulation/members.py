@@ -17,7 +17,7 @@ from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.loading import method_of
-from raysume.errors import Unavailable
+from raysume.errors import InvariantViolated, Unavailable
 from raysume.records import OutgoingCall
 from raysume.storage.call_ports import Batch, NewCall, Publisher
 from raysume.workflows import Workflow
@@ -57,7 +57,8 @@ async def make_checkpoints(cluster: Cluster, host: PoolHost) -> None:
 def end(cluster: Cluster, process: Process, error: BaseException) -> None:
     """The process has ended because of the error, which is one that may come."""
     cluster.note(f"{process} gives up: {type(error).__name__}")
-    if not is_expected(error):
+    is_late = process in cluster.zombies and isinstance(error, InvariantViolated)
+    if not (is_expected(error) or is_late):  # what it reads, its successor may be writing
         cluster.loop.errors.append(error)
     cluster.loop.kill(process)
 

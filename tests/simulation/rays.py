@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray.exceptions
 from tests.simulation.clockwork import Died, Process
 
-from raysume.errors import Unavailable
+from raysume.errors import RaysumeError, Unavailable
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -141,6 +141,8 @@ class SimActor:
                 found = getattr(life.instance, method)(*arguments)
                 return (await found if inspect.isawaitable(found) else found), None
             except Exception as error:
+                if not (isinstance(error, RaysumeError) or cluster.is_over):
+                    cluster.loop.errors.append(error)
                 return None, error
 
         try:

@@ -135,9 +135,9 @@ class SimPoolActor(Pool):
         """See `Pool.alive`."""
         return 0.0
 
-    async def take(self, grant: bytes) -> None:
+    async def take(self, order: int, grant: bytes) -> None:
         """See `Pool.take`."""
-        await super().take(grant)
+        await super().take(order, grant)
         assert self._host is not None
         check_marks(self._crew.cluster, self._process, self._host)
 

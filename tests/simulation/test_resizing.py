@@ -84,7 +84,7 @@ def test_a_member_whose_answer_is_lost_is_settled_all_the_same(
 ) -> None:
     for seed in range(2):
         with monkeypatch.context() as patch:
-            happened = after_asking(patch, "standing", is_not_heard)
+            happened = after_asking(patch, "hold_place", is_not_heard)
             ran(seed)
             assert happened
 
@@ -124,3 +124,27 @@ def test_a_pool_whose_new_size_was_kept_without_anybody_hearing_of_it_has_that_s
     for seed in range(2):
         ran(seed)
     assert told
+
+
+def test_an_order_of_a_directory_that_died_is_not_obeyed_after_those_of_its_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = SimActor._ask  # pyright: ignore[reportPrivateUsage]
+    held: dict[str, tuple[Any, ...]] = {}
+    late: list[str] = []
+
+    async def watched(self: SimActor, asked: str, arguments: tuple[Any, ...]) -> Any:
+        found = await ask(self, asked, arguments)
+        if asked == "hold_place":
+            held.setdefault(self.name, arguments)
+        elif asked == "go_on" and self.name in held:
+            late.append(self.name)
+            with pytest.raises(ray.exceptions.RayTaskError):
+                await ask(self, "hold_place", held[self.name])
+        return found
+
+    monkeypatch.setattr(SimActor, "_ask", watched)
+    for seed in range(2):
+        held.clear()
+        ran(seed)
+    assert late

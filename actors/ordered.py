@@ -1,0 +1,68 @@
+"""A member's actor as shards are moved: it obeys the newest order only (see `moving`).
+
+Each order to stand still has a number, higher than all before it, and what belongs to it names
+that. What comes late, from a directory that has died or does not wait any more, does nothing: a
+member that was held by it would stand still for ever, one that was let go would pass the place
+of a shard that is on its way to it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from raysume.actors import moving
+from raysume.actors.hosting import PoolHost
+from raysume.actors.specs import LateOrder
+from raysume.storage.ports import OwnedShard
+
+
+class Ordered:
+    """The part of `Pool` that gives shards up and takes them."""
+
+    _name: str
+    _newest = 0
+    """The number of the newest order."""
+
+    def _started(self) -> PoolHost:
+        """See `Pool`."""
+        raise NotImplementedError
+
+    def _may_be_started(self) -> bool:
+        """Whether the process was given its shards, and has not failed to recover them."""
+        raise NotImplementedError
+
+    async def hold_place(self, order: int) -> bytes | None:
+        """See `moving.hold_between`; None: there is no process that was started.
+
+        Raises:
+            LateOrder: there was a newer one.
+        """
+        if not self._may_be_started():
+            return None
+        if order <= self._newest:
+            raise LateOrder(f"{self._name} has had a newer order.", newest=self._newest)
+        self._newest = order
+        return msgspec.msgpack.encode(await moving.hold_between(self._started()))
+
+    def _ordered(self, order: int) -> PoolHost:
+        if order != self._newest:
+            raise LateOrder(f"{self._name} has had a newer order.", newest=self._newest)
+        return self._started()
+
+    async def reach(self, order: int, place: bytes) -> None:
+        """See `moving.reach`."""
+        standing = msgspec.msgpack.decode(place, type=moving.Standing)
+        await moving.reach(self._ordered(order), standing)
+
+    async def give(self, order: int, shards: list[int]) -> None:
+        """See `moving.give`."""
+        await moving.give(self._ordered(order), shards)
+
+    async def take(self, order: int, grant: bytes) -> None:
+        """See `moving.take`."""
+        owned = msgspec.msgpack.decode(grant, type=list[OwnedShard])
+        await moving.take(self._ordered(order), owned)
+
+    async def go_on(self, order: int) -> None:
+        """See `moving.go_on`."""
+        moving.go_on(self._ordered(order))
