@@ -15,13 +15,12 @@ from tests.simulation.test_planted_in_clusters import SEEDS, Plant, failure_of, 
 from raysume.actors import directory, moving
 from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import PoolJournal
-from raysume.actors.moving import Standing
 
 RESIZED = Faults(resize_s=1.0, late=0.2, slow=0.2, delivery=1, batch=1)
 """Pools are resized all the time, and much is under way."""
 
-APART = Faults(resize_s=0.5, late=0.3, lost=0.3, kill_s=15.0, replicas=2, delivery=1, batch=1)
-"""Members of a pool often stand at different places."""
+APART = Faults(resize_s=0.7, late=0.5, lost=0.1, delivery=1, batch=1)
+"""Members of a pool often stand at different places, and wait for each other."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +40,11 @@ def take_before_all_is_durable(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(moving, "_check_place", nowhere)
 
 
-def meet_nowhere(patch: pytest.MonkeyPatch) -> None:
-    """Shards pass between members that stand at different places."""
-
-    def here(self: Standing, _other: Standing) -> Standing:
-        return self
-
-    async def planted(_host: PoolHost, _place: Standing) -> None:
-        """It stays where it is."""
-
-    patch.setattr(Standing, "joined", here)
-    patch.setattr(moving, "reach", planted)
+def go_on_while_shards_come(patch: pytest.MonkeyPatch) -> None:
+    """Members apply calls while shards pass between them."""
+    patch.setattr(moving, "hold", moving.standing)
+    patch.setattr(moving, "reach", nowhere)
+    patch.setattr(moving, "_check_held", nothing)
     patch.setattr(moving, "_check_place", nowhere)
 
 
@@ -72,7 +65,7 @@ PLANTS = (
         found_by="would apply call .* again|instances are stuck|missing|went from turn",
     ),
     Plant(
-        plant=meet_nowhere,
+        plant=go_on_while_shards_come,
         faults=APART,
         found_by="would apply call .* again|instances are stuck|missing",
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import ray.exceptions
 import structlog
@@ -15,11 +16,14 @@ from tests.simulation.checking import check_cluster
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Faults
 from tests.simulation.rays import SimActor
+from tests.simulation.resizing import ENGINE, deployed
 from tests.simulation.seeds import be_silent
 
 from raysume.actors import membership
+from raysume.actors.loading import Target
 from raysume.actors.membership import Assignment
-from raysume.actors.specs import DIRECTORY_NAME
+from raysume.actors.pool import Pool
+from raysume.actors.specs import DIRECTORY_NAME, Grant, Hello
 from raysume.errors import StoreUnavailable
 from raysume.storage.ports import Store
 
@@ -148,3 +152,16 @@ def test_an_order_of_a_directory_that_died_is_not_obeyed_after_those_of_its_succ
         held.clear()
         ran(seed)
     assert late
+
+
+async def test_a_process_that_could_not_recover_is_not_waited_for_where_it_stands() -> None:
+    spec = msgspec.structs.replace(
+        deployed()[0].pool, target=Target(module="raysume.nowhere", folder=None)
+    )
+    encode = msgspec.msgpack.encode
+    member = Pool(encode(ENGINE), encode(spec), 0, [])
+    assert await member.hold_place(1) is None
+    hello = msgspec.msgpack.decode(member.hello(), type=Hello)
+    with pytest.raises(ModuleNotFoundError):
+        await member.ready(encode(Grant(owner=hello.owner, owned=[])))
+    assert await member.hold_place(2) is None
