@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 from pydantic import BaseModel
+from tests.simulation.ending import child, everything_applied, is_corrected
 from tests.simulation.hosting import Hosted
 
 from raysume import external_call, ids, limits, wait, workflow
-from raysume.actors.kernel.commits import RetryAsked
-from raysume.actors.kernel.status import Status
 from raysume.actors.quarantine import Note
 from raysume.actors.watchdog import Watchdog
 from raysume.storage.sqlite.state import SqliteStore
@@ -42,7 +38,7 @@ let_go = threading.Event()
 
 def end_if(kills: bool) -> None:
     """The process ends, unless the environment says that the code was corrected."""
-    if kills and not os.environ.get("CORRECTED"):
+    if kills and not is_corrected():
         os._exit(7)
 
 
@@ -67,30 +63,8 @@ async def block() -> str:
 async def host(folder: Path) -> None:
     """What a child process does: it applies everything, and prints how instances stand."""
     async with Hosted(folder, go, begun, gone) as hosted:
-        await hosted.host.caught_up(hosted.log.barrier())
-        instances = list(hosted.host.kernel.instances.values())
-        for one in instances if os.environ.get("CORRECTED") else ():
-            if one.status is Status.FAILED:
-                await hosted.host.answers.ask(partial(retry_of, one.id))
+        instances = await everything_applied(hosted)
         print(json.dumps({one.id: one.status.value for one in instances}))
-
-
-def retry_of(instance: str, token: int) -> RetryAsked:
-    """The question that retries the instance."""
-    return RetryAsked(instance=instance, token=token)
-
-
-def child(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A process of the pool has ended, one way or another."""
-    code = f"import asyncio, pathlib; from tests.simulation.test_quarantine import host; asyncio.run(host(pathlib.Path({str(folder)!r})))"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def accept(folder: Path, *calls: tuple[Any, str, bool]) -> list[str]:
@@ -113,13 +87,13 @@ def test_an_instance_whose_call_ends_the_process_fails_and_the_others_go_on(tmp_
     )
     good, bad, worse = (ids.instance_id_of(go.name, call) for call in made[:3])
     codes: list[int] = []
-    while (ended := child(tmp_path)).returncode == 7 and len(codes) < 3 * DEATHS:
+    while (ended := child(__name__, tmp_path)).returncode == 7 and len(codes) < 3 * DEATHS:
         codes.append(7)
     assert ended.returncode == 0, ended.stderr
     stand = json.loads(ended.stdout.splitlines()[-1])
     assert stand == {good: "completed", bad: "failed", worse: "failed"}
     assert len(codes) == DEATHS + limits.QUARANTINE_TURN_DEATHS
-    corrected = child(tmp_path, CORRECTED="1")
+    corrected = child(__name__, tmp_path, CORRECTED="1")
     stand = json.loads(corrected.stdout.splitlines()[-1])
     assert stand == {good: "completed", bad: "completed", worse: "waiting"}
     store = SqliteStore(tmp_path / "state.db")

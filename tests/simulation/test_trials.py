@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -18,10 +16,10 @@ from typing import Any
 import msgspec
 import pytest
 from pydantic import BaseModel
+from tests.simulation.ending import child, everything_applied, is_corrected, retry_of
 from tests.simulation.hosting import SOON_S, Hosted
 
 from raysume import Retry, StepFailed, external_call, ids, limits, step, wait, workflow
-from raysume.actors.kernel.commits import RetryAsked
 from raysume.actors.kernel.status import Status
 from raysume.actors.trials import Note, step_work
 
@@ -53,7 +51,7 @@ steps: defaultdict[str, Held] = defaultdict(Held)
 
 def end(how: str) -> str:
     """The process ends, unless the environment says that the code was corrected."""
-    if how != "harmless" and not os.environ.get("CORRECTED"):
+    if how != "harmless" and not is_corrected():
         os._exit(7)
     return how
 
@@ -120,11 +118,7 @@ async def host(folder: Path, name: str) -> None:
     """What a child process does: it applies everything, and prints how instances stand."""
     pytest.MonkeyPatch().setattr(limits, "QUARANTINE_CALM_S", 0.2)
     async with Hosted(folder, WORKFLOWS[name], asked, told) as hosted:
-        await hosted.host.caught_up(hosted.log.barrier())
-        instances = list(hosted.host.kernel.instances.values())
-        for one in instances if os.environ.get("CORRECTED") else ():
-            if one.status is Status.FAILED:
-                await hosted.host.answers.ask(partial(retry_of, one.id))
+        instances = await everything_applied(hosted)
         await hosted.until(lambda: all(is_at_rest(one.status) for one in instances))
         await hosted.host.flushed()
         stand = {one.id: [one.status.value, told_by(one.result, one.error)] for one in instances}
@@ -141,31 +135,10 @@ def told_by(result: bytes | None, error: Any) -> Any:
     return error.message if error is not None else None if result is None else json.loads(result)
 
 
-def retry_of(instance: str, token: int) -> RetryAsked:
-    """The question that retries the instance."""
-    return RetryAsked(instance=instance, token=token)
-
-
-def child(folder: Path, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A process of the pool has ended, one way or another."""
-    code = (
-        "import asyncio, pathlib; from tests.simulation.test_trials import host; "
-        f"asyncio.run(host(pathlib.Path({str(folder)!r}), {name!r}))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def deaths(folder: Path, name: str) -> tuple[int, dict[str, Any]]:
     """How many processes ended before one did not, and how instances stand in that one."""
     for died in range(6 * DEATHS):
-        ended = child(folder, name)
+        ended = child(__name__, folder, name)
         if ended.returncode != 7:
             assert ended.returncode == 0, ended.stderr
             return died, json.loads(ended.stdout.splitlines()[-1])
@@ -198,7 +171,7 @@ def test_a_step_that_ends_the_process_fails_its_instance_and_the_others_go_on(
     assert status == "failed"
     assert f"step 'end' of instance '{bad}' ended the process of its pool {DEATHS} times" in error
     assert "instance retry" in error
-    corrected = child(tmp_path, labour.name, CORRECTED="1")
+    corrected = child(__name__, tmp_path, labour.name, CORRECTED="1")
     stand = json.loads(corrected.stdout.splitlines()[-1])
     assert stand[bad][0] == "completed"
 
@@ -231,7 +204,7 @@ def test_turns_that_end_the_process_behind_an_await_fail_and_the_others_go_on(
         worse: "failed",
     }
     assert f"this turn of instance '{bad}' ended the process of its pool" in stand[bad][1]
-    corrected = child(tmp_path, think.name, CORRECTED="1")
+    corrected = child(__name__, tmp_path, think.name, CORRECTED="1")
     stand = json.loads(corrected.stdout.splitlines()[-1])
     assert {id: one[0] for id, one in stand.items()} == {
         good: "completed",
