@@ -6,6 +6,7 @@ Directory, supervisor, crews and the members' actors are the real ones; only Ray
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,9 +25,17 @@ from tests.simulation.rays import SimRay
 from tests.simulation.workflows import AWAITED, WORKFLOWS, barter
 
 from raysume import limits
-from raysume.actors import asking, crews, directory, handover, pool, succession, supervision
+from raysume.actors import (
+    asking,
+    beginning,
+    crews,
+    directory,
+    handover,
+    pool,
+    succession,
+    supervision,
+)
 from raysume.actors.asking import ask_directory
-from raysume.actors.beginning import passes
 from raysume.actors.deployed_workflows import DeployedWorkflow
 from raysume.actors.deploying import described
 from raysume.actors.directory import Directory
@@ -286,7 +295,7 @@ class Resizing:
             (crews, "end_process", _cannot_be_reached),
             (directory, "log_to_stderr", _nothing),
             (pool, "log_to_stderr", _nothing),
-            (directory, "once_possible", _at_once),
+            (beginning, "time", SimpleNamespace(sleep=_no_pause)),
             (directory, "open_store", self._store),
             (directory, "open_call_log", self._log),
             (succession, "open_call_log", self._log),
@@ -310,15 +319,9 @@ def _nothing() -> None:
     """What a process does for its own logs."""
 
 
+def _no_pause(_seconds: float) -> None:
+    """Waiting for the database takes no time: what makes it come back is simulated elsewhere."""
+
+
 def _cannot_be_reached(_owner: str) -> None:
     """The process is on another machine."""
-
-
-def _at_once(make: Any) -> Any:
-    """As `once_possible`, without the pauses."""
-    while True:
-        try:
-            return make()
-        except RaysumeError as error:
-            if not passes(error):
-                raise

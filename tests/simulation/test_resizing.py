@@ -64,6 +64,17 @@ def after_asking(
     return happened
 
 
+def ran_though(
+    monkeypatch: pytest.MonkeyPatch, method: str, happens: Callable[[SimActor], None]
+) -> None:
+    """Clusters in which that happens after asking keep every promise."""
+    for seed in range(2):
+        with monkeypatch.context() as patch:
+            happened = after_asking(patch, method, happens)
+            ran(seed)
+            assert happened
+
+
 def dies(actor: SimActor) -> None:
     """The process of the actor ends, and the next one is there at once."""
     life, actor.life = actor.life, None
@@ -86,31 +97,19 @@ def test_pools_are_resized_while_calls_flow() -> None:
 def test_a_member_whose_answer_is_lost_is_settled_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for seed in range(2):
-        with monkeypatch.context() as patch:
-            happened = after_asking(patch, "hold_place", is_not_heard)
-            ran(seed)
-            assert happened
+    ran_though(monkeypatch, "hold_place", is_not_heard)
 
 
 def test_a_process_that_ends_before_it_gets_its_shards_does_not_leave_them_to_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for seed in range(2):
-        with monkeypatch.context() as patch:
-            happened = after_asking(patch, "hello", dies)
-            ran(seed)
-            assert happened
+    ran_though(monkeypatch, "hello", dies)
 
 
 def test_a_process_that_ends_before_anybody_watches_it_is_followed_by_one_that_is_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for seed in range(2):
-        with monkeypatch.context() as patch:
-            happened = after_asking(patch, "ready", dies)
-            ran(seed)
-            assert happened
+    ran_though(monkeypatch, "ready", dies)
 
 
 def test_a_pool_whose_new_size_was_kept_without_anybody_hearing_of_it_has_that_size(
