@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
+
+from raysume.serve_apps.proxying import free_port
 
 START_S_MAX: Final = 120.0
 """Starting waits for the recovery after an immediate stop, on a busy machine."""
@@ -64,7 +65,7 @@ class PostgresServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
-        self.port = _free_port()
+        self.port = free_port()
         self._password = secrets.token_hex(16)
         self._process: subprocess.Popen[Any] | None = None
 
@@ -243,10 +244,3 @@ def _run(command: list[Any]) -> None:
         error = subprocess.CalledProcessError(done.returncode, command)
         error.add_note(done.stdout[-2_000:] + done.stderr[-2_000:])
         raise error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
