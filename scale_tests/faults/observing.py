@@ -115,8 +115,11 @@ class Observer:
     def _bodies(self) -> Iterator[bytes]:
         """The bodies of all segments, as they are in the database."""
         if self._database_url:
+            from raysume.storage.postgres.migrating import schema_of
+
             psycopg: Any = importlib.import_module("psycopg")
             with psycopg.connect(self._database_url) as server:
+                server.execute(f"SET search_path = {schema_of('calls')}")
                 yield from (bytes(body) for (body,) in server.execute(_SEGMENTS))
             return
         path = self._data_dir / "calls.db"
