@@ -174,7 +174,7 @@ class Supervisor:
         async with crew.lock:
             try:
                 await membership.move(crew, order)
-            except BaseException:
+            except (Exception, asyncio.CancelledError):
                 await asyncio.shield(self._settle_surely(crew, (order.target, order.source)))
                 raise
         _log.info(
