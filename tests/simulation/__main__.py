@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -15,8 +16,21 @@ TOLD_EVERY_S = 30.0
 """Seconds between two lines that say how far it is."""
 
 
+COLLECTED_EVERY = 20
+"""Seeds between two collections of garbage, which would otherwise take a fifth of the time."""
+
+
+def begin() -> None:
+    """A process is about to run seeds."""
+    be_silent()
+    gc.disable()
+    gc.freeze()  # what is imported stays
+
+
 def run(seed: int) -> tuple[int, str, str]:
     """(seed, digest, failure); the failure is empty when there was none."""
+    if seed % COLLECTED_EVERY == 0:
+        gc.collect()
     try:
         run_world(seed)
         return seed, run_cluster(seed).digest, ""
@@ -35,7 +49,7 @@ def main() -> int:
     seeds = range(asked.first, asked.first + asked.seeds)
     failing: list[int] = []
     began = told = time.monotonic()
-    with ProcessPoolExecutor(min(asked.jobs, len(seeds)), initializer=be_silent) as workers:
+    with ProcessPoolExecutor(min(asked.jobs, len(seeds)), initializer=begin) as workers:
         for done, (seed, digest, failure) in enumerate(workers.map(run, seeds, chunksize=4), 1):
             if asked.digests:
                 print(f"{seed} {digest}", flush=True)

@@ -107,6 +107,10 @@ class SimPoolActor(Pool):
         """The host, once it works."""
         return self._host
 
+    def _workflow(self) -> Workflow[Any, Any]:
+        """It was loaded and checked when this module was: that is the same for every process."""
+        return self._crew.workflow
+
     async def _boot(self, owned: list[OwnedShard]) -> None:
         cluster, crew = self._crew.cluster, self._crew
         store: Any = SimStore(cluster, self._process)
@@ -168,6 +172,7 @@ class SimCrew:
         self.cluster, self.spec = cluster, one.pool
         self.name, self.methods = one.pool.name, one.pool.methods
         self._ray = ray
+        self._names = {self.spec.member(number) for number in range(limits.SHARDS)}
         self.workflow: Workflow[Any, Any] = next(
             w for w in (*WORKFLOWS, barter) if w.name == one.pool.workflow
         )
@@ -177,8 +182,7 @@ class SimCrew:
 
     def actors(self) -> list[SimPoolActor | None]:
         """The members that there are; None for one that is being brought back."""
-        own = [self.spec.member(number) for number in range(limits.SHARDS)]
-        lives = [one.life for name, one in self._ray.actors.items() if name in own]
+        lives = [one.life for name, one in self._ray.actors.items() if name in self._names]
         return [None if life is None else life.instance for life in lives]
 
     @property
