@@ -257,9 +257,11 @@ class PoolHost:
             while not self.released.is_set():  # last: a held pool stands where it said it does
                 await self.released.wait()
             events = self._take_events()
-            if events:
+            if events or self.kernel.arbitration.is_cut:
                 self._applied_commit(self.kernel.apply(events, now_us()))
                 self.timers_changed.set()
+            if self.kernel.arbitration.is_cut:
+                self._work.set()
             await asyncio.sleep(0)
 
     def _take_events(self) -> list[Event]:

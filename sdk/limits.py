@@ -71,8 +71,9 @@ DELETIONS_MAX: Final = 1_000
 SHARDS: Final = 16
 """Shards of a workflow version. Fixed for the life of the version: an instance's shard is a hash."""
 
-COMMIT_EVENTS_MAX: Final = 5_000
-"""Events applied in one commit: bounds the pause of one transaction to tens of milliseconds."""
+COMMIT_EVENTS_MAX: Final = 1_000
+"""Events and calls applied in a row: nothing else happens in a pool meanwhile, for about 0.1 s.
+What is applied while a transaction is under way goes into the next one together."""
 
 CHECKPOINT_INTERVAL_S: Final = 5.0
 """Seconds between checkpoints while instances are dirty: bounds what recovery replays."""

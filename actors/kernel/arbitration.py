@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from raysume import limits
 from raysume.actors.kernel import routing
 from raysume.actors.kernel.bids import Bid, Regime, Verdict
 from raysume.actors.kernel.commits import Decided, Delivered, Event, RangeOrder
@@ -32,6 +33,8 @@ class Arbitration:
         """What was bid for the call before which the kernel stands still."""
         self.is_stale = False
         """Whether shards have come for which that bid does not speak."""
+        self.is_cut = False
+        """Whether the last commit was full before everything was applied whose turn had come."""
         self.won: set[Place] = set()
         """Calls claimed by exclusive waits here, and not received yet."""
         self._verdicts: dict[Place, Verdict] = {}
@@ -59,15 +62,15 @@ class Arbitration:
         return any(method in regime.methods for regime in self.regimes)
 
     def holds_back(self, event: Event) -> bool:
-        """Whether the event is kept until the kernel goes on."""
-        if self.stopped is None or isinstance(event, Delivered | Decided):
+        """Whether the event is kept until the kernel goes on, behind the calls that came before it."""
+        if not (self.stopped or self.is_cut) or isinstance(event, Delivered | Decided):
             return False
         self._waiting.append(event)
         return True
 
     def take_waiting(self) -> list[Event]:
         """The events that were kept, once the kernel has gone on."""
-        if self.stopped is not None:
+        if self.stopped is not None or self.is_cut:
             return []
         waiting, self._waiting = self._waiting, []
         return waiting
@@ -130,9 +133,16 @@ class Arbitration:
 
 
 def take_in(kernel: Kernel) -> None:
-    """Everything delivered is applied whose turn has come, up to a call without verdict."""
+    """Everything delivered is applied whose turn has come, up to a call without verdict.
+
+    What has waited behind a gap may be everything that a pool lags behind: one commit takes a part.
+    """
     arbitration, intake = kernel.arbitration, kernel.intake
+    arbitration.is_cut = False
     while not arbitration.is_open:
+        if kernel.commit.applied_calls >= limits.COMMIT_EVENTS_MAX:
+            arbitration.is_cut = True
+            return
         stopped = arbitration.stopped
         if stopped is None:
             following = intake.following()

@@ -221,9 +221,16 @@ class Kernel:
     # --- applying ----------------------------------------------------------------
 
     def apply(self, events: Iterable[Event], now_us: int) -> Commit:
-        """What the events did, to be made durable before its effects are released."""
+        """What the events did, to be made durable before its effects are released.
+
+        While `arbitration.is_cut`, it is to be called again, with or without events.
+        """
         self._begin(now_us)
         pending = deque(events)
+        if self.arbitration.is_cut:
+            arbitration.take_in(self)
+            self.settle()
+            pending.extendleft(reversed(self.arbitration.take_waiting()))
         while pending:
             event = pending.popleft()
             if self.arbitration.holds_back(event):

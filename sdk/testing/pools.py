@@ -157,7 +157,13 @@ class ShellPool:
     def apply(self, events: list[Event], now_us: int) -> Commit:
         """The events are applied and their commit is saved; its effects are the caller's."""
         with self.scope():
-            return self.save(self.kernel.apply(events, now_us))
+            commit = self.save(self.kernel.apply(events, now_us))
+            while self.kernel.arbitration.is_cut:
+                later = self.save(self.kernel.apply((), now_us))
+                commit.absorb(later)
+                commit.ranges += later.ranges
+                commit.look_backs += later.look_backs
+            return commit
 
     async def run_task(self, task: TurnTask) -> BaseException | None:
         """The turn has run on the event loop; what came out of it."""

@@ -156,7 +156,7 @@ class SimPool:
         """Everything that the pool can do now, by name."""
         name = self.workflow.name
         found: list[Action] = list(self.effects)
-        if self.events:
+        if self.events or self.kernel.arbitration.is_cut:
             found.append((f"{name}: apply", self.apply))
         if self.uncommitted:
             found.append((f"{name}: commit", self.commit))
@@ -173,7 +173,7 @@ class SimPool:
 
     def apply(self) -> None:
         """Some events are applied; what they ask of the log is asked at once."""
-        size = self.world.rng.randint(1, len(self.events))
+        size = self.world.rng.randint(1, len(self.events)) if self.events else 0
         taken, self.events = self.events[:size], self.events[size:]
         self._applied(self.kernel.apply(taken, self.world.now_us))
 

@@ -18,11 +18,13 @@ from tests.unit.kernel.cases import collector
 
 from raysume import (
     any_of,
+    limits,
     subflow,
     wait,
     workflow,
 )
 from raysume.actors.kernel.commits import (
+    CancelAsked,
     Delivered,
     Started,
 )
@@ -52,6 +54,23 @@ def test_what_overlaps_or_comes_again_is_applied_once() -> None:
         bench.apply(delivery(*calls[low:high]))
     assert bench.result() == [1, 2, 3, 4]
     assert sum(commit.applied_calls for commit in bench.committed) == 5
+
+
+def test_what_waited_behind_a_gap_is_applied_in_several_commits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "COMMIT_EVENTS_MAX", 2)
+    bench = Bench(collector)
+    for n in range(1, 6):
+        bench.apply(delivery(call(one, n, key="a", n=n)))
+    asked = CancelAsked(token=7, instance="nobody")
+    commits = [bench.apply(delivery(call(begun, 0, key="a", n=5)), asked)]
+    while bench.kernel.arbitration.is_cut:
+        commits.append(bench.apply())
+    assert [commit.applied_calls for commit in commits] == [2, 2, 2, 0]
+    assert bench.result() == [1, 2, 3, 4, 5]
+    replied = [[token for token, _ in commit.replies] for commit in commits]
+    assert replied == [[], [], [], [7]], "what came behind the calls is done behind them"
 
 
 def test_a_range_without_its_calls_is_read_from_the_log() -> None:
