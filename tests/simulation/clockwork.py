@@ -228,7 +228,8 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def step(self) -> bool:
         """Some callbacks of one process have run, or time has passed; False: nothing is left."""
-        runnable = [one for one in self.processes if one.ready and one.paused_until <= self._now_s]
+        now_s = self._now_s
+        runnable = [one for one in self.processes if one.ready and one.paused_until <= now_s]
         if not runnable:
             return self._pass_time()
         process = runnable[0] if len(runnable) == 1 else self.rng.choice(runnable)
