@@ -46,7 +46,8 @@ def listening(
 ) -> Generator[Any, Any, RV]:
     """The same work, which fails with `Unanswered` after so many seconds of silence.
 
-    psycopg resumes it when the socket is ready, and with nothing at least once in each interval.
+    psycopg resumes it when the socket is ready, and with nothing at least once in each interval
+    (before 3.2.13 its C code did not).
     """
     try:
         wanted = next(gen)

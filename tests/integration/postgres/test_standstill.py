@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import cast
@@ -51,7 +51,7 @@ def url(server: PostgresServer, request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def standing_still(server: PostgresServer) -> Iterator[None]:
+def standing_still(server: PostgresServer) -> Generator[None]:
     server.pause()
     try:
         yield
