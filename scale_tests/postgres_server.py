@@ -92,6 +92,16 @@ class PostgresServer:
         """False before `start`, and after the server ended for whatever reason."""
         return self._process is not None and self._process.poll() is None
 
+    def processes(self) -> list[psutil.Process]:
+        """All its processes, first the one that starts the others; none when it does not run."""
+        if not self.is_running:
+            return []
+        try:
+            main = psutil.Process(self.pid)
+            return [main, *main.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
     def url(self, database: str = "postgres") -> str:
         """Where a database of the server is, with the password of the superuser."""
         return f"postgresql://{_USER}:{self._password}@127.0.0.1:{self.port}/{quote(database)}"
@@ -134,6 +144,16 @@ class PostgresServer:
     def stop(self) -> None:
         """The server is gone in order; its connections were closed."""
         self._end(signal.SIGINT)
+
+    def pause(self) -> None:
+        """All its processes stand still; to its clients it looks alive, and it answers nothing."""
+        # The first one starts no other after it was stopped.
+        self._signal_all(signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """None of its processes stands still."""
+        self._signal_all(signal.SIGCONT)
 
     def close(self) -> None:
         """The server is gone, and its folder when that was temporary."""
@@ -204,7 +224,13 @@ class PostgresServer:
             return
         if self._process.poll() is None:
             self._process.send_signal(number)
+            self.resume()  # one that stands still does not end
         self._process.wait(STOP_S_MAX)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:

@@ -18,6 +18,8 @@ from scale_tests.faults.cluster import Nodes, Part
 
 PAUSE_S: Final = (0.5, 8.0)
 """How long a stopped process stands still, from and to."""
+DATABASE_PAUSE_S: Final = (0.5, 25.0)
+"""The same for a whole database server: also for longer than its clients wait for an answer."""
 FIND_S: Final = 20.0
 """How long a process is waited for that is just being started again."""
 ATTEMPTS: Final = 3
@@ -50,11 +52,15 @@ _log = structlog.get_logger("faults")
 
 
 class Database(Protocol):
-    """A database server that can be stopped at once."""
+    """A database server that can be stopped at once, or made to stand still."""
 
     @property
     def pid(self) -> int:
         """The id of its first process."""
+        ...
+
+    def processes(self) -> list[psutil.Process]:
+        """All its processes, first the one that starts the others."""
         ...
 
     def stop_immediately(self) -> None:
@@ -75,7 +81,7 @@ class Harm:
         """
         Args:
             crash_points: the folder into which the engine's processes look for armed points.
-            database: None: there is no server, so it cannot be stopped.
+            database: None: there is no server, so it cannot be stopped or paused.
         """
         self._nodes, self._folder, self._database = nodes, crash_points, database
         self._random = random.Random(f"{seed}/harm")
@@ -96,6 +102,7 @@ class Harm:
         }
         if database is not None:
             self._kinds["stop_database"] = self._stop_database
+            self._kinds["pause_database"] = self._pause_database
 
     @property
     def kinds(self) -> list[str]:
@@ -162,12 +169,24 @@ class Harm:
 
     def _pause(self, part: Part) -> int | None:
         process = self._target(part)
-        if process is None or _signal(process, signal.SIGSTOP) is None:
+        if process is None:
             return None
-        heapq.heappush(
-            self._paused, (time.time() + self._random.uniform(*PAUSE_S), process.pid, process)
+        return self._stand_still([process], self._random.uniform(*PAUSE_S))
+
+    def _pause_database(self) -> int | None:
+        assert self._database is not None
+        return self._stand_still(
+            self._database.processes(), self._random.uniform(*DATABASE_PAUSE_S)
         )
-        return process.pid
+
+    def _stand_still(self, processes: Sequence[psutil.Process], pause_s: float) -> int | None:
+        """The processes are stopped for so long; the id of the first, None when none was there."""
+        until = time.time() + pause_s
+        pids = [_signal(process, signal.SIGSTOP) for process in processes]
+        for pid, process in zip(pids, processes, strict=True):
+            if pid is not None:
+                heapq.heappush(self._paused, (until, pid, process))
+        return next((pid for pid in pids if pid is not None), None)
 
     def _kill_worker(self) -> int | None:
         self.heal()  # a stopped process would outlive its node

@@ -169,7 +169,17 @@ class Acceptor:
         if self._partition is not None and time.monotonic() >= self._look_at:
             self._keep_partition()
         if self._partition is None:
+            if self.trouble is not None:
+                self._refuse_queued()
             self._try_to_open()
+
+    def _refuse_queued(self) -> None:
+        """Nobody waits for an attempt to reach the log, which may take long: no more come now."""
+        with self._changed:
+            group = list(self._queue)
+            self._queue.clear()
+            self._queued_calls = 0
+        self._fail(group, Unavailable(_NOTHING_STORED, retry_after=STORE_RETRY_S))
 
     def _pause_s(self) -> float:
         """Seconds after which there is something to tend, whether calls come or not."""

@@ -11,6 +11,7 @@ from raysume.storage.call_ports import Partition
 from raysume.storage.moments import wall_clock_us
 from raysume.storage.postgres.blockers import through_blockers
 from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase
+from raysume.storage.postgres.limits import ANSWER_S_MAX
 from raysume.storage.sql.calls import LAST, Last, SqlCallLog
 
 _FIRST: Final = "INSERT INTO clock (id, pos, at) VALUES (1, 0, 0) ON CONFLICT DO NOTHING"
@@ -30,6 +31,7 @@ class PostgresCallLog(SqlCallLog[PostgresConnection]):
     Args:
         url: "postgresql://user:password@host:port/database".
         busy_s: seconds after which waiting for a lock is given up, or its holder ended.
+        answer_s: seconds of silence after which the server counts as lost; more than `busy_s`.
         now_us: the clock, in microseconds since 1970.
 
     Raises:
@@ -44,9 +46,10 @@ class PostgresCallLog(SqlCallLog[PostgresConnection]):
         url: str,
         *,
         busy_s: float = STORE_BUSY_S_MAX,
+        answer_s: float = ANSWER_S_MAX,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
-        self._postgres = PostgresDatabase(url, "calls", busy_s=busy_s)
+        self._postgres = PostgresDatabase(url, "calls", busy_s=busy_s, answer_s=answer_s)
         super().__init__(self._postgres, now_us=now_us)
 
     def close_partition(self, partition: int) -> Partition:

@@ -25,12 +25,14 @@ from raysume.storage import schema
 from raysume.storage.postgres import migrating
 from raysume.storage.postgres.failures import is_damage, unavailable, unusable
 from raysume.storage.postgres.limits import (
+    ANSWER_S_MAX,
     CONNECT_S_MAX,
     CONNECTIONS_IDLE_MAX,
     CONNECTIONS_MAX,
     IDLE_TRANSACTION_S,
     SILENCE_S_MAX,
 )
+from raysume.storage.postgres.silence import WatchedConnection
 
 _DEFAULTS: Final[Mapping[str, str]] = {
     "application_name": "raysume",
@@ -69,7 +71,7 @@ class PostgresConnection:
 
     __slots__ = ("raw",)
 
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+    def __init__(self, raw: WatchedConnection) -> None:
         self.raw = raw
 
     def execute(
@@ -104,13 +106,16 @@ class PostgresDatabase:
     Args:
         url: "postgresql://user:password@host:port/database?parameters".
         busy_s: seconds after which waiting for a lock of another transaction is given up.
+        answer_s: seconds of silence after which the server counts as lost; more than `busy_s`.
 
     Raises:
         ConfigurationError: the database cannot be used, and retrying cannot help.
         StoreUnavailable: it cannot be reached now.
     """
 
-    def __init__(self, url: str, kind: schema.Kind, *, busy_s: float) -> None:
+    def __init__(
+        self, url: str, kind: schema.Kind, *, busy_s: float, answer_s: float = ANSWER_S_MAX
+    ) -> None:
         try:
             self._parameters: dict[str, Any] = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
         except psycopg.ProgrammingError:
@@ -121,7 +126,7 @@ class PostgresDatabase:
                 "characters in the password are written as %XX."
             ) from None
         self._kind: schema.Kind = kind
-        self._busy_s = busy_s
+        self._busy_s, self._answer_s = busy_s, answer_s
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._lock = threading.Lock()
         self._idle: list[PostgresConnection] = []
@@ -179,8 +184,7 @@ class PostgresDatabase:
         """Idle connections are closed, others at the end of what they do; nothing else can begin."""
         with self._lock:
             self._closed = True
-            while self._idle:
-                self._idle.pop().close()
+        self._close_idle()
 
     @contextmanager
     def _connection(self, doing: str) -> Generator[PostgresConnection, None, None]:
@@ -196,6 +200,9 @@ class PostgresDatabase:
             connection = self._take()
             yield connection
         except psycopg.Error as error:
+            if connection is not None and connection.raw.closed:
+                # What this one met, the others do: whoever took one of them would wait as long.
+                self._close_idle()
             raise self._told(error, doing) from error
         finally:
             if connection is not None:
@@ -235,8 +242,15 @@ class PostgresDatabase:
                 return
         connection.close()
 
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
     def _connect(self) -> PostgresConnection:
-        raw = psycopg.connect(**self._parameters, autocommit=True)
+        raw = WatchedConnection.connect(**self._parameters, autocommit=True)
+        raw.answer_s = self._answer_s
         try:
             raw.execute(
                 f"SET search_path = {migrating.schema_of(self._kind)};"

@@ -9,6 +9,11 @@ from psycopg import errors
 
 from raysume.errors import ConfigurationError, RaysumeError, StoreUnavailable
 
+
+class Unanswered(psycopg.OperationalError):
+    """The server said nothing for too long: it stands still, or nothing reaches it any more."""
+
+
 _LOCKED: Final = (errors.LockNotAvailable, errors.DeadlockDetected)
 
 _DAMAGED: Final = (errors.DataCorrupted, errors.IndexCorrupted)
@@ -76,6 +81,11 @@ def _remedy(error: psycopg.Error) -> str:
     match error:
         case errors.IdleInTransactionSessionTimeout():
             return "This process stood still in a transaction for too long. Retry."
+        case Unanswered():
+            return (
+                "The server stands still, or is cut off: look at its processes, its disk and the "
+                "network; it goes on by itself."
+            )
         case errors.LockNotAvailable() | errors.DeadlockDetected():
             return "Another transaction hangs: pg_stat_activity shows it. Retry."
         case errors.DiskFull():

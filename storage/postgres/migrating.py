@@ -5,12 +5,13 @@ Each of the two kinds has a schema of its own, so that no table meets one of the
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
 from raysume.storage import schema
-from raysume.storage.postgres.limits import MIGRATION_S_MAX
+from raysume.storage.postgres.limits import MIGRATION_ANSWER_S_MAX, MIGRATION_S_MAX
+from raysume.storage.postgres.silence import WatchedConnection
 
 _LOCK: Final = 0x7261797375
 """Whoever makes or migrates tables holds this advisory lock: "raysu" in ASCII."""
@@ -21,7 +22,7 @@ def schema_of(kind: schema.Kind) -> str:
     return f"raysume_{kind}"
 
 
-def is_current(connection: psycopg.Connection[Any], kind: schema.Kind) -> bool:
+def is_current(connection: WatchedConnection, kind: schema.Kind) -> bool:
     """True when the tables are of the newest revision; decided without importing SQLAlchemy."""
     table = f"{schema_of(kind)}.alembic_version"
     [[found]] = connection.execute("SELECT to_regclass(%s)", (table,)).fetchall()
@@ -31,7 +32,7 @@ def is_current(connection: psycopg.Connection[Any], kind: schema.Kind) -> bool:
     return rows == [(schema.REVISIONS[kind][-1],)]
 
 
-def make_current(connection: psycopg.Connection[Any], kind: schema.Kind, *, where: str) -> None:
+def make_current(connection: WatchedConnection, kind: schema.Kind, *, where: str) -> None:
     """The database has the newest tables, durably.
 
     All of it is one transaction: of several processes that start together, one does it and the
@@ -48,6 +49,7 @@ def make_current(connection: psycopg.Connection[Any], kind: schema.Kind, *, wher
     name = schema_of(kind)
     schema.metadata_of(kind)  # Imported before the transaction begins: that may take seconds.
     connection.autocommit = False
+    connection.answer_s = MIGRATION_ANSWER_S_MAX
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
     try:
         with engine.begin() as begun:

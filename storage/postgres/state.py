@@ -10,6 +10,7 @@ from raysume.storage.commit_rules import Held
 from raysume.storage.ports import InstanceRow, OwnedShard, ShardRef
 from raysume.storage.postgres.blockers import through_blockers
 from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase, storable
+from raysume.storage.postgres.limits import ANSWER_S_MAX
 from raysume.storage.sql.state import SqlStore, columns_of, raise_epoch
 
 _COPIED_ROWS_MIN: Final = 20
@@ -56,14 +57,17 @@ class PostgresStore(SqlStore[PostgresConnection]):
     Args:
         url: "postgresql://user:password@host:port/database".
         busy_s: seconds after which waiting for a lock is given up, or its holder ended.
+        answer_s: seconds of silence after which the server counts as lost; more than `busy_s`.
 
     Raises:
         ConfigurationError: the database cannot be used, and retrying cannot help.
         StoreUnavailable: it cannot be reached now.
     """
 
-    def __init__(self, url: str, *, busy_s: float = STORE_BUSY_S_MAX) -> None:
-        self._postgres = PostgresDatabase(url, "state", busy_s=busy_s)
+    def __init__(
+        self, url: str, *, busy_s: float = STORE_BUSY_S_MAX, answer_s: float = ANSWER_S_MAX
+    ) -> None:
+        self._postgres = PostgresDatabase(url, "state", busy_s=busy_s, answer_s=answer_s)
         super().__init__(self._postgres)
 
     @property

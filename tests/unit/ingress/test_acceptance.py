@@ -34,6 +34,8 @@ class FailingLog(MemoryCallLog):
         self.may_append = threading.Event()
         self.may_append.set()
         self.appending = threading.Event()
+        self.may_look = threading.Event()
+        self.may_look.set()
         self.groups: list[int] = []
 
     def append(self, partition: int, batches: Sequence[Batch]) -> Appended:
@@ -65,6 +67,7 @@ class FailingLog(MemoryCallLog):
         super().renew(partition)
 
     def partitions(self) -> list[Partition]:
+        assert self.may_look.wait(30)
         found = super().partitions()
         with self.looks:
             self.looks.notify_all()
@@ -133,6 +136,7 @@ async def accepting(
         yield acceptor, heard
     finally:
         log.may_append.set()
+        log.may_look.set()
         await acceptor.stop()
 
 
@@ -242,6 +246,25 @@ async def test_while_the_log_is_away_requests_fail_and_afterwards_nothing_is_mis
         again = await acceptor.accept(batch("unknown", publisher=Publisher(id="p", first=0)))
         assert again.outcomes == ["duplicate"]
         assert log.ids() == ["unknown"]
+
+
+async def test_whoever_waits_is_refused_before_a_log_that_is_away_is_tried_again() -> None:
+    log = FailingLog()
+    async with accepting(log) as (acceptor, _), asyncio.timeout(20):
+        log.may_append.clear()
+        first = asyncio.create_task(acceptor.accept(batch("first")))
+        await asyncio.to_thread(log.appending.wait, 30)
+        queued = asyncio.create_task(acceptor.accept(batch("queued")))
+        await asyncio.sleep(0)
+        log.before.append(StoreUnavailable("it has not answered"))
+        log.down = True
+        log.may_look.clear()
+        log.may_append.set()
+        with pytest.raises(Unavailable, match="cannot be asked whether it did"):
+            await first
+        with pytest.raises(Unavailable, match="Nothing was stored"):
+            await queued
+        log.down = False
 
 
 async def test_a_batch_that_cannot_be_stored_fails_no_other() -> None:
