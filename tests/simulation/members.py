@@ -31,8 +31,10 @@ QUIET_CHECKPOINTS_S = 3_600.0
 
 def check_marks(cluster: Cluster, process: Process, host: PoolHost) -> None:
     """No call is applied again of which something is durable: that its instance has started."""
-    if process in cluster.zombies:
-        return  # its successor may have applied more by now
+    if process in cluster.zombies or any(
+        owner != repr(process) for key, owner in cluster.owners.items() if host.journal.writes(key)
+    ):
+        return  # another one has its shards by now, and may have applied more
     name = host.workflow.name
     for partition, end in cluster.ends.items():
         mark = host.kernel.watermarks.get(partition, 0)
