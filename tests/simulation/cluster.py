@@ -263,6 +263,8 @@ class Cluster:
             (ids, "uuid7", self.new_id),
             (adoption, "has_ended_here", self._has_ended),
             (limits, "DELETION_INTERVAL_S", 86_400.0),  # some workflows wait for days
+            # Processes are killed so often here that a step would be taken for what ends them.
+            (limits, "QUARANTINE_TURN_DEATHS", STEPS_MAX),
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
