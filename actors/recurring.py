@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from raysume.actors.hosting import PoolHost
 
 
+_LOOK_US = 1_000_000
+"""Microseconds after which timers are looked at anew although none has changed: the wall clock
+may have been set."""
+
+
+def is_to_look(host: PoolHost, at_us: int) -> bool:
+    """Whether `ring_timers`, which waits for the next timer, is to look at the timers anew."""
+    return host.kernel.next_due_us != host.due_seen_us or abs(at_us - host.looked_us) > _LOOK_US
+
+
 async def ring_timers(host: PoolHost) -> None:
     """Timers ring when they are due, after every call that was accepted before."""
     while True:
         host.timers_changed.clear()
-        due_us = host.kernel.next_due_us
-        pause_s = None if due_us is None else max(0.0, (due_us - now_us()) / 1_000_000)
+        due_us, at_us = host.kernel.next_due_us, now_us()
+        host.due_seen_us, host.looked_us = due_us, at_us
+        pause_s = None if due_us is None else max(0.0, (due_us - at_us) / 1_000_000)
         if pause_s is None or pause_s > 0:
             try:
                 async with asyncio.timeout(pause_s):

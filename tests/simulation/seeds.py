@@ -42,7 +42,7 @@ def run_cluster(seed: int, *, has_faults: bool = True) -> Ran:
     except Exception as error:
         _explain(error, seed, has_faults, cluster.trace)
         raise
-    digest = cluster.loop.digest.hexdigest()
+    digest = cluster.loop.fingerprint()
     return Ran(seed=seed, digest=digest, crashes=cluster.crashes, passed=cluster.passed)
 
 
