@@ -9,7 +9,8 @@ from raysume.actors.kernel.branches import Branch, GroupLeaf, Leaf, StepLeaf, Wa
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.questions import container_in
 from raysume.actors.kernel.records import InstanceRecord
-from raysume.compiler import frames_of, loads
+from raysume.actors.kernel.trees import tree_of
+from raysume.compiler import frames_of
 from raysume.containers import shown
 
 
@@ -17,7 +18,7 @@ def state_shown(record: InstanceRecord) -> dict[str, Any]:
     """{"frames": the frames of the instance, "container": the fields of its class or None}."""
     if record.state is None:
         return {"frames": [], "container": None}
-    root: Branch = loads(record.state)
+    root = tree_of(record.state)
     container = root.container or container_in(record.kept)
     return {
         "frames": _frames(root, {wait.id: wait.method for wait in record.waits}),

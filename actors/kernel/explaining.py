@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from raysume import ids, limits
-from raysume.actors.kernel.branches import Branch, WaitLeaf, path_to
+from raysume.actors.kernel.branches import WaitLeaf, path_to
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.index import verdict_of
 from raysume.actors.kernel.instances import Instance
@@ -15,8 +15,8 @@ from raysume.actors.kernel.mailboxes import is_late_enough, key_met
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, WaitRecord
 from raysume.actors.kernel.status import FINISHED, Status
+from raysume.actors.kernel.trees import tree_of
 from raysume.call import Call
-from raysume.compiler import loads
 from raysume.explanations import Comparison, Stage, WaitExplained
 from raysume.matching import Parsed
 from raysume.matching.comparing import comparisons_of
@@ -215,7 +215,7 @@ class _Explainer:
         """The wait as the workflow made it: what the key alone decides is not saved otherwise."""
         if wait.predicate is not None or (instance.live is None and instance.state is None):
             return None
-        root: Branch = instance.live or loads(instance.state or b"")
+        root = instance.live or tree_of(instance.state or b"")
         path = path_to(root, wait.id)
         leaf = None if path is None else path[-1].leaf
         return leaf.value if isinstance(leaf, WaitLeaf) else None

@@ -27,6 +27,7 @@ from raysume.actors.kernel.places import told_in_full
 from raysume.actors.kernel.records import CallMet, Cancel, Cause, ErrorRecord, StepDone, Stimulus
 from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
+from raysume.actors.kernel.trees import tree_of
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.compiler import loads
 from raysume.errors import InvariantViolated, NotRetriable
@@ -271,7 +272,7 @@ def note_results(kernel: Kernel, instance: Instance) -> None:
         return
     turn = following.new_turn(kernel, instance)
     load_compensations(instance, turn)
-    root: Branch = loads(instance.state)
+    root = tree_of(instance.state)
     for one in done:
         path = path_to(root, one.step)
         leaf = None if path is None else path[-1].leaf
@@ -299,7 +300,7 @@ def _one_more_attempt(kernel: Kernel, instance: Instance, step_id: str) -> None:
     asked = instance.steps.get(step_id)
     if asked is None or instance.state is None:
         return
-    root: Branch = loads(instance.state)
+    root = tree_of(instance.state)
     path = path_to(root, step_id)
     leaf = None if path is None else path[-1].leaf
     if not isinstance(leaf, StepLeaf | UndoLeaf):

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from raysume.actors.kernel.branches import Branch, Outcome
+from raysume.actors.kernel.trees import save_tree
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.compiler import dumps, loads
 from raysume.durable import Durable
@@ -66,7 +67,7 @@ def saved(kernel: Kernel, instance: Instance, root: Branch) -> bytes | None:
     """
     name = kernel.workflow.name
     if root.outcome is None:
-        return dumps(root, origin=name, provided=instance.provided)
+        return save_tree(root, origin=name, provided=instance.provided)
     if root.container is None:
         return None
     remains = Branch(None)

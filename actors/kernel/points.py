@@ -10,7 +10,8 @@ from raysume import limits
 from raysume.actors.kernel.branches import Branch, GroupLeaf
 from raysume.actors.kernel.records import InstanceRecord, Place
 from raysume.actors.kernel.status import Status
-from raysume.compiler import FrameView, frames_of, loads
+from raysume.actors.kernel.trees import tree_of
+from raysume.compiler import FrameView, frames_of
 from raysume.errors import NotFound
 
 _STANDING = frozenset({Status.WAITING.value, Status.RUNNING.value})
@@ -75,7 +76,7 @@ def _places(record: InstanceRecord, *, deep: bool) -> list[tuple[str, str]]:
     found += [(step.name, step.id) for step in record.steps]
     found += [(child.workflow, child.leaf) for child in record.children if not child.cancelled]
     if deep and record.state is not None:
-        found += [(place, f"turn {record.turn}") for place in lines_of(loads(record.state))]
+        found += [(place, f"turn {record.turn}") for place in lines_of(tree_of(record.state))]
     return found
 
 

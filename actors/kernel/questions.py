@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from raysume.actors.kernel.branches import Branch
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import InstanceRecord
-from raysume.compiler import loads
+from raysume.actors.kernel.trees import tree_of
 from raysume.containers import Container, queries_of
 from raysume.errors import NotFound, UsageError
 from raysume.workflows import Workflow
@@ -22,8 +21,7 @@ def container_in(state: bytes | None) -> Container | None:
     """The object of the workflow's class in saved state: a copy, loaded anew."""
     if state is None:
         return None
-    root: Branch = loads(state)
-    return root.container
+    return tree_of(state).container
 
 
 def answer(

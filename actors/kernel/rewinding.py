@@ -28,6 +28,7 @@ from raysume.actors.kernel.failing import note_results
 from raysume.actors.kernel.patching import patch
 from raysume.actors.kernel.records import Cause, InstanceRecord, LeafEnded, StepRecord, WaitRecord
 from raysume.actors.kernel.status import FINISHED, Event, Status, next_status
+from raysume.actors.kernel.trees import tree_of
 from raysume.actors.kernel.turns import InstanceTurn, OpenedWait
 from raysume.compiler import loads
 from raysume.errors import InvariantViolated, NotFound, NotRewindable, Unavailable
@@ -125,7 +126,7 @@ def open_ids(instance: Instance) -> Iterator[str]:
     """The ids of everything at which the instance stands."""
     if instance.status in FINISHED or instance.state is None:
         return
-    root: Branch = instance.live or loads(instance.state)
+    root = instance.live or tree_of(instance.state)
     yield from _ids_in(root)
 
 
@@ -187,7 +188,7 @@ def _compensations(saved: bytes | None) -> list[Compensation]:
 def _root(record: InstanceRecord, variables: Mapping[str, Any]) -> Branch:
     if record.state is None:
         raise InvariantViolated(f"turn {record.turn} of instance {record.id} has no saved state")
-    root: Branch = loads(record.state)
+    root = tree_of(record.state)
     if any(isinstance(leaf, UndoLeaf) for leaf in leaves_of(root)):
         raise NotRewindable(
             f"at turn {record.turn} instance {record.id!r} was undoing its steps. Go back to before "

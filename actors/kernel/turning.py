@@ -36,9 +36,9 @@ from raysume.actors.kernel.records import (
 )
 from raysume.actors.kernel.status import Event, Status, next_status
 from raysume.actors.kernel.timers import RETRY_TIMER
+from raysume.actors.kernel.trees import tree_of
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn
 from raysume.call import Call
-from raysume.compiler import loads
 from raysume.errors import InvariantViolated, UsageError
 from raysume.workflows import Workflow
 
@@ -173,8 +173,7 @@ def _root_of(instance: Instance) -> Branch:
     if instance.live is None:
         if instance.state is None:
             raise InvariantViolated(f"instance {instance.id} has no saved state to go on from")
-        root: Branch = loads(instance.state)
-        instance.live = root
+        instance.live = tree_of(instance.state)
     return instance.live
 
 
@@ -335,7 +334,7 @@ def step_of(kernel: Kernel, instance_id: str, step_id: str) -> Any:
     instance = _in_memory(kernel, instance_id)
     if instance.state is None:
         return None
-    path = path_to(loads(instance.state), step_id)
+    path = path_to(tree_of(instance.state), step_id)
     leaf = None if path is None else path[-1].leaf
     return leaf.step if isinstance(leaf, StepLeaf | UndoLeaf) else None
 

@@ -92,6 +92,8 @@ class Definition:
         )
         self._made: Any = None
         self._reduced: tuple[Any, ...] = (revive.definition, (name, *self.place))
+        self.stands_alone = not (self.nested or self._free or self.dependencies)
+        """Whether its saved frames need nothing but its name: no variables around it, no `Depends`."""
         if self.nested:
             self._reduced = (revive.nested_subflow, (function, name))
 

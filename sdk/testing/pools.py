@@ -32,8 +32,9 @@ from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.timers import RETRY_TIMER
+from raysume.actors.kernel.trees import tree_of
 from raysume.actors.stepping import attempt_step
-from raysume.compiler import Definition, definitions_scope, frames_of, loads
+from raysume.compiler import Definition, definitions_scope, frames_of
 from raysume.compiler.awaiting import awaited_by
 from raysume.compiler.durability import reachable
 from raysume.compiler.forewarning import check_reachable
@@ -309,7 +310,7 @@ class ShellPool:
         if instance.status in (Status.COMPLETED, Status.CANCELLED) or instance.state is None:
             return {}
         with self.scope():
-            root: Branch = instance.live or loads(instance.state)
+            root = instance.live or tree_of(instance.state)
             found = _locals_of(root)
             if root.container is not None:
                 found["self"] = root.container
@@ -364,7 +365,7 @@ def pools_of(workflows: Sequence[Workflow[Any, Any]], *, reload: bool) -> dict[s
 def _turn_view(past: Past) -> TurnView:
     record, cause = past.record, past.turn.cause
     assert cause is not None
-    root: Branch | None = None if record.state is None else loads(record.state)
+    root = None if record.state is None else tree_of(record.state)
     return TurnView(
         turn=record.turn,
         at=moment(record.updated_us),

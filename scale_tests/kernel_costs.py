@@ -1,0 +1,144 @@
+"""What a pool does for a call, stage by stage: `python -m scale_tests.kernel_costs [--waits N]`.
+
+Instances of `account` wait, each for its own payments, in one kernel on a real SQLite file with
+synchronous=FULL. Payments are delivered in batches; every one is matched, resumes its instance
+and is journalled. Prints one JSON object: microseconds of CPU of this process for each
+call, as the median of the batches and (`_least`) in the batch that other work disturbed least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import pstats
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from raysume import limits
+from raysume.actors.journaling import PoolJournal
+from raysume.actors.kernel import driving
+from raysume.actors.kernel.commits import Commit, Delivered
+from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
+from raysume.actors.kernel.kernel import Kernel
+from raysume.actors.kernel.standing import learning_turn
+from raysume.actors.loading import method_of
+from raysume.records import CallRecord
+from raysume.storage.opening import open_store
+from raysume.storage.ports import ShardRef, Store
+from raysume.storage.sealing import Seal
+from scale_tests.workloads import account
+
+BATCH = 500
+BEGIN_US = 1_700_000_000_000_000
+
+
+class Bench:
+    """A kernel and its journal; what each stage took."""
+
+    def __init__(self, store: Store) -> None:
+        refs = [
+            ShardRef(workflow=account.name, version="1", number=n) for n in range(limits.SHARDS)
+        ]
+        self._store = store
+        self._journal = PoolJournal(store, store.acquire(refs, owner="bench"), Seal(b"k" * 32))
+        self.kernel = Kernel(account, "1", methods=method_of, runs_inline=True)
+        self._journal.recover(self.kernel)
+        turn = learning_turn(account, "1", BEGIN_US)
+        driving.run_inline(turn, self.kernel.standing.learning(turn))
+        self.kernel.standing.stand(self.kernel.index)
+        self._offset = 0
+        self.spent: dict[str, list[int]] = {}
+        """Stage -> nanoseconds of CPU of each batch."""
+
+    @contextmanager
+    def _stage(self, name: str) -> Generator[None, None, None]:
+        began = time.process_time_ns()
+        yield
+        self.spent.setdefault(name, []).append(time.process_time_ns() - began)
+
+    def deliver(self, method: str, inputs: list[bytes]) -> None:
+        """The calls are delivered, applied and durable."""
+        calls = [
+            DeliveredCall(
+                self._offset + n,
+                self._offset,
+                CallRecord(
+                    f"018f0000-0000-7000-8000-{self._offset + n:012x}",
+                    method,
+                    "scale",
+                    BEGIN_US + self._offset + n,
+                    body,
+                    b"true",
+                ),
+            )
+            for n, body in enumerate(inputs)
+        ]
+        end = self._offset + len(calls)
+        data = msgspec.msgpack.encode(Delivery(1, self._offset, end, 1, calls))
+        self._offset = end
+        with self._stage("decode"):
+            delivery = msgspec.msgpack.decode(data, type=Delivery)
+        with self._stage("apply"):
+            commit = self.kernel.apply([Delivered(delivery=delivery)], BEGIN_US + end)
+        assert not self.kernel.arbitration.is_cut
+        self._save(commit)
+
+    def _save(self, commit: Commit, *, checkpoint: bool = False) -> None:
+        now_us = BEGIN_US + self._offset
+        with self._stage("checkpoint" if checkpoint else "encode"):
+            prepared = self._journal.prepare(commit, now_us=now_us, checkpoint=checkpoint)
+        with self._stage("checkpoint" if checkpoint else "store"):
+            self._store.commit(prepared)
+        with self._stage("note"):
+            self._journal.committed(commit)
+
+    def checkpoint(self) -> None:
+        """Everything is in instance rows."""
+        self._save(Commit(), checkpoint=True)
+
+
+def main() -> None:
+    """Everything has been measured and printed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--waits", type=int, default=10_000)
+    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--folder", type=Path, default=Path.cwd())
+    parser.add_argument("--profile", action="store_true", help="print where the time went")
+    options = parser.parse_args()
+    chance = random.Random(1)
+    with (
+        tempfile.TemporaryDirectory(dir=options.folder) as folder,
+        closing(open_store("", Path(folder))) as store,
+    ):
+        bench = Bench(store)
+        for low in range(0, options.waits, BATCH):
+            high = min(options.waits, low + BATCH)
+            bench.deliver("scale.opened", [b'{"account":%d}' % n for n in range(low, high)])
+        bench.checkpoint()
+        bench.spent.clear()
+        profile = cProfile.Profile()
+        if options.profile:
+            profile.enable()
+        for _ in range(0, options.calls, BATCH):
+            numbers = [chance.randrange(options.waits) for _ in range(BATCH)]
+            bench.deliver("scale.paid", [b'{"account":%d,"amount":1}' % n for n in numbers])
+        profile.disable()
+    if options.profile:
+        pstats.Stats(profile).sort_stats("tottime").print_stats(60)
+    costs: dict[str, float] = {}
+    for name, spent in bench.spent.items():
+        costs[f"{name}_us"] = round(statistics.median(spent) / 1000 / BATCH, 2)
+        costs[f"{name}_us_least"] = round(min(spent) / 1000 / BATCH, 2)
+    print(json.dumps(costs | {"calls": options.calls, "waits": options.waits}))
+
+
+if __name__ == "__main__":
+    main()
