@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from typing import Any, TypeVarTuple
+from typing import Any, TypeVarTuple, cast
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -133,10 +133,12 @@ class SimLoop(asyncio.BaseEventLoop):
         """The virtual time in seconds."""
         return self._now_s
 
-    def _call_soon(self, callback: Any, args: Any, context: Context | None = None) -> Any:
+    def _call_soon(
+        self, callback: Any, args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = Callback(callback, args, self, copy_context() if context is None else context)
         self.current.ready.append(handle)
-        return handle
+        return cast("asyncio.Handle", handle)
 
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
@@ -152,9 +154,10 @@ class SimLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """The callback runs at that time in the process that asks for it."""
-        timer: Any = Callback(callback, args, self, copy_context() if context is None else context)
+        timer = Callback(callback, args, self, copy_context() if context is None else context)
         heapq.heappush(self._heap, (when, next(self._order), self.current, timer))
-        return timer  # a cancelled one is passed over when its time comes
+        # A cancelled one is passed over when its time comes.
+        return cast("asyncio.TimerHandle", timer)
 
     def create_future(self) -> asyncio.Future[Any]:
         """See asyncio; the future belongs to the process that makes it."""

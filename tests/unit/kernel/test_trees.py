@@ -46,7 +46,7 @@ def shown(root: Branch) -> Any:
     """Everything that the tree consists of."""
     assert root.leaf is not None
     [frame] = frames_of(root.frozen or root.live())
-    wait = root.leaf.value.__getstate__()  # type: ignore[union-attr]
+    wait = root.leaf.value.__getstate__()
     return root.leaf.id, wait, frame, root.outcome, root.cancelling, root.container
 
 
