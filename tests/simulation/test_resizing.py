@@ -159,8 +159,8 @@ async def test_a_process_that_could_not_recover_is_not_waited_for_where_it_stand
     )
     encode = msgspec.msgpack.encode
     member = Pool(encode(ENGINE), encode(spec), 0, [])
-    assert await member.hold_place(1) is None
+    assert await member.hold_place((1, 1)) is None
     hello = msgspec.msgpack.decode(member.hello(), type=Hello)
     with pytest.raises(ModuleNotFoundError):
         await member.ready(encode(Grant(owner=hello.owner, owned=[])))
-    assert await member.hold_place(2) is None
+    assert await member.hold_place((1, 2)) is None
