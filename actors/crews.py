@@ -81,7 +81,7 @@ class PoolCrew:
         return pool_actor(self.spec, number, self._engine, self._driver_paths)
 
     def dismiss_others(self, wanted: Collection[int]) -> None:
-        """Members that a former directory had no time to dismiss are gone: they own nothing."""
+        """Members that another directory made, or had no time to dismiss, are gone: they own nothing."""
         for number in range(limits.SHARDS):
             if number not in wanted and number not in self.members:
                 with contextlib.suppress(ValueError):  # there is none, as there should be
@@ -209,12 +209,18 @@ class PoolCrew:
         """See `Crew`. A pool that has none yet, and no shards, gets the configured one."""
         if self._assignment is None:
             async with self._assigning:  # nothing is cached that is being replaced
-                found = await asyncio.to_thread(membership.assigned, self._store, self.spec.name)
+                found = await asyncio.to_thread(self._kept_assignment)
                 if found is None:
                     found = Assignment.spread(await asyncio.to_thread(self._members_at_first))
                     await self._assign(found)
                 self._assignment, self._possible = found, [found]
         return self._assignment
+
+    def _kept_assignment(self) -> Assignment | None:
+        """It is what this directory acts on: one that has a successor makes no actors any more."""
+        found = membership.assigned(self._store, self.spec.name)
+        self._office.confirm()
+        return found
 
     def _members_at_first(self) -> int:
         """Shards that exist without an assignment are from when a pool was one actor."""

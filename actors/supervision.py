@@ -168,6 +168,7 @@ class Supervisor:
             _end_watch(member)
             ray.kill(member.actor)
             _log.info("member_dismissed", pool=crew.spec.member(number))
+        crew.dismiss_others(wanted)
         await self._changed()
 
     async def _move(self, crew: PoolCrew, order: membership.Move) -> None:

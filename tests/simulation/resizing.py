@@ -181,9 +181,18 @@ class SimCrew:
         """The directory does that."""
 
     def actors(self) -> list[SimPoolActor | None]:
-        """The members that there are; None for one that is being brought back."""
-        lives = [one.life for name, one in self._ray.actors.items() if name in self._names]
-        return [None if life is None else life.instance for life in lives]
+        """The members that there are; None for one that is being brought back.
+
+        One that a directory made which had a successor is none before it is given shards: it stays
+        until shards are moved again, or another directory begins.
+        """
+        found: list[SimPoolActor | None] = []
+        for name, one in self._ray.actors.items():
+            made = None if one.life is None else one.life.instance
+            is_stray = one.maker in self.cluster.zombies and (made is None or made.host is None)
+            if name in self._names and not is_stray:
+                found.append(made)
+        return found
 
     @property
     def hosts(self) -> list[PoolHost]:
