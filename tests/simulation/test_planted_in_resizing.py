@@ -71,7 +71,7 @@ PLANTS = (
     Plant(
         plant=take_before_all_is_durable,
         faults=RESIZED,
-        found_by="would apply call .* again|instances are stuck|missing|went from turn",
+        found_by="would apply call .* again|instances are stuck|missing|went from turn|waits left",
     ),
     Plant(
         plant=go_on_while_shards_come,

@@ -102,7 +102,11 @@ async def test_a_member_that_was_dismissed_while_it_was_being_started_stays_away
             raise ray.exceptions.ActorDiedError
 
     made: list[int] = []
-    monkeypatch.setattr(crews, "pool_actor", lambda *_: Gone(made))
+
+    def pool_actor(*_: Any) -> Gone:
+        return Gone(made)
+
+    monkeypatch.setattr(crews, "pool_actor", pool_actor)
     office = HeldOffice(MemoryStore(), owner="1:0:directory", lost=lambda: None)
     crew = PoolCrew(deployed()[0].pool, office, ENGINE, [])
     assert await crew.start(crew.member(3), attempts=None) == 0
