@@ -60,6 +60,8 @@ class Cleaner:
         seal: loads the deployment's seal, when a pool does not run.
         deployed: every version there is now.
         retention: how long a call is kept.
+        confirm: raises when another directory has begun. Whatever that one deploys later needs no
+            call that nobody needed before it.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class Cleaner:
         deployed: Callable[[], Iterable[Deployed]],
         retention: timedelta,
         now_us: Callable[[], int] = wall_clock_us,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._pools = store, pools
         self._open_log, self._seal = open_log, seal
         self._call_log: CallLog | None = None
         self._deployed, self._retention, self._now_us = deployed, retention, now_us
+        self._confirm = confirm
         self._resting: dict[str, Needs | None] = {}
         """Pool name -> what it needs, while it has no process: nothing of it changes then."""
 
@@ -100,6 +104,7 @@ class Cleaner:
         before = from_us(self._now_us()) - self._retention
         async with asyncio.timeout(limits.DELETION_ASK_S):
             needs = await self._needs()
+        await asyncio.to_thread(self._confirm)
         applied = applied_by_all(needs)
         before = min(
             [before, *(from_us(one.since_us) for one in needs if one.since_us is not None)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,12 @@ from raysume.actors import membership
 from raysume.actors.beginning import passes
 from raysume.actors.membership import Assignment
 from raysume.actors.moving import Standing
+from raysume.actors.office import HeldOffice
 from raysume.actors.pool import pool_actor
-from raysume.actors.specs import EngineSpec, Grant, Hello, LateOrder, PoolSpec
+from raysume.actors.specs import EngineSpec, Grant, Hello, LateOrder, Order, PoolSpec
 from raysume.actors.untyped import RayError, RayTaskError, actor_named, cause_of, ray
 from raysume.errors import RaysumeError, Unavailable, UsageError
-from raysume.storage.ports import OwnedShard, ShardRef, Store
+from raysume.storage.ports import OwnedShard, ShardRef
 from raysume.storage.processes import end_process
 
 _log = structlog.get_logger("raysume.directory")
@@ -51,7 +51,7 @@ class PoolCrew:
     """
 
     def __init__(
-        self, spec: PoolSpec, store: Store, engine: EngineSpec, driver_paths: list[str]
+        self, spec: PoolSpec, office: HeldOffice, engine: EngineSpec, driver_paths: list[str]
     ) -> None:
         self.spec = spec
         self.members: dict[int, Member] = {}
@@ -59,10 +59,10 @@ class PoolCrew:
         self.is_resized = False
         """Whether somebody asked for other members since shards were last moved."""
         self._assigning = asyncio.Lock()
-        self._order = 0
-        self._orders: dict[int, int] = {}
+        self._orders: dict[int, Order] = {}
         """Member -> the newest order that it was given."""
-        self._store, self._engine, self._driver_paths = store, engine, driver_paths
+        self._office, self._store = office, office.store
+        self._engine, self._driver_paths = engine, driver_paths
         self._assignment: Assignment | None = None
         self._possible: list[Assignment] = []
         """One of these is the durable one, as far as it is known by now; the oldest first."""
@@ -81,14 +81,15 @@ class PoolCrew:
         return pool_actor(self.spec, number, self._engine, self._driver_paths)
 
     def dismiss_others(self, wanted: Collection[int]) -> None:
-        """Members that a former directory had no time to dismiss are gone: they own nothing."""
+        """Members that another directory made, or had no time to dismiss, are gone: they own nothing."""
         for number in range(limits.SHARDS):
             if number not in wanted and number not in self.members:
                 with contextlib.suppress(ValueError):  # there is none, as there should be
                     ray.kill(actor_named(self.spec.member(number)))
 
     async def start(self, member: Member, *, attempts: int | None) -> int:
-        """The member is ready, with what the assignment gives it; gives its process id.
+        """The member is ready, with what the assignment gives it; gives its process id, or 0 for one
+        that was dismissed meanwhile.
 
         Args:
             attempts: after so many that failed for a passing reason, it is given up; None: never.
@@ -108,6 +109,8 @@ class PoolCrew:
                     raise refusal(self.spec, reason) from None
                 ray.kill(member.actor, no_restart=False)
             except ray.exceptions.ActorDiedError as error:  # for good: somebody ended it
+                if self.members.get(member.number) is not member:
+                    return 0
                 reason = error
                 member.actor = self.actor(member.number)
             except (ray.exceptions.RayActorError, Unavailable) as error:
@@ -162,14 +165,13 @@ class PoolCrew:
         """See `Crew`."""
         if member not in self.members:
             return None
-        self._order = max(self._order + 1, time.time_ns() // 1_000)
-        self._orders[member] = self._order
+        order = self._orders[member] = self._office.next_order()
         try:
-            told = await self._ask(member, "hold_place", self._order)
+            told = await self._ask(member, "hold_place", order)
         except ActorEnded:
             return None
-        except LateOrder as late:  # of a directory before this one, whose clock was ahead
-            self._order = int(late.details["newest"])
+        except LateOrder:  # of this directory, or of its successor
+            await asyncio.to_thread(self._office.confirm)
             raise
         return None if told is None else msgspec.msgpack.decode(told, type=Standing)
 
@@ -207,12 +209,18 @@ class PoolCrew:
         """See `Crew`. A pool that has none yet, and no shards, gets the configured one."""
         if self._assignment is None:
             async with self._assigning:  # nothing is cached that is being replaced
-                found = await asyncio.to_thread(membership.assigned, self._store, self.spec.name)
+                found = await asyncio.to_thread(self._kept_assignment)
                 if found is None:
                     found = Assignment.spread(await asyncio.to_thread(self._members_at_first))
                     await self._assign(found)
                 self._assignment, self._possible = found, [found]
         return self._assignment
+
+    def _kept_assignment(self) -> Assignment | None:
+        """It is what this directory acts on: one that has a successor makes no actors any more."""
+        found = membership.assigned(self._store, self.spec.name)
+        self._office.confirm()
+        return found
 
     def _members_at_first(self) -> int:
         """Shards that exist without an assignment are from when a pool was one actor."""

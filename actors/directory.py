@@ -28,6 +28,7 @@ from raysume.actors.deployed_workflows import (
 from raysume.actors.followers import Followers
 from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.known_methods import DeployedMethods, KnownMethods
+from raysume.actors.office import HeldOffice, end_replaced_process
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import DIRECTORY_NAME, NAMESPACE, EngineSpec, PoolSpec
 from raysume.actors.succession import hand_over, rule_for_members, succession_of
@@ -35,7 +36,7 @@ from raysume.actors.supervision import Supervisor
 from raysume.actors.untyped import ray
 from raysume.errors import NotFound, RaysumeError, Unavailable
 from raysume.storage.opening import open_call_log, open_store
-from raysume.storage.ports import Store
+from raysume.storage.processes import owner_of_this_process
 from raysume.storage.seal_key import load_seal
 
 LONG_POLL_S = 30.0
@@ -59,14 +60,18 @@ class Directory:
     def __init__(self, engine: bytes, driver_paths: list[str]) -> None:
         log_to_stderr()
         self._engine = msgspec.msgpack.decode(engine, type=EngineSpec)
-        self._store: Store = once_possible(
-            lambda: open_store(self._engine.database_url, self._engine.folder)
+        store = once_possible(lambda: open_store(self._engine.database_url, self._engine.folder))
+        self._office = once_possible(
+            lambda: HeldOffice(
+                store, owner=owner_of_this_process("directory"), lost=end_replaced_process
+            )
         )
+        self._store = self._office.store
         self._workflows: dict[str, DeployedWorkflow] = {}
         self._methods = KnownMethods()
         self._entries: dict[str, bytes] = {}
         """URN -> JSON of the ingress's MethodEntry."""
-        self._pools = Supervisor(self._engine, driver_paths, self._store, self._announce)
+        self._pools = Supervisor(self._engine, driver_paths, self._office, self._announce)
         self._version = 0
         kept = once_possible(lambda: self._store.get_document(_KIND, "generation"))
         self._generation = int(kept or b"0")
@@ -100,6 +105,7 @@ class Directory:
                 Deployed(spec=one.pool, is_active=one.active) for one in self._workflows.values()
             ],
             retention=timedelta(seconds=self._engine.call_retention_s),
+            confirm=self._office.confirm,
         )
 
     async def clean(self) -> int:

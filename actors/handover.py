@@ -24,7 +24,7 @@ from raysume.actors.shard_logs import ShardLog
 from raysume.actors.specs import PoolSpec
 from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
-from raysume.storage.ports import Store
+from raysume.storage.ports import Office, Store
 
 _KIND = "tenure"
 
@@ -168,20 +168,35 @@ def stand(host: PoolHost, places: Iterable[tuple[int, int]]) -> dict[int, int]:
     return marks
 
 
-def take_over(host: PoolHost, pool: str, boundary: Boundary) -> None:
-    """Calls behind the boundary start instances of this pool, durably; it goes on."""
+def take_over(
+    host: PoolHost, pool: str, boundary: Boundary, *, under: Office | None = None
+) -> None:
+    """Calls behind the boundary start instances of this pool, durably; it goes on.
+
+    Args:
+        under: whose order it is.
+
+    Raises:
+        Fenced: somebody else holds that office by now; nothing was changed.
+    """
     record = Record(begins=boundary)
-    keep(host.store, pool, record)
+    _keep(host, pool, record, under)
     crash_point("after_time_begun")
     host.kernel.tenure = _tenure(record)
     let_go(host)
 
 
-async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Boundary:
+async def retire(
+    host: PoolHost, pool: str, *, after: Boundary | None, under: Office | None = None
+) -> Boundary:
     """The pool's time has an end, durably: calls behind the boundary start nothing here.
 
     Args:
         after: the boundary is not before this one.
+        under: whose order it is.
+
+    Raises:
+        Fenced: somebody else holds that office by now; no end is kept, and the member ends.
     """
     record = recorded(host.store, pool)
     if record is not None and record.ends is not None:
@@ -193,9 +208,18 @@ async def retire(host: PoolHost, pool: str, *, after: Boundary | None) -> Bounda
     host.kernel.tenure = _tenure(ended)
     await host.flushed()  # what was started before is durable, and is not started again
     await host.checkpoint()  # and its successor finds the ids that were used
-    keep(host.store, pool, ended)
+    _keep(host, pool, ended, under)
     crash_point("after_retirement_kept")
     return boundary
+
+
+def _keep(host: PoolHost, pool: str, record: Record, under: Office | None) -> None:
+    """The record is durable. A member that cannot tell ends: it begins with what is."""
+    try:
+        keep(host.store if under is None else host.store.under(under), pool, record)
+    except Exception as error:
+        host.end(error)
+        raise
 
 
 def end(record: Record | None, boundary: Boundary) -> Record:

@@ -20,7 +20,7 @@ from raysume.actors.kernel.records import ShardHeader
 from raysume.actors.shard_logs import adopt
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated
-from raysume.storage.ports import OwnedShard
+from raysume.storage.ports import Office, OwnedShard
 
 if TYPE_CHECKING:
     from raysume.actors.hosting import PoolHost
@@ -103,17 +103,21 @@ async def _forgotten(host: PoolHost, partitions: Iterable[int]) -> set[int]:
     return set(await host.effects.read_surely(lambda log: log.forgotten(asked)))
 
 
-async def give(host: PoolHost, shards: Collection[int]) -> None:
+async def give(host: PoolHost, shards: Collection[int], *, under: Office | None = None) -> None:
     """The member, which is held, has given the shards up, durably; giving again does no harm.
+
+    Args:
+        under: whose order it is: if somebody else holds that office by now, the member ends
+            instead, and owns them as before.
 
     Durability: when it returns, everything of the shards is in a checkpoint that has their place,
     and no process owns them. If it dies before, it owns them or nobody does.
     """
     async with host.passing:
-        await _give(host, shards)
+        await _give(host, shards, under)
 
 
-async def _give(host: PoolHost, shards: Collection[int]) -> None:
+async def _give(host: PoolHost, shards: Collection[int], under: Office | None) -> None:
     _check_held(host)
     kernel = host.kernel
     leaving = [number for number in shards if number in kernel.shards]
@@ -125,7 +129,7 @@ async def _give(host: PoolHost, shards: Collection[int]) -> None:
         noted = {*leaving, *sorted(kernel.shards.keys() - set(leaving))[:1]}  # what stays: a bid
         host.journal.note_places({number: kernel.header_of(number) for number in noted})
         await host.checkpoint()
-        await host.in_commits(lambda: _yield(host, leaving))
+        await host.in_commits(lambda: _yield(host, leaving, under))
         instances = parting.part_with(kernel, leaving)
         _drop_events(host, leaving)
         await host.effects.part_with(leaving, instances)
@@ -138,9 +142,10 @@ async def _give(host: PoolHost, shards: Collection[int]) -> None:
         host.released.set()
 
 
-def _yield(host: PoolHost, leaving: Collection[int]) -> None:
+def _yield(host: PoolHost, leaving: Collection[int], under: Office | None) -> None:
     refs = host.journal.part_with(leaving)
-    host.store.acquire(refs, owner=NOBODY)
+    store = host.store if under is None else host.store.under(under)
+    store.acquire(refs, owner=NOBODY)
     crash_point("after_shards_given")
 
 

@@ -194,28 +194,32 @@ class Pool(Ordered):
             return sorted({wait.method for wait in self._host.kernel.standing.waits})
         return await first_methods(self._workflow(), self._spec.version)
 
-    async def hold(self) -> bytes:
-        """See `handover.hold`."""
+    async def hold(self, epoch: int) -> bytes:
+        """See `handover.hold`, and for the epoch `Ordered`."""
+        self._obey(epoch)
         return msgspec.msgpack.encode(handover.hold(self._started()))
 
-    async def let_go(self) -> None:
+    async def let_go(self, epoch: int) -> None:
         """See `handover.let_go`."""
+        self._obey(epoch)
         handover.let_go(self._started())
 
-    async def retire(self, after: bytes | None) -> bytes:
+    async def retire(self, epoch: int, after: bytes | None) -> bytes:
         """See `handover.retire`."""
         bound = None if after is None else msgspec.msgpack.decode(after, type=handover.Boundary)
-        host = await self._hosting()
-        boundary = await handover.retire(host, self._spec.name, after=bound)
+        host, office = await self._hosting(), self._obey(epoch)
+        boundary = await handover.retire(host, self._spec.name, after=bound, under=office)
         return msgspec.msgpack.encode(boundary)
 
-    async def take_over(self, boundary: bytes) -> None:
+    async def take_over(self, epoch: int, boundary: bytes) -> None:
         """See `handover.take_over`."""
         found = msgspec.msgpack.decode(boundary, type=handover.Boundary)
-        handover.take_over(await self._hosting(), self._spec.name, found)
+        host, office = await self._hosting(), self._obey(epoch)
+        handover.take_over(host, self._spec.name, found, under=office)
 
-    async def follow(self) -> bytes:
+    async def follow(self, epoch: int) -> bytes:
         """See `handover.follow`."""
+        self._obey(epoch)
         return msgspec.msgpack.encode(await handover.follow(await self._hosting()))
 
     async def stand(self, places: list[tuple[int, int]]) -> dict[int, int]:

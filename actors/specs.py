@@ -9,13 +9,16 @@ import msgspec
 from raysume import limits
 from raysume.actors.loading import Target
 from raysume.errors import Unavailable
-from raysume.storage.ports import OwnedShard
+from raysume.storage.ports import Office, OwnedShard
 
 NAMESPACE = "raysume"
 """The Ray namespace of the engine's actors."""
 
 DIRECTORY_NAME = "raysume-directory"
 """The name of the directory actor."""
+
+Order = tuple[int, int]
+"""The number of an order to a member: the epoch of the directory that gives it, and which of its orders."""
 
 INGRESS_APP = "raysume"
 """The name of the Serve application."""
@@ -81,4 +84,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LateOrder(Unavailable):
-    """A member was told to stand still since, in a newer order; `details` has its number, `newest`."""
+    """A member has had a newer order since, perhaps of a newer directory; `details` has its number,
+    `newest`."""
+
+
+def directory_office(epoch: int) -> Office:
+    """The office that a directory takes when it begins, as the one with this epoch holds it."""
+    return Office(name="directory", epoch=epoch)

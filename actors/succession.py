@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -31,6 +31,10 @@ _log = structlog.get_logger("raysume.directory")
 
 class HeldPools(Pools, Protocol):
     """What is asked of the pools while one version follows another (`Supervisor`)."""
+
+    async def order_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """What each member of the pool answers, told the epoch of this directory first."""
+        ...
 
     def lock(self, name: str) -> asyncio.Lock:
         """Held while nothing else may happen to the members of a pool that runs."""
@@ -121,7 +125,7 @@ async def hand_over(
         after = await _ruled(succession, stands, pools, store, engine)
         boundary = await _retired(old, after, pools, store, engine)
         if new.name in pools:
-            await pools.ask_all(new.name, "take_over", msgspec.msgpack.encode(boundary))
+            await pools.order_all(new.name, "take_over", msgspec.msgpack.encode(boundary))
         else:
             handover.keep(store, new.name, Record(begins=boundary))
 
@@ -179,7 +183,7 @@ async def _ruled(
         further = here
         for spec in succession.versions:
             if spec.name in pools:
-                for told in await pools.ask_all(spec.name, "follow"):
+                for told in await pools.order_all(spec.name, "follow"):
                     further = further.joined(msgspec.msgpack.decode(told, type=Boundary))
         if further == here:
             return here
@@ -219,7 +223,7 @@ async def _held(spec: PoolSpec, pools: HeldPools) -> AsyncGenerator[list[Boundar
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
         try:
-            await pools.ask_all(spec.name, "let_go")
+            await pools.order_all(spec.name, "let_go")
         except RaysumeError as error:  # whoever died meanwhile holds nothing
             _log.warning("member_not_let_go", pool=spec.name, error=str(error))
         lock.release()
@@ -249,7 +253,7 @@ async def _held_with_lock(spec: PoolSpec, pools: HeldPools, lock: asyncio.Lock) 
 
 
 async def _hold(spec: PoolSpec, pools: HeldPools) -> list[Boundary]:
-    told = await pools.ask_all(spec.name, "hold")
+    told = await pools.order_all(spec.name, "hold")
     return [msgspec.msgpack.decode(one, type=Boundary) for one in told]
 
 
@@ -267,7 +271,7 @@ async def _retired(
 ) -> Boundary:
     """Where the time of the old version ends, durably: one place for all of its members."""
     if old.name in pools:
-        told = await pools.ask_all(old.name, "retire", msgspec.msgpack.encode(after))
+        told = await pools.order_all(old.name, "retire", msgspec.msgpack.encode(after))
         return msgspec.msgpack.decode(told[0], type=Boundary)
     record = handover.recorded(store, old.name)
     if record is not None and record.ends is not None:

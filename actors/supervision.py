@@ -22,10 +22,10 @@ from raysume.actors import membership
 from raysume.actors.beginning import passes
 from raysume.actors.crews import Member, PoolCrew, refusal
 from raysume.actors.membership import Assignment
-from raysume.actors.specs import EngineSpec, PoolSpec
+from raysume.actors.office import HeldOffice
+from raysume.actors.specs import EngineSpec, LateOrder, PoolSpec
 from raysume.actors.untyped import RayError, RayTaskError, cause_of, ray
 from raysume.errors import RaysumeError, Unavailable
-from raysume.storage.ports import Store
 
 _log = structlog.get_logger("raysume.directory")
 
@@ -41,11 +41,11 @@ class Supervisor:
         self,
         engine: EngineSpec,
         driver_paths: list[str],
-        store: Store,
+        office: HeldOffice,
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._engine, self._driver_paths, self._changed = engine, driver_paths, changed
-        self._store = store
+        self._office = office
         self._kept: dict[str, PoolCrew] = {}
         self._resizing: dict[str, asyncio.Task[None]] = {}
         self.problems: dict[str, str] = {}
@@ -106,7 +106,8 @@ class Supervisor:
             crew.dismiss_others([one.number for one in members])
         self._kept[spec.name] = crew
         for member in members:
-            self._watch(crew, member)
+            if crew.members.get(member.number) is member:  # it was not dismissed meanwhile
+                self._watch(crew, member)
         if (await crew.assignment()).moves():
             self._begin_resizing(crew)
         return pids[0]
@@ -167,6 +168,7 @@ class Supervisor:
             _end_watch(member)
             ray.kill(member.actor)
             _log.info("member_dismissed", pool=crew.spec.member(number))
+        crew.dismiss_others(wanted)
         await self._changed()
 
     async def _move(self, crew: PoolCrew, order: membership.Move) -> None:
@@ -232,6 +234,19 @@ class Supervisor:
         return list(
             await asyncio.gather(*(self._ask(crew, n, method, *arguments) for n in numbers))
         )
+
+    async def order_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """The same for what is done only as long as no other directory has given orders.
+
+        Raises:
+            Unavailable: one was asked in vain several times, or has had an order of another one.
+            Fenced: there is another one.
+        """
+        try:
+            return await self.ask_all(name, method, self._office.epoch, *arguments)
+        except LateOrder:
+            await asyncio.to_thread(self._office.confirm)
+            raise
 
     async def ask_member(self, name: str, method: str, *arguments: Any) -> Any:
         """What one member answers, by its name; it is asked again when its process ended meanwhile.
@@ -299,7 +314,7 @@ class Supervisor:
         await asyncio.gather(*(_stop(crew, one) for crew, one in members))
 
     def _crew(self, spec: PoolSpec) -> PoolCrew:
-        return PoolCrew(spec, self._store, self._engine, self._driver_paths)
+        return PoolCrew(spec, self._office, self._engine, self._driver_paths)
 
     # --- keeping members ---------------------------------------------------------------
 

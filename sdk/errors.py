@@ -137,7 +137,8 @@ class Unavailable(RaysumeError):
 
 
 class Fenced(Unavailable):
-    """Another incarnation owns this shard now; this one must stop and write nothing."""
+    """Another incarnation owns this shard, or holds this office, now; this one must stop and write
+    nothing."""
 
     code = "fenced"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raysume.errors import Fenced, InvariantViolated
-from raysume.storage.ports import Checkpoint, StoreCommit
+from raysume.storage.ports import Checkpoint, Office, StoreCommit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,24 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
         named.add(checkpoint.shard)
         _check_checkpoint(checkpoint, held[checkpoint.shard], last[checkpoint.shard])
     _check_trims(commit, held)
+
+
+def check_holder(office: Office, epoch: int) -> None:
+    """The office is held under the epoch that the store has for it.
+
+    Args:
+        epoch: the store's; 0 where nobody ever took the office.
+
+    Raises:
+        Fenced: it is held under another one.
+    """
+    if office.epoch != epoch:
+        raise Fenced(
+            f"the office {office.name!r} is no longer held under epoch {office.epoch}: another "
+            f"process took it, under epoch {epoch}. Nothing was written; this process must stop.",
+            office=office.name,
+            epoch=office.epoch,
+        )
 
 
 def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None:

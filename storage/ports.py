@@ -9,7 +9,7 @@ callers run them in a thread of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -37,6 +37,15 @@ class OwnedShard:
     ref: ShardRef
     epoch: int
     """Raised by every `acquire`; a commit under an older epoch is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """What one process alone may hold at a time, with the epoch under which its holder may write."""
+
+    name: str
+    epoch: int
+    """Raised by every `take_office`; whatever is written under an older one is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +185,44 @@ class Store(Protocol):
 
         Durability: the takeover is committed before this returns, and reads made
         afterwards see everything the former owner ever committed.
+        """
+        ...
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """`owner` holds the office under a new epoch; whoever had it can write nothing more under it.
+
+        A former holder that still runs on this machine, as another process than this one, is
+        killed first where a stopped writer would block the database.
+
+        Args:
+            owner: "pid:start_time:label", as `processes.owner_of_this_process` makes it.
+
+        Raises:
+            StoreUnavailable: it was not taken, or it is not known; take it again.
+
+        Durability: the takeover is committed before this returns, and reads made afterwards see
+        everything that was ever written under an older epoch.
+        """
+        ...
+
+    def check_office(self, office: Office) -> None:
+        """The office is still held under this epoch, or was a moment ago.
+
+        Raises:
+            Fenced: somebody else has taken it since; the caller must stop for good.
+            StoreUnavailable: it is not known; ask again.
+        """
+        ...
+
+    def under(self, office: Office, *, lost: Callable[[], None] | None = None) -> Store:
+        """This store, for whoever holds the office: all that it writes is refused once somebody else
+        holds it.
+
+        Each of its methods that writes raises `Fenced` then, and nothing was written: it looks at
+        the epoch in the transaction that writes. Both are open until one is closed.
+
+        Args:
+            lost: called before `Fenced` is raised, by the thread that was writing.
         """
         ...
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Self
 
 import msgspec
 
-from raysume.errors import InvariantViolated, StoreUnavailable
+from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
 from raysume.limits import DECISIONS_FORGOTTEN_MAX
-from raysume.storage.commit_rules import Held, check_commit
+from raysume.storage.commit_rules import Held, check_commit, check_holder
 from raysume.storage.ports import (
     Checkpoint,
     Decision,
@@ -19,6 +22,7 @@ from raysume.storage.ports import (
     InstanceQuery,
     InstanceRow,
     JournalRow,
+    Office,
     OwnedShard,
     ShardRef,
     StoreCommit,
@@ -54,7 +58,12 @@ class MemoryStore:
         self._places: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._documents: dict[tuple[str, str], bytes] = {}
         self._decisions: dict[tuple[int, int, str, str], Decision] = {}
-        self._closed = False
+        self._offices: dict[str, tuple[int, str]] = {}
+        """By name: the epoch, and the holder under it."""
+        self._closed = threading.Event()
+        self._held: Office | None = None
+        """The office under which this object writes; what it holds, it shares with the others."""
+        self._lost: Callable[[], None] | None = None
 
     @property
     def is_shared(self) -> bool:
@@ -63,14 +72,31 @@ class MemoryStore:
 
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`."""
+        with self._writing():
+            return [self._acquire_one(ref, owner) for ref in refs]
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """See `Store.take_office`."""
+        with self._writing():
+            epoch = self._epoch_of(name) + 1
+            self._offices[name] = (epoch, owner)
+            return Office(name=name, epoch=epoch)
+
+    def check_office(self, office: Office) -> None:
+        """See `Store.check_office`."""
         with self._lock:
             self._check_open()
-            return [self._acquire_one(ref, owner) for ref in refs]
+            check_holder(office, self._epoch_of(office.name))
+
+    def under(self, office: Office, *, lost: Callable[[], None] | None = None) -> Self:
+        """See `Store.under`."""
+        made = copy(self)
+        made._held, made._lost = office, lost
+        return made
 
     def commit(self, commit: StoreCommit) -> None:
         """See `Store.commit`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             held = {
                 key: Held(
                     epoch=shard.owned.epoch,
@@ -184,8 +210,7 @@ class MemoryStore:
 
     def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
         """See `Store.decide`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             return [
                 self._decisions.setdefault((one.pos, one.offset, one.workflow, one.kind), one)
                 for one in decisions
@@ -208,8 +233,7 @@ class MemoryStore:
 
     def forget_decisions(self, *, before_pos: int) -> int:
         """See `Store.forget_decisions`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             old = [key for key in sorted(self._decisions) if key[0] < before_pos]
             for key in old[:DECISIONS_FORGOTTEN_MAX]:
                 del self._decisions[key]
@@ -217,14 +241,12 @@ class MemoryStore:
 
     def put_document(self, kind: str, key: str, body: bytes) -> None:
         """See `Store.put_document`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             self._documents[kind, key] = body
 
     def add_document(self, kind: str, key: str, body: bytes) -> bytes:
         """See `Store.add_document`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             return self._documents.setdefault((kind, key), body)
 
     def get_document(self, kind: str, key: str) -> bytes | None:
@@ -241,18 +263,35 @@ class MemoryStore:
 
     def delete_document(self, kind: str, key: str) -> None:
         """See `Store.delete_document`."""
-        with self._lock:
-            self._check_open()
+        with self._writing():
             self._documents.pop((kind, key), None)
 
     def close(self) -> None:
         """See `Store.close`."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise StoreUnavailable("the store in memory was closed; open a new one")
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Nobody else writes meanwhile, and whoever writes may."""
+        with self._lock:
+            self._check_open()
+            if self._held is not None:
+                try:
+                    self.check_office(self._held)
+                except Fenced:
+                    if self._lost is not None:
+                        self._lost()
+                    raise
+            yield
+
+    def _epoch_of(self, office: str) -> int:
+        epoch, _ = self._offices.get(office, (0, ""))
+        return epoch
 
     def _acquire_one(self, ref: ShardRef, owner: str) -> OwnedShard:
         key = self._keys.setdefault(ref, len(self._keys) + 1)

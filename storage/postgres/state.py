@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from raysume.limits import STORE_BUSY_S_MAX
 from raysume.storage.commit_rules import Held
-from raysume.storage.ports import InstanceRow, OwnedShard, ShardRef
+from raysume.storage.ports import InstanceRow, Office, OwnedShard, ShardRef
 from raysume.storage.postgres.blockers import through_blockers
 from raysume.storage.postgres.connections import PostgresConnection, PostgresDatabase, storable
 from raysume.storage.postgres.limits import ANSWER_S_MAX
+from raysume.storage.sql import offices
 from raysume.storage.sql.state import SqlStore, columns_of, raise_epoch
 
 _COPIED_ROWS_MIN: Final = 20
@@ -52,7 +53,8 @@ class PostgresStore(SqlStore[PostgresConnection]):
     Durability: that of the server; it must run with fsync, as it does unless told otherwise.
 
     Fencing: a commit locks the rows of its shards before it reads their epochs, and a takeover
-    raises the epochs first: whichever is first, the other one sees it.
+    raises the epochs first: whichever is first, the other one sees it. The same holds for whoever
+    writes under an office, whose row it locks before any other.
 
     Args:
         url: "postgresql://user:password@host:port/database".
@@ -63,6 +65,8 @@ class PostgresStore(SqlStore[PostgresConnection]):
         ConfigurationError: the database cannot be used, and retrying cannot help.
         StoreUnavailable: it cannot be reached now.
     """
+
+    row_lock: ClassVar[str] = " FOR NO KEY UPDATE"
 
     def __init__(
         self, url: str, *, busy_s: float = STORE_BUSY_S_MAX, answer_s: float = ANSWER_S_MAX
@@ -88,6 +92,16 @@ class PostgresStore(SqlStore[PostgresConnection]):
             lambda: self._take_over(refs, named, owner),
             holders=f"SELECT xmax FROM shard WHERE {_NAMED}",
             values=named,
+        )
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """See `Store.take_office`. No process is killed, it may run on another machine; the
+        transaction of a former holder that hangs is ended by the server."""
+        return through_blockers(
+            self._postgres,
+            lambda: super(PostgresStore, self).take_office(name, owner=owner),
+            holders="SELECT xmax FROM document WHERE kind = ? AND key = ?",
+            values=[offices.KIND, name],
         )
 
     def _take_over(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, ClassVar, Final, Generic, Self
 
 from raysume.crash_points import crash_point
 from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX
-from raysume.storage.commit_rules import Held, check_commit
+from raysume.storage.commit_rules import Held, check_commit, check_holder
 from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
@@ -16,11 +17,12 @@ from raysume.storage.ports import (
     InstanceQuery,
     InstanceRow,
     JournalRow,
+    Office,
     OwnedShard,
     ShardRef,
     StoreCommit,
 )
-from raysume.storage.sql import decisions, history
+from raysume.storage.sql import decisions, history, offices
 from raysume.storage.sql.connections import AConnection, Connection, Database
 from raysume.storage.sql.decisions import keep
 from raysume.storage.sql.deleting import remove_instances
@@ -55,8 +57,31 @@ class SqlStore(Generic[AConnection]):
     """Implements all of `raysume.storage.ports.Store` but `acquire`. Safe to use from several
     threads."""
 
+    row_lock: ClassVar[str] = ""
+    """The clause with which a SELECT locks rows against whoever changes them, until the end of its
+    transaction; empty where only one transaction writes at a time."""
+
     def __init__(self, database: Database[AConnection]) -> None:
         self._database = database
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """See `Store.take_office`."""
+        with self._database.write("take an office") as connection:
+            return offices.take(connection, name, owner=owner, lock=self.row_lock)
+
+    def check_office(self, office: Office) -> None:
+        """See `Store.check_office`."""
+        with self._database.read("look at an office") as connection:
+            held = offices.holding(connection, office.name)
+        check_holder(office, held.epoch)
+
+    def under(self, office: Office, *, lost: Callable[[], None] | None = None) -> Self:
+        """See `Store.under`."""
+        made = copy(self)
+        made._database = offices.FencedDatabase(
+            self._database, office, lock=self.row_lock, lost=lost
+        )
+        return made
 
     def commit(self, commit: StoreCommit) -> None:
         """See `Store.commit`."""

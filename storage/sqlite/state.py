@@ -9,8 +9,9 @@ from typing import Final
 
 from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.limits import STORE_BUSY_S_MAX
-from raysume.storage.ports import InstanceRow, OwnedShard, ShardRef
+from raysume.storage.ports import InstanceRow, Office, OwnedShard, ShardRef
 from raysume.storage.processes import end_process, is_other_live_process
+from raysume.storage.sql import offices
 from raysume.storage.sql.state import SqlStore, owner_of, raise_epoch
 from raysume.storage.sqlite.connections import Database
 
@@ -55,6 +56,15 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
             f"the shards of {self._path} were taken by another process again and again "
             f"while {owner!r} took them over. Let one supervisor alone start their owners."
         )
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """See `Store.take_office`. The process of a former holder on this machine is killed first:
+        one that was stopped inside a transaction would keep the file locked."""
+        with self._database.read("take an office") as connection:
+            former = offices.holding(connection, name).owner
+        if former != owner:
+            end_process(former)
+        return super().take_office(name, owner=owner)
 
     def _owners(self, refs: Sequence[ShardRef]) -> list[str]:
         with self._database.read("take shards over") as connection:

@@ -34,6 +34,7 @@ from raysume.serve_apps.ingress import adoption, ranges
 from raysume.steps import step_key
 from raysume.storage.memory.calls import MemoryCallLog
 from raysume.storage.memory.state import MemoryStore
+from raysume.storage.ports import Office
 
 STEPS_MAX = 400_000
 """A simulation that is not over by then goes round in circles."""
@@ -79,6 +80,8 @@ class Cluster:
         self.witness = Witness()
         self.owners: dict[int, str] = {}
         """Shard key -> the process for which it was taken over last."""
+        self.offices: dict[str, Office] = {}
+        """As they were taken last."""
         self.born: Counter[str] = Counter()
         """Actor -> its processes so far."""
         self.adopted: set[int] = set()

@@ -18,7 +18,7 @@ from raysume.actors.kernel.records import InstanceRecord, TurnRecord
 from raysume.actors.shard_logs import ShardLog
 from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
 from raysume.storage.call_ports import Appended, Batch, Partition
-from raysume.storage.ports import Decision, OwnedShard, ShardRef, StoreCommit
+from raysume.storage.ports import Decision, Office, OwnedShard, ShardRef, Store, StoreCommit
 from raysume.storage.sealing import Seal
 
 if TYPE_CHECKING:
@@ -96,15 +96,42 @@ class _Reached:
 
 
 class SimStore(_Reached):
-    """The engine's store as one process reaches it."""
+    """The engine's store as one process reaches it, perhaps for whoever holds an office."""
 
-    def __init__(self, cluster: Cluster, process: Process) -> None:
-        self._cluster, self._process, self._durable = cluster, process, cluster.store
+    def __init__(self, cluster: Cluster, process: Process, durable: Store | None = None) -> None:
+        self._cluster, self._process = cluster, process
+        self._durable = self._store = durable or cluster.store
+        self._office: Office | None = None
+
+    def take_office(self, name: str, *, owner: str) -> Office:
+        """See `Store.take_office`."""
+        self._reach("take an office")
+        taken = self._store.take_office(name, owner=owner)
+        self._cluster.offices[name] = taken
+        self._cluster.note(f"{self._process} took the office of the {name}: {taken.epoch}")
+        self._cluster.outcome_unknown("take an office")
+        return taken
+
+    def under(self, office: Office, *, lost: Callable[[], None] | None = None) -> SimStore:
+        """See `Store.under`."""
+        durable = self._store.under(office, lost=lost)
+        made = SimStore(self._cluster, self._process, durable)
+        made._office = office
+        return made
+
+    def _wrote(self, what: str) -> None:
+        """Something is durable: whoever wrote it was allowed to."""
+        office = self._office
+        require(
+            office is None or self._cluster.offices[office.name] == office,
+            f"{self._process} {what} for a {office and office.name} that had a successor",
+        )
 
     def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
         """See `Store.acquire`."""
         self._reach("take shards over")
-        owned = self._cluster.store.acquire(refs, owner=owner)
+        owned = self._store.acquire(refs, owner=owner)
+        self._wrote("took shards over")
         for one in owned:
             self._cluster.owners[one.key] = owner
             self._cluster.witness.logs[one.key] = ShardLog(one, SEAL)
@@ -135,13 +162,15 @@ class SimStore(_Reached):
     def put_document(self, kind: str, key: str, body: bytes) -> None:
         """See `Store.put_document`."""
         self._reach("put a document")
-        self._cluster.store.put_document(kind, key, body)
+        self._store.put_document(kind, key, body)
+        self._wrote(f"put a document of {kind}")
         self._cluster.outcome_unknown("put a document")
 
     def decide(self, decisions: Sequence[Decision]) -> list[Decision]:
         """See `Store.decide`."""
         self._reach("decide")
-        kept = self._cluster.store.decide(decisions)
+        kept = self._store.decide(decisions)
+        self._wrote("decided")
         self._cluster.outcome_unknown("decide")
         return kept
 

@@ -52,6 +52,7 @@ class SimActor:
         self.cluster, self.name = cluster, name
         self.is_gone = False
         self.life: Life | None = None
+        self.maker = cluster.loop.current
         self._make, self._is_retried, self._goes_on = make, is_retried, goes_on
 
     # --- processes -----------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tests.simulation.checking import require
-from tests.simulation.clockwork import Process
+from tests.simulation.clockwork import Died, Process
 from tests.simulation.disks import SEAL, SimLog, SimStore
 from tests.simulation.members import (
     QUIET_CHECKPOINTS_S,
@@ -49,7 +49,7 @@ from raysume.actors.loading import Target
 from raysume.actors.membership import assigned
 from raysume.actors.pool import Pool
 from raysume.actors.readings import Readings
-from raysume.actors.specs import DIRECTORY_NAME, EngineSpec, PoolSpec
+from raysume.actors.specs import DIRECTORY_NAME, EngineSpec, Order, PoolSpec
 from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.deployments import deployment
 from raysume.errors import Fenced, RaysumeError
@@ -148,7 +148,7 @@ class SimPoolActor(Pool):
         """See `Pool.alive`."""
         return 0.0
 
-    async def take(self, order: int, grant: bytes) -> None:
+    async def take(self, order: Order, grant: bytes) -> None:
         """See `Pool.take`."""
         await super().take(order, grant)
         assert self._host is not None
@@ -181,9 +181,18 @@ class SimCrew:
         """The directory does that."""
 
     def actors(self) -> list[SimPoolActor | None]:
-        """The members that there are; None for one that is being brought back."""
-        lives = [one.life for name, one in self._ray.actors.items() if name in self._names]
-        return [None if life is None else life.instance for life in lives]
+        """The members that there are; None for one that is being brought back.
+
+        One that a directory made which had a successor is none before it is given shards: it stays
+        until shards are moved again, or another directory begins.
+        """
+        found: list[SimPoolActor | None] = []
+        for name, one in self._ray.actors.items():
+            made = None if one.life is None else one.life.instance
+            is_stray = one.maker in self.cluster.zombies and (made is None or made.host is None)
+            if name in self._names and not is_stray:
+                found.append(made)
+        return found
 
     @property
     def hosts(self) -> list[PoolHost]:
@@ -235,7 +244,7 @@ class Resizing:
             cluster.store.put_document("deployed", key, body)
             begins = Boundary(offsets={}, newest=START_OF_LOG)
             handover.keep(cluster.store, one.pool.name, Record(begins=begins))
-        self.ray.made(DIRECTORY_NAME, self._directory, is_retried=True, goes_on=False)
+        self.ray.made(DIRECTORY_NAME, self._directory, is_retried=True, goes_on=True)
         with cluster.loop.within(cluster.loop.process("operator")):
             cluster.loop.create_task(self._restore())
             cluster.loop.create_task(self._resize_now_and_then())
@@ -280,6 +289,12 @@ class Resizing:
     def _log(self, *_where: Any) -> Any:
         return SimLog(self.cluster, self.cluster.loop.current)
 
+    def _end_replaced(self) -> None:
+        process = self.cluster.loop.current
+        self.cluster.note(f"{process} has a successor, and ends")
+        self.cluster.loop.kill(process)
+        raise Died
+
     def _pool_actor(self, spec: PoolSpec, number: int, *_engine: Any) -> Any:
         crew = self._by_name[spec.name]
 
@@ -297,6 +312,7 @@ class Resizing:
             *((one, "actor_named", named) for one in (asking, crews, ray_engine)),
             (crews, "pool_actor", self._pool_actor),
             (crews, "end_process", _cannot_be_reached),
+            (directory, "end_replaced_process", self._end_replaced),
             (directory, "log_to_stderr", _nothing),
             (pool, "log_to_stderr", _nothing),
             (beginning, "time", SimpleNamespace(sleep=_no_pause)),

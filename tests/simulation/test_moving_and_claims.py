@@ -25,6 +25,7 @@ from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.kernel.bids import Claim
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.membership import Assignment, Move, settle
+from raysume.actors.office import HeldOffice
 from raysume.errors import StoreUnavailable
 from raysume.records import Segment
 from raysume.storage.memory.state import MemoryStore
@@ -176,7 +177,8 @@ async def test_whoever_may_own_shards_takes_part_also_while_that_is_being_writte
     spec = deployed()[0].pool
     store = Deaf()
     MemoryStore.put_document(store, *_kept(spec.name, Assignment.spread(2)))
-    crew = PoolCrew(spec, store, ENGINE, [])
+    office = HeldOffice(store, owner="1:0:directory", lost=lambda: None)
+    crew = PoolCrew(spec, office, ENGINE, [])
     assert crew.participants == {}
     before = await crew.assignment()
     assert crew.participants == {spec.member(n): before.of(n) for n in range(2)}

@@ -14,12 +14,17 @@ from tests.simulation.test_planted_in_clusters import Plant, failure_of, nothing
 from raysume.actors import directory, moving
 from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import PoolJournal
+from raysume.storage.memory import state
 
 RESIZED = Faults(resize_s=1.0, late=0.2, slow=0.2, delivery=1, batch=1)
 """Pools are resized all the time, and much is under way."""
 
 APART = Faults(resize_s=0.7, late=0.5, lost=0.1, delivery=1, batch=1)
 """Members of a pool often stand at different places, and wait for each other."""
+
+
+REPLACED = Faults(resize_s=1.0, pause_s=1.0, slow=0.1, overtaking=0.3)
+"""Directories and members fall silent, are replaced, and go on."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +62,16 @@ def grow_without_a_regime(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(directory, "rule_for_members", nowhere)
 
 
+def skip_the_fence_of_offices(patch: pytest.MonkeyPatch) -> None:
+    """A store writes what a directory writes that has a successor."""
+    patch.setattr(state, "check_holder", nothing)
+
+
 PLANTS = (
     Plant(
         plant=take_before_all_is_durable,
         faults=RESIZED,
-        found_by="would apply call .* again|instances are stuck|missing|went from turn",
+        found_by="would apply call .* again|instances are stuck|missing|went from turn|waits left",
     ),
     Plant(
         plant=go_on_while_shards_come,
@@ -69,6 +79,11 @@ PLANTS = (
         found_by="would apply call .* again|instances are stuck|missing",
     ),
     Plant(plant=forget_what_was_under_way, faults=RESIZED, found_by="instances are stuck|missing"),
+    Plant(
+        plant=skip_the_fence_of_offices,
+        faults=REPLACED,
+        found_by="for a directory that had a successor",
+    ),
     Plant(
         plant=grow_without_a_regime,
         faults=RESIZED,

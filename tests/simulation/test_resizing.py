@@ -83,6 +83,18 @@ def dies(actor: SimActor) -> None:
     actor.begin()
 
 
+def its_directory_is_replaced(actor: SimActor) -> None:
+    """The directory counts as dead, and goes on beside the one that is on its way."""
+    cluster = actor.cluster
+    assert cluster.resizing is not None
+    directory = cluster.resizing.ray.actors[DIRECTORY_NAME]
+    life, directory.life = directory.life, None
+    if life is not None:
+        cluster.zombies.append(life.process)
+        cluster.fail_asks(life.process)
+    directory.begin()
+
+
 def is_not_heard(_actor: SimActor) -> None:
     """The answer is lost; the process goes on."""
     raise ray.exceptions.ActorUnavailableError("lost", None)
@@ -110,6 +122,19 @@ def test_a_process_that_ends_before_anybody_watches_it_is_followed_by_one_that_i
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ran_though(monkeypatch, "ready", dies)
+
+
+def test_a_directory_that_was_replaced_amid_a_move_changes_nothing_more_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = 0
+    for seed, method in enumerate(("hello", "hold_place", "give", "take")):
+        with monkeypatch.context() as patch:
+            happened = after_asking(patch, method, its_directory_is_replaced)
+            cluster = ran(seed)
+            assert happened
+        ended += sum("has a successor, and ends" in line for line in cluster.trace)
+    assert ended
 
 
 def test_a_pool_whose_new_size_was_kept_without_anybody_hearing_of_it_has_that_size(
@@ -159,8 +184,8 @@ async def test_a_process_that_could_not_recover_is_not_waited_for_where_it_stand
     )
     encode = msgspec.msgpack.encode
     member = Pool(encode(ENGINE), encode(spec), 0, [])
-    assert await member.hold_place(1) is None
+    assert await member.hold_place((1, 1)) is None
     hello = msgspec.msgpack.decode(member.hello(), type=Hello)
     with pytest.raises(ModuleNotFoundError):
         await member.ready(encode(Grant(owner=hello.owner, owned=[])))
-    assert await member.hold_place(2) is None
+    assert await member.hold_place((1, 2)) is None

@@ -71,6 +71,10 @@ class Versions:
         """What the pool's only member does when it is asked."""
         return [await self._ask(name, method, *arguments)]
 
+    async def order_all(self, name: str, method: str, *arguments: Any) -> list[Any]:
+        """The same: there is one directory."""
+        return await self.ask_all(name, method, *arguments)
+
     async def _ask(self, name: str, method: str, *arguments: Any) -> Any:
         host = self.running[name].host
         match method:

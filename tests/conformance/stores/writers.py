@@ -20,6 +20,7 @@ from raysume.storage.call_ports import Batch, CallLog, NewCall, Publisher
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import (
     Checkpoint,
+    Decision,
     InstanceRow,
     JournalRow,
     ShardRef,
@@ -121,6 +122,23 @@ def stop_in_commit(place: str) -> None:
     store.commit(StoreCommit(epochs={shard.key: shard.epoch}, journal=StopsWhenRead()))
 
 
+def stop_in_office(place: str) -> None:
+    """Takes an office, then is stopped in the middle of what it writes under it."""
+    store = opened_store(place)
+    held = store.under(store.take_office("directory", owner=owner_of_this_process("holder")))
+    say("stopping")
+    held.decide(_DecidesThenStops())
+    held.put_document("members", "flight", b"late")
+
+
+class _DecidesThenStops(StopsWhenRead):
+    """One decision, and a stop."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield Decision(workflow="flight", pos=1, offset=0, kind="verdict", body=b"late")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def stop_in_append(place: str) -> None:
     """Appends once, then is stopped in the middle of an append."""
     log = opened_log(place)
@@ -196,6 +214,7 @@ PROGRAMS: dict[str, Callable[[str], None]] = {
         commit_for_ever,
         append_for_ever,
         stop_in_commit,
+        stop_in_office,
         stop_in_append,
         stop_in_copy,
         wait_for_ever,

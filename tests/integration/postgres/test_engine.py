@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tests.integration.cluster.running import Engine, started_by, until
 
 from raysume import Client
 from raysume.client import Run
+from raysume.errors import Fenced
+from raysume.storage.postgres.state import PostgresStore
 
 WORKFLOWS = Path(__file__).with_name("kept_workflows.py")
 
@@ -79,6 +82,22 @@ def test_work_goes_on_by_itself_after_the_server_was_stopped_immediately_and_its
         engine.kill("visit@")
         server.start()
         assert end(client, run, "bob") == "hello bob, goodbye"
+
+
+def test_a_directory_that_has_a_successor_ends_and_changes_nothing(
+    engine: Engine, server: PostgresServer
+) -> None:
+    former = engine.pid_of("raysume-directory")
+    with closing(PostgresStore(server.url("engine"))) as store:
+        # As a directory on another machine does that begins while this one goes on.
+        taken = store.take_office("directory", owner="1:0:another")
+        scaled = engine.command("workflow", "scale", "visit", "--members", "2")
+        assert scaled.returncode == 0, scaled.stderr
+        engine.pid_of("raysume-directory", other_than=former)
+        with pytest.raises(Fenced, match=f"under epoch {taken.epoch + 1}"):
+            store.check_office(taken)
+        with engine.client() as client:
+            assert end(client, beginning(client, "eve"), "eve") == "hello eve, goodbye"
 
 
 def test_the_doctor_shows_the_database_without_its_password(
