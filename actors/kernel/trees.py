@@ -97,7 +97,7 @@ def tree_of(state: bytes) -> Branch:
 def _flat(root: Branch) -> bytes | None:
     """The tree written flat; None when it has to be pickled."""
     leaf = root.leaf
-    if leaf.__class__ is not WaitLeaf or root.container is not None or root.cancelling:
+    if not isinstance(leaf, WaitLeaf) or root.container is not None or root.cancelling:
         return None
     wait: Wait[Any] = leaf.value
     if not _is_plain_wait(wait) or root.outcome is not None or root.value is not None:

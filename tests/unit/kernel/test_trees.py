@@ -101,6 +101,19 @@ def test_an_instance_goes_on_from_either_form() -> None:
         assert bench.result() == held
 
 
+KEPT = (
+    b"\xf5\x02\x9b\x93\xa7holding\xbctests.unit.kernel.test_trees\xa7holding\x02\x81\xa4held\x05"
+    b"\xa31.2\x93\xa9bench.one\xb7tests.unit.kernel.bench\xb2external:bench.one\xa4next\x92\x92"
+    b"\xa9input.key\xa1a\x92\xa7input.n\x01\xc2\xc2\xc2\xcf\x00\x00\x00\x01\xad'H\x00"
+)
+"""Saved by release 0.1.0: every later one reads it."""
+
+
+def test_what_an_earlier_release_wrote_flat_is_read() -> None:
+    found, wanted = shown(tree_of(KEPT)), shown(live_tree(5))
+    assert found == wanted
+
+
 def test_a_format_of_a_later_release_is_refused() -> None:
     with pytest.raises(UsageError, match="not in a format that this release reads"):
         tree_of(bytes([0xF5, 0x7F]) + b"whatever")
