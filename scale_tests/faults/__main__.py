@@ -176,7 +176,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="nodes beside the head")
     parser.add_argument("--replicas", type=int, default=2, help="of the ingress")
     parser.add_argument("--members", type=int, default=2, help="of each pool")
-    parser.add_argument("--rounds", type=int, default=6, help="how often each kind of fault comes")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each kind of fault comes")
     parser.add_argument("--kinds", nargs="*", help="only these kinds of faults")
     parser.add_argument("--sabotage", choices=("drop-ack",), help="plant a loss, to see it found")
     parser.add_argument("--keep", action="store_true", help="keep the folder")

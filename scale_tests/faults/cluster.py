@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -184,6 +184,16 @@ class Nodes:
         """A head with the same address and storage serves."""
         self._add_head()
 
+    def raylets(self) -> list[psutil.Process]:
+        """Those of the worker nodes."""
+        return _alive(_raylet_pid(node) for node in self._cluster.worker_nodes)
+
+    def head_processes(self) -> list[psutil.Process]:
+        """The GCS and the raylet of the head."""
+        head = self._cluster.head_node
+        [gcs] = head.all_processes["gcs_server"]
+        return _alive((int(gcs.process.pid), _raylet_pid(head)))
+
     def processes(self, part: Part) -> list[psutil.Process]:
         """The engine's processes of this kind that live on our nodes, by id."""
         found: list[psutil.Process] = []
@@ -217,6 +227,14 @@ class Nodes:
 def _raylet_pid(node: Any) -> int:
     [raylet] = node.all_processes["raylet"]
     return int(raylet.process.pid)
+
+
+def _alive(pids: Iterable[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for pid in sorted(pids):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
 
 
 def _kill(process: psutil.Process) -> None:

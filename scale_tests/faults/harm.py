@@ -97,7 +97,9 @@ class Harm:
             "pause_directory": lambda: self._pause("directory"),
             "kill_runner": lambda: self._kill("runner"),
             "kill_worker": self._kill_worker,
+            "pause_worker": lambda: self._pause_node(self._nodes.raylets),
             "kill_head": self._kill_head,
+            "pause_head": lambda: self._pause_node(self._nodes.head_processes),
             "crash_point": self._crash,
         }
         if database is not None:
@@ -172,6 +174,13 @@ class Harm:
         if process is None:
             return None
         return self._stand_still([process], self._random.uniform(*PAUSE_S))
+
+    def _pause_node(self, find: Callable[[], list[psutil.Process]]) -> int | None:
+        """What runs a node stands still; the processes that it started go on."""
+        found = find()
+        return self._stand_still(
+            [self._random.choice(found)] if found else [], self._random.uniform(*PAUSE_S)
+        )
 
     def _pause_database(self) -> int | None:
         assert self._database is not None
