@@ -60,7 +60,7 @@ def open_store(url: str | None, data_dir: Path) -> Store:
 
             return SqliteStore(files.state)
         case PostgresPlace() as place:
-            with _needing_psycopg():
+            with needing_psycopg():
                 from raysume.storage.postgres.state import PostgresStore
             return PostgresStore(place.url)
 
@@ -81,7 +81,7 @@ def open_call_log(url: str | None, data_dir: Path) -> CallLog:
 
             return SqliteCallLog(files.calls)
         case PostgresPlace() as place:
-            with _needing_psycopg():
+            with needing_psycopg():
                 from raysume.storage.postgres.calls import PostgresCallLog
             return PostgresCallLog(place.url)
 
@@ -112,7 +112,12 @@ def locate(url: str | None, data_dir: Path) -> SqliteFiles | PostgresPlace | Non
 
 
 @contextmanager
-def _needing_psycopg() -> Generator[None, None, None]:
+def needing_psycopg() -> Generator[None, None, None]:
+    """Inside the block the driver is imported.
+
+    Raises:
+        ConfigurationError: it is not installed; says how to.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

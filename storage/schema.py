@@ -31,11 +31,17 @@ _STAMPED: Final = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_vers
 _REVISION: Final = "SELECT version_num FROM alembic_version"
 
 
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """The revision of the database's schema; None when it has no tables of raysume."""
+    if not connection.execute(_STAMPED).fetchone()[0]:
+        return None
+    row = connection.execute(_REVISION).fetchone()
+    return None if row is None else str(row[0])
+
+
 def is_current(connection: sqlite3.Connection, kind: Kind) -> bool:
     """True when the database has the newest schema; decided without importing SQLAlchemy."""
-    if not connection.execute(_STAMPED).fetchone()[0]:
-        return False
-    return bool(connection.execute(_REVISION).fetchone() == (REVISIONS[kind][-1],))
+    return revision_of(connection) == REVISIONS[kind][-1]
 
 
 def make_current(path: Path, kind: Kind, *, busy_s: float) -> None:

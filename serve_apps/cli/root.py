@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from raysume.serve_apps.cli.calls import call
+from raysume.serve_apps.cli.databases import db
 from raysume.serve_apps.cli.development import dev
 from raysume.serve_apps.cli.doctor import doctor
 from raysume.serve_apps.cli.instance_past import COMMANDS as INSTANCE_PAST
@@ -50,5 +51,5 @@ def raysume(context: click.Context, /, **_: Any) -> None:
 
 for _past in INSTANCE_PAST:
     instance.add_command(_past)
-for _command in (dev, workflow, instance, wait, call, doctor):
+for _command in (dev, workflow, instance, wait, call, db, doctor):
     raysume.add_command(_command)

@@ -116,25 +116,14 @@ class PostgresDatabase:
     def __init__(
         self, url: str, kind: schema.Kind, *, busy_s: float, answer_s: float = ANSWER_S_MAX
     ) -> None:
-        try:
-            self._parameters: dict[str, Any] = {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
-        except psycopg.ProgrammingError:
-            raise ConfigurationError(
-                # The URL may hold a password, so neither it nor the error is repeated.
-                "the database URL cannot be read. Use "
-                "postgresql://user:password@host:5432/database in RAYSUME_DATABASE_URL; special "
-                "characters in the password are written as %XX."
-            ) from None
+        self._parameters = _parameters_of(url)
         self._kind: schema.Kind = kind
         self._busy_s, self._answer_s = busy_s, answer_s
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._lock = threading.Lock()
         self._idle: list[PostgresConnection] = []
         self._closed = False
-        self.where = (
-            f"PostgreSQL database {self._parameters.get('dbname', '')!r} at "
-            f"{self._parameters.get('host', 'localhost')}:{self._parameters.get('port', 5432)}"
-        )
+        self.where = _shown(self._parameters)
         try:
             connection = self._connect()
             try:
@@ -265,3 +254,38 @@ class PostgresDatabase:
             raise
         raw.adapters.register_dumper(str, _TextDumper)
         return PostgresConnection(raw)
+
+
+def revision_in(url: str, kind: schema.Kind) -> tuple[str, str | None]:
+    """(where, revision) of the tables of one kind; None: there are none. Nothing is changed.
+
+    Raises:
+        ConfigurationError: the database cannot be used.
+        StoreUnavailable: it cannot be reached now.
+    """
+    parameters = _parameters_of(url)
+    where = _shown(parameters)
+    try:
+        with WatchedConnection.connect(**parameters, autocommit=True) as connection:
+            return where, migrating.revision_of(connection, kind)
+    except psycopg.Error as error:
+        raise unusable(error, where) from error
+
+
+def _parameters_of(url: str) -> dict[str, Any]:
+    try:
+        return {**_DEFAULTS, **conninfo.conninfo_to_dict(url)}
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            # The URL may hold a password, so neither it nor the error is repeated.
+            "the database URL cannot be read. Use "
+            "postgresql://user:password@host:5432/database in RAYSUME_DATABASE_URL; special "
+            "characters in the password are written as %XX."
+        ) from None
+
+
+def _shown(parameters: Mapping[str, Any]) -> str:
+    return (
+        f"PostgreSQL database {parameters.get('dbname', '')!r} at "
+        f"{parameters.get('host', 'localhost')}:{parameters.get('port', 5432)}"
+    )

@@ -22,14 +22,19 @@ def schema_of(kind: schema.Kind) -> str:
     return f"raysume_{kind}"
 
 
-def is_current(connection: WatchedConnection, kind: schema.Kind) -> bool:
-    """True when the tables are of the newest revision; decided without importing SQLAlchemy."""
+def revision_of(connection: WatchedConnection, kind: schema.Kind) -> str | None:
+    """The revision of the tables; None when there are none."""
     table = f"{schema_of(kind)}.alembic_version"
     [[found]] = connection.execute("SELECT to_regclass(%s)", (table,)).fetchall()
     if found is None:
-        return False
-    rows = connection.execute(f"SELECT version_num FROM {table}".encode()).fetchall()
-    return rows == [(schema.REVISIONS[kind][-1],)]
+        return None
+    row = connection.execute(f"SELECT version_num FROM {table}".encode()).fetchone()
+    return None if row is None else str(row[0])
+
+
+def is_current(connection: WatchedConnection, kind: schema.Kind) -> bool:
+    """True when the tables are of the newest revision; decided without importing SQLAlchemy."""
+    return revision_of(connection, kind) == schema.REVISIONS[kind][-1]
 
 
 def make_current(connection: WatchedConnection, kind: schema.Kind, *, where: str) -> None:
