@@ -35,7 +35,7 @@ from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.actors.process_logs import say
 from raysume.actors.quarantine import Quarantine
-from raysume.actors.recurring import is_to_look, make_checkpoints, ring_timers
+from raysume.actors.recurring import Alarm, make_checkpoints, ring_timers
 from raysume.actors.remembering import recent_calls
 from raysume.actors.starting import start_instance
 from raysume.crash_points import crash_point
@@ -105,11 +105,7 @@ class PoolHost:
         self.answers = Answers(self.report)
         self.endings = Endings()
         self._work = asyncio.Event()
-        self.due_seen_us: int | None = None
-        """When the next timer was due when `ring_timers` looked last."""
-        self.looked_us = 0
-        """When that was, by the wall clock."""
-        self._committable, self.timers_changed = asyncio.Event(), asyncio.Event()
+        self._committable, self.alarm = asyncio.Event(), Alarm()
         self.progress = asyncio.Condition()
         self._committed = self.applied = 0
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
@@ -211,7 +207,7 @@ class PoolHost:
     def resume(self, shards: Collection[int]) -> None:
         """Everything unfinished of shards that have come is under way."""
         self._applied_commit(self.kernel.resume(now_us(), shards))
-        self.timers_changed.set()
+        self.alarm.changed.set()
 
     def deliver(self, data: bytes) -> int:
         """The delivery will be applied.
@@ -264,8 +260,7 @@ class PoolHost:
             if events or self.kernel.arbitration.is_cut:
                 at_us = now_us()
                 self._applied_commit(self.kernel.apply(events, at_us))
-                if is_to_look(self, at_us):
-                    self.timers_changed.set()
+                self.alarm.applied(self.kernel.next_due_us, at_us)
             if self.kernel.arbitration.is_cut:
                 self._work.set()
             await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,22 +21,34 @@ _LOOK_US = 1_000_000
 may have been set."""
 
 
-def is_to_look(host: PoolHost, at_us: int) -> bool:
-    """Whether `ring_timers`, which waits for the next timer, is to look at the timers anew."""
-    return host.kernel.next_due_us != host.due_seen_us or abs(at_us - host.looked_us) > _LOOK_US
+@dataclass(slots=True)
+class Alarm:
+    """Wakes `ring_timers`, which waits until the next timer is due."""
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: it is to look at the timers anew."""
+    due_us: int | None = None
+    """When the next one was due when it looked last."""
+    looked_us: int = 0
+    """When that was, by the wall clock."""
+
+    def applied(self, due_us: int | None, at_us: int) -> None:
+        """At that time something was applied, after which the next timer is due then."""
+        if due_us != self.due_us or abs(at_us - self.looked_us) > _LOOK_US:
+            self.changed.set()
 
 
 async def ring_timers(host: PoolHost) -> None:
     """Timers ring when they are due, after every call that was accepted before."""
     while True:
-        host.timers_changed.clear()
+        host.alarm.changed.clear()
         due_us, at_us = host.kernel.next_due_us, now_us()
-        host.due_seen_us, host.looked_us = due_us, at_us
+        host.alarm.due_us, host.alarm.looked_us = due_us, at_us
         pause_s = None if due_us is None else max(0.0, (due_us - at_us) / 1_000_000)
         if pause_s is None or pause_s > 0:
             try:
                 async with asyncio.timeout(pause_s):
-                    await host.timers_changed.wait()
+                    await host.alarm.changed.wait()
             except TimeoutError:
                 pass
             continue
