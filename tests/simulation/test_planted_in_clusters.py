@@ -97,7 +97,7 @@ def read_before_taking_over(patch: pytest.MonkeyPatch) -> None:
         return [OwnedShard(key=held[r].key, ref=r, epoch=held[r].epoch + 1) for r in refs]
 
     def planted_commit(self: SimStore, prepared: StoreCommit) -> None:
-        waiting.pop(id(self), nothing)()
+        waiting.pop(id(self), lambda: None)()
         commit(self, prepared)
 
     patch.setattr(SimStore, "acquire", planted_acquire)
