@@ -20,6 +20,7 @@ from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.records import START_OF_LOG, Place, ShardHeader
 from raysume.actors.kernel.tenure import Tenure
+from raysume.actors.office import store_under
 from raysume.actors.shard_logs import ShardLog
 from raysume.actors.specs import PoolSpec
 from raysume.crash_points import crash_point
@@ -216,7 +217,7 @@ async def retire(
 def _keep(host: PoolHost, pool: str, record: Record, under: Office | None) -> None:
     """The record is durable. A member that cannot tell ends: it begins with what is."""
     try:
-        keep(host.store if under is None else host.store.under(under), pool, record)
+        keep(store_under(host.store, under), pool, record)
     except Exception as error:
         host.end(error)
         raise

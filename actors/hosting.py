@@ -261,8 +261,8 @@ class PoolHost:
                 at_us = now_us()
                 self._applied_commit(self.kernel.apply(events, at_us))
                 self.alarm.applied(self.kernel.next_due_us, at_us)
-            if self.kernel.arbitration.is_cut:
-                self._work.set()
+                if self.kernel.arbitration.is_cut:
+                    self._work.set()
             await asyncio.sleep(0)
 
     def _take_events(self) -> list[Event]:

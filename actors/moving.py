@@ -17,6 +17,7 @@ from raysume.actors.kernel import parting
 from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.records import ShardHeader
+from raysume.actors.office import store_under
 from raysume.actors.shard_logs import adopt
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated
@@ -144,8 +145,7 @@ async def _give(host: PoolHost, shards: Collection[int], under: Office | None) -
 
 def _yield(host: PoolHost, leaving: Collection[int], under: Office | None) -> None:
     refs = host.journal.part_with(leaving)
-    store = host.store if under is None else host.store.under(under)
-    store.acquire(refs, owner=NOBODY)
+    store_under(host.store, under).acquire(refs, owner=NOBODY)
     crash_point("after_shards_given")
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import structlog
 
-from raysume.actors.specs import Order, directory_office
+from raysume.actors.specs import DIRECTORY_OFFICE, Order
 from raysume.errors import Fenced
-from raysume.storage.ports import Store
+from raysume.storage.ports import Office, Store
 
 _log = structlog.get_logger("raysume.directory")
 
@@ -34,7 +34,7 @@ class HeldOffice:
     """
 
     def __init__(self, store: Store, *, owner: str, lost: Callable[[], None]) -> None:
-        self._office = store.take_office(directory_office(0).name, owner=owner)
+        self._office = store.take_office(DIRECTORY_OFFICE, owner=owner)
         self._lost = lost
         self._numbers = itertools.count(1)
         self.store = store.under(self._office, lost=lost)
@@ -61,6 +61,11 @@ class HeldOffice:
         except Fenced:
             self._lost()
             raise
+
+
+def store_under(store: Store, office: Office | None) -> Store:
+    """The store, for writing what whoever holds the office has ordered; None: nobody has."""
+    return store if office is None else store.under(office)
 
 
 def end_replaced_process() -> None:

@@ -17,6 +17,9 @@ NAMESPACE = "raysume"
 DIRECTORY_NAME = "raysume-directory"
 """The name of the directory actor."""
 
+DIRECTORY_OFFICE = "directory"
+"""The name of the office that a directory takes when it begins."""
+
 Order = tuple[int, int]
 """The number of an order to a member: the epoch of the directory that gives it, and which of its orders."""
 
@@ -89,5 +92,5 @@ class LateOrder(Unavailable):
 
 
 def directory_office(epoch: int) -> Office:
-    """The office that a directory takes when it begins, as the one with this epoch holds it."""
-    return Office(name="directory", epoch=epoch)
+    """The office of the directory, as the one with this epoch holds it."""
+    return Office(name=DIRECTORY_OFFICE, epoch=epoch)

@@ -25,7 +25,7 @@ import msgspec
 from raysume import limits
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.commits import Commit, Delivered
+from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.standing import learning_turn
@@ -89,20 +89,12 @@ class Bench:
         with self._stage("apply"):
             commit = self.kernel.apply([Delivered(delivery=delivery)], BEGIN_US + end)
         assert not self.kernel.arbitration.is_cut
-        self._save(commit)
-
-    def _save(self, commit: Commit, *, checkpoint: bool = False) -> None:
-        now_us = BEGIN_US + self._offset
-        with self._stage("checkpoint" if checkpoint else "encode"):
-            prepared = self._journal.prepare(commit, now_us=now_us, checkpoint=checkpoint)
-        with self._stage("checkpoint" if checkpoint else "store"):
+        with self._stage("encode"):
+            prepared = self._journal.prepare(commit, now_us=BEGIN_US + end, checkpoint=False)
+        with self._stage("store"):
             self._store.commit(prepared)
         with self._stage("note"):
             self._journal.committed(commit)
-
-    def checkpoint(self) -> None:
-        """Everything is in instance rows."""
-        self._save(Commit(), checkpoint=True)
 
 
 def main() -> None:
@@ -122,7 +114,6 @@ def main() -> None:
         for low in range(0, options.waits, BATCH):
             high = min(options.waits, low + BATCH)
             bench.deliver("scale.opened", [b'{"account":%d}' % n for n in range(low, high)])
-        bench.checkpoint()
         bench.spent.clear()
         profile = cProfile.Profile()
         if options.profile:

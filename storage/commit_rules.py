@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from raysume.errors import Fenced, InvariantViolated
@@ -59,16 +59,19 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
     _check_trims(commit, held)
 
 
-def check_holder(office: Office, epoch: int) -> None:
+def check_holder(office: Office, epoch: int, *, lost: Callable[[], None] | None = None) -> None:
     """The office is held under the epoch that the store has for it.
 
     Args:
         epoch: the store's; 0 where nobody ever took the office.
+        lost: called before `Fenced` is raised.
 
     Raises:
         Fenced: it is held under another one.
     """
     if office.epoch != epoch:
+        if lost is not None:
+            lost()
         raise Fenced(
             f"the office {office.name!r} is no longer held under epoch {office.epoch}: another "
             f"process took it, under epoch {epoch}. Nothing was written; this process must stop.",

@@ -63,14 +63,19 @@ class Arbitration:
 
     def holds_back(self, event: Event) -> bool:
         """Whether the event is kept until the kernel goes on, behind the calls that came before it."""
-        if not (self.stopped or self.is_cut) or isinstance(event, Delivered | Decided):
+        if self._goes_on or isinstance(event, Delivered | Decided):
             return False
         self._waiting.append(event)
         return True
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether every call whose turn had come is applied."""
+        return self.stopped is None and not self.is_cut
+
     def take_waiting(self) -> list[Event]:
         """The events that were kept, once the kernel has gone on."""
-        if self.stopped is not None or self.is_cut:
+        if not self._goes_on:
             return []
         waiting, self._waiting = self._waiting, []
         return waiting

@@ -14,6 +14,7 @@ import msgspec
 
 from raysume import registry
 from raysume.actors.kernel.branches import Branch, WaitLeaf
+from raysume.actors.kernel.moments import duration_us
 from raysume.compiler import dumps, freeze, loads
 from raysume.compiler.definitions import Definition
 from raysume.compiler.finding import definition_of
@@ -27,8 +28,6 @@ FLAT_HEADER: Final = bytes([0xF5, 0x02])
 _ATOMS: Final = frozenset({int, str, float, bool, type(None), bytes})
 """Types whose values have no identity that could be shared, and come back from MessagePack as
 they were."""
-
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class FlatTree(msgspec.Struct, array_like=True, frozen=True):
@@ -78,11 +77,9 @@ def tree_of(state: bytes) -> Branch:
         return root
     flat = _decode(memoryview(state)[2:])
     wait: Wait[Any] = Wait(registry.require(*flat.method), flat.name)
-    wait.fields, wait.matches_any, wait.is_exclusive = (
-        flat.fields,
-        flat.matches_any,
-        flat.is_exclusive,
-    )
+    wait.fields = flat.fields
+    wait.matches_any = flat.matches_any
+    wait.is_exclusive = flat.is_exclusive
     if flat.from_now:
         wait.mailbox = "from_now"
     if flat.limit_us is not None:
@@ -124,7 +121,7 @@ def _flat(root: Branch) -> bytes | None:
         wait.matches_any,
         wait.mailbox == "from_now",
         wait.is_exclusive,
-        None if wait.limit is None else wait.limit // _MICROSECOND,
+        None if wait.limit is None else duration_us(wait.limit),
     )
     try:
         return FLAT_HEADER + _encode(flat)

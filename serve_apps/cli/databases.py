@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +10,8 @@ from raysume.serve_apps.cli.rendering import note, print_rows
 from raysume.serve_apps.cli.session import UNHEALTHY, Branch, Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from raysume.storage.revisions import SchemaFound
 
 _COLUMNS = ["kind", "database", "revision", "newest", "standing"]
@@ -63,7 +65,7 @@ def migrate(context: click.Context, dry_run: bool, yes: bool) -> None:
     _print(session)
 
 
-def _where(session: Session) -> tuple[str | None, Any]:
+def _where(session: Session) -> tuple[str | None, Path]:
     from raysume.configuration import settings
 
     current = settings()

@@ -175,11 +175,12 @@ class Acceptor:
 
     def _refuse_queued(self) -> None:
         """Nobody waits for an attempt to reach the log, which may take long: no more come now."""
-        with self._changed:
-            group = list(self._queue)
-            self._queue.clear()
-            self._queued_calls = 0
-        self._fail(group, Unavailable(_NOTHING_STORED, retry_after=STORE_RETRY_S))
+        while True:
+            with self._changed:
+                group = self._take()
+            if not group:
+                return
+            self._fail(group, Unavailable(_NOTHING_STORED, retry_after=STORE_RETRY_S))
 
     def _pause_s(self) -> float:
         """Seconds after which there is something to tend, whether calls come or not."""

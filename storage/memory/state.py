@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
+from raysume.errors import InvariantViolated, StoreUnavailable
 from raysume.limits import DECISIONS_FORGOTTEN_MAX
 from raysume.storage.commit_rules import Held, check_commit, check_holder
 from raysume.storage.ports import (
@@ -281,12 +281,7 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             if self._held is not None:
-                try:
-                    self.check_office(self._held)
-                except Fenced:
-                    if self._lost is not None:
-                        self._lost()
-                    raise
+                check_holder(self._held, self._epoch_of(self._held.name), lost=self._lost)
             yield
 
     def _epoch_of(self, office: str) -> int:

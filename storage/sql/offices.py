@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from raysume.errors import Fenced
 from raysume.storage.commit_rules import check_holder
 from raysume.storage.ports import Office
 from raysume.storage.sql.connections import AConnection, Connection, Database
@@ -71,24 +70,16 @@ class FencedDatabase(Database[AConnection]):
     ) -> None:
         self._database, self._office, self._lock, self._lost = database, office, lock, lost
 
-    def write(self, doing: str) -> AbstractContextManager[AConnection]:
+    @contextmanager
+    def write(self, doing: str) -> Generator[AConnection]:
         """See `Database.write`.
 
         Raises:
             Fenced: another one holds the office; nothing was written.
         """
-        return self._write(doing)
-
-    @contextmanager
-    def _write(self, doing: str) -> Generator[AConnection]:
         with self._database.write(doing) as connection:
             held = holding(connection, self._office.name, lock=self._lock)
-            try:
-                check_holder(self._office, held.epoch)
-            except Fenced:
-                if self._lost is not None:
-                    self._lost()
-                raise
+            check_holder(self._office, held.epoch, lost=self._lost)
             yield connection
 
     def read(self, doing: str) -> AbstractContextManager[AConnection]:

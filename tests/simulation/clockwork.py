@@ -47,10 +47,6 @@ class Callback:
         """It is not run."""
         self.is_cancelled = True
 
-    def cancelled(self) -> bool:
-        """Whether it is not run."""
-        return self.is_cancelled
-
     def run(self) -> None:
         """It has run; what it raised fails the simulation."""
         try:
@@ -122,12 +118,6 @@ class SimLoop(asyncio.BaseEventLoop):
         """Kept until the end: what is collected would run its `finally` blocks."""
 
     # --- what asyncio asks of a loop ---------------------------------------------------
-
-    def fingerprint(self) -> str:
-        """Equal for equal runs, whatever the process."""
-        told = self.digest.copy()
-        told.update(str(self.way).encode())
-        return told.hexdigest()
 
     def time(self) -> float:
         """The virtual time in seconds."""
@@ -263,6 +253,12 @@ class SimLoop(asyncio.BaseEventLoop):
                     task.get_coro().close()
         self._everything.clear()
         self.close()
+
+    def fingerprint(self) -> str:
+        """Equal for equal runs, whatever the process."""
+        told = self.digest.copy()
+        told.update(str(self.way).encode())
+        return told.hexdigest()
 
     def step(self) -> bool:
         """Some callbacks of one process have run, or time has passed; False: nothing is left."""

@@ -104,7 +104,7 @@ def read_before_taking_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimStore, "commit", planted_commit)
 
 
-def nothing(*_arguments: Any) -> None:
+def nothing(*_arguments: Any, **_named: Any) -> None:
     """What a method does that was planted away."""
 
 

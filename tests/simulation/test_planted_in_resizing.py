@@ -70,8 +70,8 @@ def skip_the_fence_of_offices(patch: pytest.MonkeyPatch) -> None:
 PLANTS = (
     Plant(
         plant=take_before_all_is_durable,
-        faults=RESIZED,
-        found_by="would apply call .* again|instances are stuck|missing|went from turn|waits left",
+        faults=APART,
+        found_by="would apply call .* again|instances are stuck|missing|went from turn",
     ),
     Plant(
         plant=go_on_while_shards_come,

@@ -18,9 +18,17 @@ from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.office import HeldOffice
 from raysume.actors.ordered import Ordered
-from raysume.actors.specs import LateOrder, directory_office
+from raysume.actors.specs import DIRECTORY_OFFICE, LateOrder, directory_office
 from raysume.errors import Fenced
 from raysume.storage.memory.state import MemoryStore
+from raysume.storage.ports import Office, Store
+
+
+def replaced(store: Store) -> Office:
+    """The office of a directory that has a successor."""
+    former = store.take_office(DIRECTORY_OFFICE, owner="1:0:former")
+    store.take_office(DIRECTORY_OFFICE, owner="1:0:successor")
+    return former
 
 
 async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
@@ -59,8 +67,7 @@ async def test_what_a_member_is_told_by_a_directory_that_has_a_successor_is_not_
     tmp_path: Path,
 ) -> None:
     async with Hosted(tmp_path, trade, ordered, offered) as pool:
-        former = pool.store.take_office("directory", owner="1:0:former")
-        pool.store.take_office("directory", owner="1:0:successor")
+        former = replaced(pool.store)
         boundary = Boundary(offsets={}, newest=START_OF_LOG)
         for keep in (
             lambda: handover.take_over(pool.host, "trade@1/0", boundary, under=former),
@@ -76,8 +83,7 @@ async def test_a_shard_that_a_directory_with_a_successor_takes_away_stays_where_
     tmp_path: Path,
 ) -> None:
     async with Hosted(tmp_path, trade, ordered, offered) as pool:
-        former = pool.store.take_office("directory", owner="1:0:former")
-        pool.store.take_office("directory", owner="1:0:successor")
+        former = replaced(pool.store)
         before = pool.store.shards()
         moving.hold(pool.host)
         with pytest.raises(Fenced, match="'directory'"):

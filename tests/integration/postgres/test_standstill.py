@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -20,11 +20,11 @@ from scale_tests.faults.cluster import Nodes
 from scale_tests.faults.harm import Harm
 from scale_tests.postgres_server import PostgresServer
 from tests.integration.ingress.processes import as_a_pool_sees_them, until
-from tests.unit.ingress.fakes import TOKENS, FakeEngine, as_json, call
+from tests.unit.ingress.fakes import FakeEngine, call
+from tests.unit.ingress.served import Served, served
 
 from raysume.errors import StoreUnavailable
 from raysume.ids import uuid7
-from raysume.serve_apps.ingress import build_app
 from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.ports import JournalRow, OwnedShard, ShardRef, StoreCommit
 from raysume.storage.postgres.calls import PostgresCallLog
@@ -184,47 +184,31 @@ def test_the_proof_makes_a_server_stand_still_until_it_heals_it(
 # --- over HTTP ---------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def served(log: PostgresCallLog) -> AsyncGenerator[httpx.AsyncClient]:
-    app = build_app(FakeEngine(log), log, TOKENS, owner=OWNER)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://test",
-            headers={"Authorization": "Bearer operator"},
-        ) as client,
-    ):
-        yield client
-
-
-async def push(client: httpx.AsyncClient, id: str) -> httpx.Response:
-    sent = call(id=id, input={"order": {"id": 1}, "user": "ann"})
-    headers = {"Content-Type": "application/json"}
-    return await client.post("/v1/calls", content=as_json(sent), headers=headers)
+async def push(one: Served, id: str) -> httpx.Response:
+    return await one.post("/v1/calls", call(id=id, input={"order": {"id": 1}, "user": "ann"}))
 
 
 async def test_requests_are_refused_with_503_and_repeating_them_is_harmless(
     server: PostgresServer, url: str
 ) -> None:
     with closing(PostgresCallLog(url, busy_s=BUSY_S, answer_s=ANSWER_S)) as log:
-        async with served(log) as client, asyncio.timeout(SOON_S):
+        async with served(FakeEngine(log), owner=OWNER) as one, asyncio.timeout(SOON_S):
             first = [f"before{n}" for n in range(20)]
             for id in first:
-                assert (await push(client, id)).status_code == 202
+                assert (await push(one, id)).status_code == 202
             with standing_still(server):
                 # Those under way, those that wait for the next append, and those that come later.
                 during = [f"during{n}" for n in range(20)]
-                refused = await asyncio.gather(*(push(client, id) for id in during))
-                refused.append(await push(client, "later"))
+                refused = await asyncio.gather(*(push(one, id) for id in during))
+                refused.append(await push(one, "later"))
                 assert {one.status_code for one in refused} == {503}
                 assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
-                assert (await client.get("/v1/health")).json()["status"] == "unavailable"
+                assert (await one.client.get("/v1/health")).json()["status"] == "unavailable"
 
             async def is_accepted() -> bool:
-                return (await push(client, "later")).status_code in (200, 202)
+                return (await push(one, "later")).status_code in (200, 202)
 
             await until(is_accepted)
             for id in (*first, *during):
-                assert (await push(client, id)).status_code in (200, 202)
+                assert (await push(one, id)).status_code in (200, 202)
         assert sorted(as_a_pool_sees_them(log)) == sorted([*first, *during, "later"])

@@ -10,7 +10,7 @@ import httpx
 from tests.unit.ingress.fakes import TOKENS, FakeEngine, as_json
 
 from raysume.serve_apps.ingress import build_app
-from raysume.storage.call_ports import CallQuery
+from raysume.storage.call_ports import CallLog, CallQuery
 from raysume.storage.memory.calls import MemoryCallLog
 
 OPERATOR = {"Authorization": "Bearer operator"}
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 class Served:
     """An app with its log and engine, and a client that holds the operator's token."""
 
-    def __init__(self, log: MemoryCallLog, engine: FakeEngine, app: Any) -> None:
+    def __init__(self, log: CallLog, engine: FakeEngine, app: Any) -> None:
         self.log, self.engine, self.app = log, engine, app
         self.ingress = app.state.ingress
         self.client = httpx.AsyncClient(
@@ -48,12 +48,12 @@ class Served:
 
 
 @asynccontextmanager
-async def served(engine: FakeEngine | None = None) -> AsyncGenerator[Served]:
-    log = MemoryCallLog() if engine is None else engine.log
-    assert isinstance(log, MemoryCallLog)
-    engine = engine or FakeEngine(log)
-    app = build_app(engine, log, TOKENS, owner="1:0:test")
+async def served(
+    engine: FakeEngine | None = None, *, owner: str = "1:0:test"
+) -> AsyncGenerator[Served]:
+    engine = engine or FakeEngine(MemoryCallLog())
+    app = build_app(engine, engine.log, TOKENS, owner=owner)
     async with app.router.lifespan_context(app):
-        one = Served(log, engine, app)
+        one = Served(engine.log, engine, app)
         async with one.client:
             yield one

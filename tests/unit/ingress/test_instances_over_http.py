@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.ingress.fakes import ORDER, TOKENS, FakeEngine, as_json, call, catalogue, workflow
+from tests.unit.ingress.fakes import ORDER, FakeEngine, as_json, call, catalogue, workflow
+from tests.unit.ingress.served import JSON
+from tests.unit.ingress.served import served as served_by
 
-from raysume.serve_apps.ingress import build_app
 from raysume.storage.memory.calls import MemoryCallLog
 
 POOL = "fulfil@v1/0"
@@ -19,18 +20,10 @@ INPUT = {"order": {"id": 7}, "user": "ann"}
 
 @asynccontextmanager
 async def served(**changes: Any) -> AsyncGenerator[tuple[httpx.AsyncClient, FakeEngine]]:
-    log = MemoryCallLog()
-    engine = FakeEngine(log, catalogue(**changes))
-    app = build_app(engine, log, TOKENS, owner="1:0:test")
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://test",
-            headers={"Authorization": "Bearer operator", "Content-Type": "application/json"},
-        ) as client,
-    ):
-        yield client, engine
+    engine = FakeEngine(MemoryCallLog(), catalogue(**changes))
+    async with served_by(engine) as one:
+        one.client.headers.update(JSON)
+        yield one.client, engine
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -273,18 +266,10 @@ async def test_an_unexpected_error_has_an_id_and_the_next_request_works() -> Non
 async def test_without_a_log_health_says_so_and_calls_are_refused() -> None:
     log = MemoryCallLog()
     log.close()
-    app = build_app(FakeEngine(log), log, TOKENS, owner="1:0:test")
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://test",
-            headers={"Authorization": "Bearer operator"},
-        ) as client,
-    ):
-        health = await client.get("/health")
+    async with served_by(FakeEngine(log)) as one:
+        health = await one.client.get("/health")
         assert (health.status_code, health.json()["status"]) == (503, "unavailable")
-        answer = await client.post("/v1/calls", content=as_json(call()))
+        answer = await one.client.post("/v1/calls", content=as_json(call()))
         problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
 
