@@ -23,7 +23,8 @@ from raysume.compiler.states import FrameState, Frozen
 from raysume.errors import UnsavableState, UsageError
 
 SNAPSHOT_FORMAT: Final = 1
-"""The format of saved values. Later releases read every format from 1 on."""
+"""The format of saved values. Later releases read every format from 1 on; 2 is taken, by
+`raysume.actors.kernel.trees`."""
 
 _HEADER: Final = bytes([0xF5, SNAPSHOT_FORMAT])
 _UNKNOWN: Final = object()
