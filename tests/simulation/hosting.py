@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from raysume import ids, limits
+from raysume import limits
 from raysume.actors.hosting import PoolHost, shards_of
 from raysume.actors.kernel.commits import Commit, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
@@ -32,12 +33,16 @@ SOON_S = 20.0
 """A test that waits longer than this for something has failed."""
 
 
-def pushed(*calls: tuple[Any, dict[str, Any]]) -> Batch:
-    """Calls of methods with their inputs, as a client pushes them."""
+def pushed(numbers: Iterator[int], *calls: tuple[Any, dict[str, Any]]) -> Batch:
+    """Calls of methods with their inputs, as a client pushes them.
+
+    Their ids are numbered: which shard an instance belongs to follows from them, and a test that
+    needs instances in certain shards finds them there each time.
+    """
     return Batch(
         calls=[
             NewCall(
-                id=ids.uuid7(),
+                id=f"call-{next(numbers)}",
                 method=method.urn,
                 service="hosting",
                 input=json.dumps(input).encode(),
@@ -131,6 +136,7 @@ class Hosted:
         self.store = GatedStore(folder / "state.db")
         self.log = FlakyLog(folder / "calls.db")
         self.partition = self.log.open_partition(owner=owner_of_this_process("test")).id
+        self._numbers = itertools.count()
         self.errors: list[BaseException] = []
         self.gave_up = asyncio.Event()
         self.host = WatchedHost(
@@ -181,7 +187,7 @@ class Hosted:
 
     def accept(self, *calls: tuple[Any, dict[str, Any]]) -> Segment:
         """The calls are in the log; nobody is told."""
-        segment = self.log.append(self.partition, [pushed(*calls)]).segment
+        segment = self.log.append(self.partition, [pushed(self._numbers, *calls)]).segment
         assert segment is not None
         return segment
 

@@ -18,7 +18,7 @@ from tests.integration.cluster.running import ANSWER_S, Engine, begin, calls_of,
 from raysume import Client, ids, limits
 from raysume.client import Run
 
-KEYS = [f"tally-{n}" for n in range(24)]
+KEYS = [f"tally-{n}" for n in range(48)]
 PACE_S = 0.004
 
 
