@@ -191,7 +191,7 @@ def run(plan: Plan, sender: Sender, *, rate: float, until: float) -> None:
                 plan.started(group, time.time())
             if ending and not calls and not starting and plan.next_due is None:
                 return
-            if behind < BATCH_CALLS_MAX:
+            if not calls or behind < BATCH_CALLS_MAX:
                 time.sleep(PACE_S)
 
 
