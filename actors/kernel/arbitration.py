@@ -40,6 +40,9 @@ class Arbitration:
         self._verdicts: dict[Place, Verdict] = {}
         self._waiting: list[Event] = []
         self._recovered: list[Bid] = []
+        """What headers say was bid here."""
+        self._inherited: list[Bid] = []
+        """What headers say was bid where their shards were before."""
 
     def covers(self, method: str, partition: int, offset: int) -> bool:
         """Whether the call needs a verdict."""
@@ -86,8 +89,9 @@ class Arbitration:
 
     def recover(self, header: ShardHeader) -> None:
         """The header was written with this bid out, if any."""
-        if header.bid is not None and header.bid.participant == self.participant:
-            self._recovered.append(header.bid)
+        if header.bid is not None:
+            is_own = header.bid.participant == self.participant
+            (self._recovered if is_own else self._inherited).append(header.bid)
 
     def resume(self, kernel: Kernel) -> None:
         """The kernel stands where it bid, if it has not gone on durably; its bid goes out again."""
@@ -101,10 +105,18 @@ class Arbitration:
     def got(self, kernel: Kernel) -> None:
         """The kernel owns shards that it did not: if it stands still, it bids again, for them too.
 
-        It goes on standing still until then: what it bid for the others stays true.
+        It goes on standing still until then: what it bid for the others stays true. So does what
+        was bid for the shards where they were before: it stands still before that call, too, and
+        no timer of theirs comes before it.
         """
-        stopped, self._recovered = self.stopped, []
-        self.is_stale = stopped is not None and not kernel.shards.keys() <= set(stopped.shards)
+        for bid in self._inherited:
+            if self.stopped is None and bid.offset >= kernel.intake.mark(bid.partition):
+                self.stopped = bid
+        stopped, self._recovered, self._inherited = self.stopped, [], []
+        self.is_stale = stopped is not None and (
+            stopped.participant != self.participant
+            or not kernel.shards.keys() <= set(stopped.shards)
+        )
 
     def decided(self, verdict: Verdict) -> None:
         """The verdict is kept durably; one for a place that was passed means nothing."""

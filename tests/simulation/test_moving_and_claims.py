@@ -13,7 +13,7 @@ import pytest
 from tests.simulation.crews import SimulatedCrew, name_of
 from tests.simulation.resizing import ENGINE, deployed
 from tests.simulation.test_moving_shards import begun, more
-from tests.simulation.trading import offered, ordered, trade
+from tests.simulation.trading import PROMPT, offered, ordered, trade
 
 from raysume import ids, limits, push_call, wait, workflow
 from raysume.actors import handover, membership, moving, regimes
@@ -23,12 +23,15 @@ from raysume.actors.crews import PoolCrew
 from raysume.actors.handover import Boundary
 from raysume.actors.kernel.arbiter import Participant
 from raysume.actors.kernel.bids import Claim
+from raysume.actors.kernel.commits import TimersDue
+from raysume.actors.kernel.moments import duration_us
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.membership import Assignment, Move, settle
 from raysume.actors.office import HeldOffice
 from raysume.errors import StoreUnavailable
 from raysume.records import Segment
 from raysume.storage.memory.state import MemoryStore
+from raysume.storage.moments import wall_clock_us
 
 
 @push_call("moving.told")
@@ -58,6 +61,20 @@ async def a_crew(crews: list[SimulatedCrew], members: int, *what: Any) -> Simula
     made = SimulatedCrew(*what)
     crews.append(made)
     await made.begin(Assignment.spread(members))
+    return made
+
+
+async def arbitrated(crew: SimulatedCrew) -> Arbitrators:
+    """Orders need a verdict from the beginning of the log; who makes it."""
+    made = Arbitrators(
+        crew.store, participants=partial(_participants, crew), ask=partial(_stand, crew)
+    )
+    crew.ask_verdict = made.bid
+    methods, begin = frozenset((ordered.urn,)), Boundary(offsets={}, newest=START_OF_LOG)
+    regimes.rule(crew.store, trade.name, begin, methods=methods, starts=methods)
+    for process in crew.processes.values():
+        process.dies()
+    await crew.recover()
     return made
 
 
@@ -109,15 +126,7 @@ async def test_a_member_that_stands_before_a_call_bids_again_with_the_shards_tha
     crews: list[SimulatedCrew], tmp_path: Path
 ) -> None:
     crew = await a_crew(crews, 2, tmp_path, trade, ordered, offered)
-    arbitrators = Arbitrators(
-        crew.store, participants=partial(_participants, crew), ask=partial(_stand, crew)
-    )
-    crew.ask_verdict = arbitrators.bid
-    methods, begin = frozenset((ordered.urn,)), Boundary(offsets={}, newest=START_OF_LOG)
-    regimes.rule(crew.store, trade.name, begin, methods=methods, starts=methods)
-    for member in range(2):
-        crew.processes[member].dies()
-    await crew.recover()
+    arbitrators = await arbitrated(crew)
     first = accepted(crew, ordered, group="g", plan="o")
     await crew.caught_up(first)
     id = ids.instance_id_of(trade.name, first.calls[0].id)
@@ -133,6 +142,29 @@ async def test_a_member_that_stands_before_a_call_bids_again_with_the_shards_tha
     await crew.caught_up(second)
     assert await crew.result(id) == {"orders": [7], "offers": []}
     assert ids.instance_id_of(trade.name, second.calls[0].id) not in host.kernel.instances
+    arbitrators.stop()
+
+
+async def test_no_timer_comes_before_a_call_for_which_a_shard_was_bid_where_it_was_before(
+    crews: list[SimulatedCrew], tmp_path: Path
+) -> None:
+    crew = await a_crew(crews, 2, tmp_path, trade, ordered, offered)
+    arbitrators = await arbitrated(crew)
+    first = accepted(crew, ordered, group="g", plan="t")
+    await crew.caught_up(first)
+    id = ids.instance_id_of(trade.name, first.calls[0].id)
+    source = 0 if crew.processes[0].host.kernel.owns(id) else 1
+    host, target = (crew.processes[n].host for n in (source, 1 - source))
+    moving.hold(target)
+    second = accepted(crew, ordered, group="g", plan="", n=7)
+    async with host.progress:
+        await host.progress.wait_for(lambda: host.kernel.arbitration.is_open)
+    due = TimersDue(upto_us=wall_clock_us() + 10 * duration_us(PROMPT))
+    crew.at = lambda step: target.report(due) if step == "before go on" else None
+    shards = tuple((await crew.assignment()).of(source))
+    await membership.move(crew, Move(source=source, target=1 - source, shards=shards))
+    await crew.caught_up(second)
+    assert await crew.result(id) == {"orders": [7], "offers": []}
     arbitrators.stop()
 
 
