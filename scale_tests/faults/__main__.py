@@ -40,6 +40,8 @@ from scale_tests.faults.workflows import LEDGER_VARIABLE
 CLIENTS = 3
 CALM_S = 5.0
 """At the begin of the load, nothing is killed for so long."""
+SPARE_FAULTS = 3
+"""There is time for so many more, for those that find nobody and come again."""
 DRAIN_S_MAX = 600
 """How long the clients may take to send what is left when the load is over."""
 
@@ -124,7 +126,8 @@ class Proof:
         until = began + self._options.minutes * 60
         clients = [self._client(path, until, exit) for path in self._journals]
         kinds = self._options.kinds or harm.kinds
-        every_s = (self._options.minutes * 60 - CALM_S) / (len(kinds) * self._options.rounds)
+        faults = len(kinds) * self._options.rounds + SPARE_FAULTS
+        every_s = (self._options.minutes * 60 - CALM_S) / faults
         time.sleep(CALM_S)
         try:
             harm.run(kinds, every_s=every_s, until=until)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -111,21 +112,21 @@ class Harm:
         """All kinds that can be done here."""
         return list(self._kinds)
 
-    def rounds(self, kinds: Sequence[str]) -> Iterator[str]:
-        """The kinds, again and again, each time in another order."""
-        while True:
-            yield from self._random.sample(list(kinds), len(kinds))
-
     def run(self, kinds: Sequence[str], *, every_s: float, until: float) -> None:
         """Faults come at random moments, one every so many seconds, until that time."""
         began = time.time()
         due = began + every_s * self._random.random()
-        for nth, kind in enumerate(self.rounds(kinds), start=1):
+        left: deque[str] = deque()
+        for nth in itertools.count(1):
+            if not left:
+                left.extend(self._random.sample(list(kinds), len(kinds)))
+            kind = left.popleft()
             while time.time() < min(due, until):
                 self._wait(min(due, until))
             if time.time() >= until:
                 break
-            self._do(kind)
+            if not self._do(kind):
+                left.append(kind)  # once more in this round: every kind comes as often as others
             # What took long does not take the time of those that follow: they come closer.
             due = max(time.time() + 1.0, began + every_s * (nth + self._random.random()))
         self.heal()
@@ -138,7 +139,8 @@ class Harm:
         for path in self._folder.glob("armed.*"):
             path.unlink(missing_ok=True)
 
-    def _do(self, kind: str) -> None:
+    def _do(self, kind: str) -> bool:
+        """Whether the fault happened."""
         began, pid = time.monotonic(), None
         for _ in range(ATTEMPTS):
             pid = self._kinds[kind]()
@@ -147,6 +149,7 @@ class Harm:
                 break
         took_s = round(time.monotonic() - began, 1)
         _log.info("fault", kind=kind, pid=pid, took_s=took_s, count=self.done[kind])
+        return pid is not None
 
     def _wait(self, until: float) -> None:
         """Time passes; what was stopped long enough goes on."""

@@ -144,9 +144,9 @@ def laborious(key: str) -> str:
 
 def endless(key: str) -> None:
     """Runs until it is interrupted, and tells of it."""
-    give_signal(f"{key}-runs")
     nothing = threading.Event()
-    try:
+    try:  # before it tells that it runs: it may be interrupted at once
+        give_signal(f"{key}-runs")
         while not nothing.wait(0.01):
             pass
     finally:
