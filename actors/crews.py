@@ -136,7 +136,8 @@ class PoolCrew:
             if not hello.is_started:
                 shards = (await self.assignment()).of(member.number)
                 owned = await self.acquire(member.number, shards)
-                grant = msgspec.msgpack.encode(Grant(owner=hello.owner, owned=owned))
+                given = Grant(owner=hello.owner, epoch=self._office.epoch, owned=owned)
+                grant = msgspec.msgpack.encode(given)
             return int((await member.actor.ready.remote(grant))["pid"])
 
     async def replace(self, member: Member) -> None:

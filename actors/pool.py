@@ -160,6 +160,7 @@ class Pool(Ordered):
             given = msgspec.msgpack.decode(grant, type=Grant)
             if given.owner != self._owner:  # who takes over from it would end the wrong one
                 raise self._not_started()
+            self._obey(given.epoch)
             self._boot_task = loop.create_task(self._boot(given.owned))
             self._granted.set()
             self._beat = loop.create_task(self._show_that_the_loop_turns())

@@ -83,6 +83,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     owner: str
     """The process for which their epochs were raised."""
+    epoch: int
+    """Of the directory that gives them: the process obeys none before it."""
     owned: list[OwnedShard]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 import ray.exceptions
 from tests.simulation.hosting import Hosted
@@ -18,10 +19,11 @@ from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.records import START_OF_LOG
 from raysume.actors.office import HeldOffice
 from raysume.actors.ordered import Ordered
-from raysume.actors.specs import DIRECTORY_OFFICE, LateOrder, directory_office
+from raysume.actors.pool import Pool
+from raysume.actors.specs import DIRECTORY_OFFICE, Grant, Hello, LateOrder, directory_office
 from raysume.errors import Fenced
 from raysume.storage.memory.state import MemoryStore
-from raysume.storage.ports import Office, Store
+from raysume.storage.ports import Office, OwnedShard, Store
 
 
 def replaced(store: Store) -> Office:
@@ -61,6 +63,28 @@ async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
         assert member._obey(6) == directory_office(6)  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(LateOrder):
             await member.go_on(newer)
+
+
+async def test_a_member_that_has_just_begun_obeys_nobody_before_the_directory_that_began_it(
+    tmp_path: Path,
+) -> None:
+    class Begun(Pool):
+        """Its host is there at once."""
+
+        async def _boot(self, owned: list[OwnedShard]) -> None:
+            assert owned == []
+            self._host = pool.host
+
+    encode = msgspec.msgpack.encode
+    async with Hosted(tmp_path, trade, ordered, offered) as pool:
+        member = Begun(encode(ENGINE), encode(deployed()[0].pool), 0, [])
+        owner = msgspec.msgpack.decode(member.hello(), type=Hello).owner
+        await member.ready(encode(Grant(owner=owner, epoch=5, owned=[])))
+        with pytest.raises(LateOrder, match="newer order"):
+            await member.hold_place((4, 9))
+        assert pool.host.kernel.intake.bound is None, "it would stand still for ever"
+        assert await member.hold_place((5, 1))
+        member._beat.cancel()  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_what_a_member_is_told_by_a_directory_that_has_a_successor_is_not_kept(

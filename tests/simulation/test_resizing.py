@@ -187,5 +187,5 @@ async def test_a_process_that_could_not_recover_is_not_waited_for_where_it_stand
     assert await member.hold_place((1, 1)) is None
     hello = msgspec.msgpack.decode(member.hello(), type=Hello)
     with pytest.raises(ModuleNotFoundError):
-        await member.ready(encode(Grant(owner=hello.owner, owned=[])))
+        await member.ready(encode(Grant(owner=hello.owner, epoch=1, owned=[])))
     assert await member.hold_place((1, 2)) is None
