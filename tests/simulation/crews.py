@@ -118,7 +118,7 @@ class SimulatedCrew:
         self.ask_verdict: AskVerdict | None = None
         self._ended: list[Process] = []
         self._count = 0
-        self._numbers = itertools.count()
+        self._ids = (f"call-{n}" for n in itertools.count())
 
     def count(self) -> int:
         """A number never given before."""
@@ -253,7 +253,7 @@ class SimulatedCrew:
 
     def push(self, chance: random.Random, *calls: tuple[Any, dict[str, Any]]) -> Segment:
         """The calls are accepted, and delivered to some of the members, or to all, or to none."""
-        segment = self.log.append(self.partition, [pushed(self._numbers, *calls)]).segment
+        segment = self.log.append(self.partition, [pushed(self._ids, *calls)]).segment
         assert segment is not None
         delivered = [
             DeliveredCall(segment.first + index, segment.pos, call)

@@ -33,16 +33,17 @@ SOON_S = 20.0
 """A test that waits longer than this for something has failed."""
 
 
-def pushed(numbers: Iterator[int], *calls: tuple[Any, dict[str, Any]]) -> Batch:
+def pushed(ids: Iterator[str], *calls: tuple[Any, dict[str, Any]]) -> Batch:
     """Calls of methods with their inputs, as a client pushes them.
 
-    Their ids are numbered: which shard an instance belongs to follows from them, and a test that
-    needs instances in certain shards finds them there each time.
+    Args:
+        ids: of the calls. Which shard an instance belongs to follows from them: the same ones lead
+            to the same shards.
     """
     return Batch(
         calls=[
             NewCall(
-                id=f"call-{next(numbers)}",
+                id=next(ids),
                 method=method.urn,
                 service="hosting",
                 input=json.dumps(input).encode(),
@@ -136,7 +137,7 @@ class Hosted:
         self.store = GatedStore(folder / "state.db")
         self.log = FlakyLog(folder / "calls.db")
         self.partition = self.log.open_partition(owner=owner_of_this_process("test")).id
-        self._numbers = itertools.count()
+        self._ids = (f"{self.partition}-{n}" for n in itertools.count())
         self.errors: list[BaseException] = []
         self.gave_up = asyncio.Event()
         self.host = WatchedHost(
@@ -187,7 +188,7 @@ class Hosted:
 
     def accept(self, *calls: tuple[Any, dict[str, Any]]) -> Segment:
         """The calls are in the log; nobody is told."""
-        segment = self.log.append(self.partition, [pushed(self._numbers, *calls)]).segment
+        segment = self.log.append(self.partition, [pushed(self._ids, *calls)]).segment
         assert segment is not None
         return segment
 
