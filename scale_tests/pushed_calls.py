@@ -2,9 +2,10 @@
 
     python -m scale_tests.pushed_calls --waits 10000 --seconds 10 --json
 
-Everything runs on this machine, the load generator included; the store is SQLite with
-synchronous=FULL unless --store says otherwise. Latency is what a client sees at low load:
-from sending a call to holding the result of the instance that it resumed.
+Everything runs on this machine, the load generator included, on SQLite unless --store says
+otherwise. After some seconds to warm up, calls are pushed several times: the figures are those of
+the run in the middle, `spread` has the others. Latency is what a client sees at low load: from
+sending a call to holding the result of the instance that it resumed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import random
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,13 @@ from raysume.client import AsyncClient, AsyncRun
 from raysume.errors import NotFound
 from raysume.ids import instance_id_of
 from raysume.serve_apps.development import Development
+from scale_tests.conditions import STORES, conditions, on_store
 
 WORKLOADS = Path(__file__).with_name("workloads.py")
 POOL = "account"
+WARM_UP_S = 3.0
+SPREAD = ("accepted_per_s", "committed_per_s", "cpu_us_per_call")
+"""What is told of every run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,8 @@ class Figures:
     accepted_per_s: float
     committed_per_s: float
     lost: int
+    behind_s: float
+    """How long it took after the last call was accepted until all were committed."""
     resume_p50_ms: float
     resume_p99_ms: float
     cpu_us_per_call: float
@@ -100,11 +105,14 @@ def cpu_of_engine() -> float:
 
 
 async def push_for(
-    development: Development, options: argparse.Namespace, rng: random.Random
-) -> tuple[list[int], float]:
-    """Payments are pushed for the time asked; how many each account got, and the seconds taken."""
-    counts = [0] * options.waits
-    stop = time.monotonic() + options.seconds
+    development: Development,
+    options: argparse.Namespace,
+    rng: random.Random,
+    counts: list[int],
+    seconds: float,
+) -> float:
+    """Payments are pushed for the time asked, and counted by account; the seconds taken."""
+    stop = time.monotonic() + seconds
     encoder = msgspec.json.Encoder()
     limits = httpx.Limits(max_connections=options.connections)
     path = "/v1/calls" if options.single else "/v1/calls:batch"
@@ -139,7 +147,7 @@ async def push_for(
         trust_env=False,
     ) as client:
         await asyncio.gather(*(worker(client) for _ in range(options.connections)))
-    return counts, time.monotonic() - begun
+    return time.monotonic() - begun
 
 
 async def measure_latency(development: Development, *, probes: int, rate: float) -> list[float]:
@@ -202,35 +210,50 @@ def count_lost(engine: Engine, counts: list[int], turns: int, rng: random.Random
     return lost
 
 
-def run(options: argparse.Namespace, data_dir: Path) -> Figures:
-    """One measurement on a fresh data directory."""
+def run(options: argparse.Namespace, data_dir: Path) -> list[Figures]:
+    """Several measurements of one engine on a fresh data directory."""
     rng = random.Random(options.seed)
     with Development(WORKLOADS, data_dir=data_dir, port=0, dashboard=False) as development:
         engine = Engine(development)
         bytes_per_wait = open_accounts(development, engine, options.waits)
         latencies = asyncio.run(measure_latency(development, probes=options.probes, rate=50))
-        before, cpu = engine.stats(), cpu_of_engine()
-        own_cpu, begun = time.process_time(), time.monotonic()
-        counts, pushed_s = asyncio.run(push_for(development, options, rng))
-        accepted = sum(counts)
-        after = engine.wait_for_turns(before["turns"] + accepted, patience_s=20)
-        took = time.monotonic() - begun
-        turns = after["turns"] - before["turns"]
-        return Figures(
-            accepted_per_s=round(accepted / pushed_s, 1),
-            committed_per_s=round(turns / took, 1),
-            lost=count_lost(engine, counts, turns, rng),
-            resume_p50_ms=round(statistics.median(latencies), 2),
-            resume_p99_ms=round(statistics.quantiles(latencies, n=100)[98], 2),
-            cpu_us_per_call=round((cpu_of_engine() - cpu) / accepted * 1e6, 1),
-            client_cpu_us_per_call=round((time.process_time() - own_cpu) / accepted * 1e6, 1),
-            bytes_per_wait=round(bytes_per_wait, 1),
-            calls=accepted,
-            waits=options.waits,
-            seconds=round(took, 2),
-            batch=options.batch,
-            connections=options.connections,
+        counts = [0] * options.waits
+        first = engine.stats()["turns"]
+        asyncio.run(push_for(development, options, rng, counts, WARM_UP_S))
+        engine.wait_for_turns(first + sum(counts), patience_s=20)
+        found: list[Figures] = []
+        for _ in range(options.runs):
+            before, cpu, sent = engine.stats()["turns"], cpu_of_engine(), sum(counts)
+            own_cpu, begun = time.process_time(), time.monotonic()
+            pushed_s = asyncio.run(push_for(development, options, rng, counts, options.seconds))
+            accepted = sum(counts) - sent
+            turns = engine.wait_for_turns(before + accepted, patience_s=20)["turns"] - before
+            took = time.monotonic() - begun
+            found.append(
+                Figures(
+                    accepted_per_s=round(accepted / pushed_s, 1),
+                    committed_per_s=round(turns / took, 1),
+                    lost=accepted - turns,
+                    behind_s=round(took - pushed_s, 2),
+                    resume_p50_ms=round(statistics.median(latencies), 2),
+                    resume_p99_ms=round(statistics.quantiles(latencies, n=100)[98], 2),
+                    cpu_us_per_call=round((cpu_of_engine() - cpu) / accepted * 1e6, 1),
+                    client_cpu_us_per_call=round(
+                        (time.process_time() - own_cpu) / accepted * 1e6, 1
+                    ),
+                    bytes_per_wait=round(bytes_per_wait, 1),
+                    calls=accepted,
+                    waits=options.waits,
+                    seconds=round(took, 2),
+                    batch=options.batch,
+                    connections=options.connections,
+                )
+            )
+        turns = engine.stats()["turns"] - first
+        found[0] = replace(
+            found[0], lost=max(found[0].lost, count_lost(engine, counts, turns, rng))
         )
+        return found
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -241,6 +264,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=500, help="calls in one request")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--single", action="store_true", help="one call in each request")
+    parser.add_argument("--store", choices=sorted(STORES), default="sqlite")
+    parser.add_argument("--runs", type=int, default=3, help="how often calls are pushed so long")
     parser.add_argument("--probes", type=int, default=200, help="latencies measured")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
@@ -250,23 +275,28 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def spread(found: list[Figures], name: str) -> list[float]:
+    """One figure of all runs, from the least to the greatest."""
+    return sorted(getattr(one, name) for one in found)
+
+
 def main() -> None:
     """Runs the measurement and prints its figures."""
     options = parsed()
-    with tempfile.TemporaryDirectory(prefix="raysume-scale-") as folder:
-        figures = run(options, Path(folder))
-    conditions = {
-        "python": platform.python_version(),
-        "ray": ray.__version__,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "store": "sqlite, synchronous=FULL",
-    }
+    made_in = conditions(options.store)
+    with (
+        tempfile.TemporaryDirectory(prefix="raysume-scale-") as folder,
+        on_store(options.store),
+    ):
+        found = run(options, Path(folder))
+    figures = sorted(found, key=lambda one: one.committed_per_s)[len(found) // 2]
+    figures = replace(figures, lost=max(one.lost for one in found))
+    line = asdict(figures) | {"spread": {name: spread(found, name) for name in SPREAD}}
     if options.json:
-        print(json.dumps(asdict(figures) | {"conditions": conditions}))
+        print(json.dumps(line | {"conditions": made_in}))
         return
-    for name, value in asdict(figures).items():
-        print(f"{name:<24} {value:>14,}")
+    for name, value in line.items():
+        print(f"{name:<24} {value!s:>14}")
 
 
 if __name__ == "__main__":

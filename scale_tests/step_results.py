@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -23,8 +21,8 @@ import psutil
 
 from raysume import Client
 from raysume.actors.ray_steps import RUNNER_NAME, Runner
-from raysume.actors.untyped import ray
 from raysume.serve_apps.development import Development
+from scale_tests.conditions import conditions
 from scale_tests.pushed_calls import WORKLOADS, cpu_of_engine
 
 PLACES = {"ray task": "steps_result", "pool": "steps_result_here"}
@@ -120,14 +118,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="raysume-scale-") as folder:
         costs = run(sizes, options.runs, Path(folder))
     if options.json:
-        conditions = {
-            "python": platform.python_version(),
-            "ray": ray.__version__,
-            "cores": os.cpu_count(),
-            "load": os.getloadavg()[0],
-            "store": "sqlite, synchronous=FULL",
-        }
-        print(json.dumps({"costs": [asdict(one) for one in costs], "conditions": conditions}))
+        made_in = conditions("sqlite")
+        print(json.dumps({"costs": [asdict(one) for one in costs], "conditions": made_in}))
         return
     for one in costs:
         print("  ".join(f"{name} {value}" for name, value in asdict(one).items()))

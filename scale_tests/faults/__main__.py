@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
-import os
-import platform
 import secrets
 import shutil
 import signal
@@ -30,6 +27,7 @@ from typing import Any
 import structlog
 
 from raysume.serve_apps.proxying import free_port
+from scale_tests.conditions import conditions
 from scale_tests.faults.checker import Checker, Verdict, longest_gap
 from scale_tests.faults.cluster import Nodes
 from scale_tests.faults.harm import Database, Harm
@@ -188,21 +186,13 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def _conditions(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "store": options.store,
+    return conditions(options.store) | {
         "seed": options.seed,
         "minutes": options.minutes,
         "rate": options.rate,
         "workers": options.workers,
         "replicas": options.replicas,
         "members": options.members,
-        "fsync": "on",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "load": os.getloadavg()[0],
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("raysume", "ray", "msgspec")
-        }
-        | {"python": platform.python_version()},
     }
 
 
