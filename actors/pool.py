@@ -18,6 +18,7 @@ from raysume.actors.asking import ask_directory
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
 from raysume.actors.figures import figures_of, first_methods
+from raysume.actors.garbage import collect_seldom
 from raysume.actors.hosting import PoolHost, about_to_take_over
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.loading import load
@@ -110,6 +111,7 @@ class Pool(Ordered):
         await delete_left_outcomes(store, host.kernel)
         self._host, self._readings = host, Readings(host)
         Watchdog(self._spec.workflow)
+        collect_seldom()
 
     async def _hosting(self) -> PoolHost:
         if self._host is None:

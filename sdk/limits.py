@@ -71,6 +71,14 @@ DELETIONS_MAX: Final = 1_000
 SHARDS: Final = 16
 """Shards of a workflow version. Fixed for the life of the version: an instance's shard is a hash."""
 
+LOADED_INSTANCES_MAX: Final = 20_000
+"""Waiting instances that a pool keeps as objects, about 3 kB each; the others are packed, in a third
+of that, and loaded in some 20 us when a call meets one."""
+
+GARBAGE_THRESHOLDS: Final = (50_000, 20, 50)
+"""When pools and ingress replicas look for cycles of objects: after so many more have been made than
+freed (some 10 MB), and, of older ones, each so many times. See `gc.set_threshold`."""
+
 COMMIT_EVENTS_MAX: Final = 1_000
 """Events and calls applied in a row: nothing else happens in a pool meanwhile, for about 0.1 s.
 What is applied while a transaction is under way goes into the next one together."""
