@@ -182,7 +182,8 @@ class PoolJournal:
         for number, turns in commit.turns.items():
             log = self._shards[number]
             for turn in turns:
-                log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
+                if turn.outgoing:
+                    log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.committed(log.seq, commit.headers[number], (turn.instance for turn in turns))
 
     @property

@@ -80,8 +80,7 @@ class Durable:
                 f"a {self.durable_kind} was awaited outside a workflow's turn: only code of a "
                 "@workflow or @subflow can wait durably. Await it directly in such a function."
             )
-        task = _running_task()
-        if turn.task is not None and task is not turn.task:
+        if turn.task is not None and _running_task() is not turn.task:
             raise UsageError(
                 f"a {self.durable_kind} was handed to asyncio (gather, create_task, wait_for or "
                 "shield), which cannot survive a restart. Use all_of(...) or any_of(...) for "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -106,9 +107,7 @@ class Wait(Durable, Generic[C_co]):
         Raises:
             UsageError: the method has no such parameter.
         """
-        from raysume.matching.paths import checked_paths
-
-        paths = checked_paths(self.method, tuple(fields))
+        paths = _path_checker()(self.method, tuple(fields))
         made = self._copy()
         made.fields = self.fields + tuple(zip(paths, fields.values(), strict=True))
         return made
@@ -213,6 +212,14 @@ class Wait(Durable, Generic[C_co]):
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"<wait{name} for {self.method.urn!r}>"
+
+
+@cache
+def _path_checker() -> Callable[[Method, tuple[str, ...]], tuple[str, ...]]:
+    """See `paths.checked_paths`, which is built on waits: so it is looked up at the first use."""
+    from raysume.matching.paths import checked_paths
+
+    return checked_paths
 
 
 @overload

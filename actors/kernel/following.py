@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from raysume.actors.kernel import children, looking_back
 from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.moments import moment
-from raysume.actors.kernel.records import StepRecord, TurnRecord, WaitRecord
+from raysume.actors.kernel.records import (
+    LeafEnded,
+    LeafOpened,
+    Outgoing,
+    StepRecord,
+    TurnRecord,
+    WaitRecord,
+)
 from raysume.actors.kernel.status import Event, Status, next_status
 from raysume.actors.kernel.turns import InstanceTurn
 from raysume.instances import RunningInstance
@@ -44,21 +51,31 @@ def record(
     kernel: Kernel, instance: Instance, turn: InstanceTurn | None, calls: list[bytes] | None = None
 ) -> None:
     """The instance as it is now is in the commit, with the calls that the turn or `calls` has."""
-    instance.updated_us = max(instance.updated_us, kernel.now_us)
     pushed = turn.outgoing if turn is not None else calls or []
-    outgoing = kernel.outgoing_of(instance.shard, pushed)
-    kernel.commit.turns.setdefault(instance.shard, []).append(
-        TurnRecord(
-            instance=instance.record(),
-            opened=turn.opened if turn is not None else [],
-            ended=turn.ended if turn is not None else [],
-            outgoing=outgoing,
-            cause=instance.cause,
-        )
-    )
-    instance.cause = None
-    if turn is not None:
+    outgoing = kernel.outgoing_of(instance.shard, pushed) if pushed else []
+    if turn is None:
+        record_turn(kernel, instance, [], [], outgoing)
+    else:
+        record_turn(kernel, instance, turn.opened, turn.ended, outgoing)
         kernel.recorded(instance)
+
+
+def record_turn(
+    kernel: Kernel,
+    instance: Instance,
+    opened: list[LeafOpened],
+    ended: list[LeafEnded],
+    outgoing: list[Outgoing],
+) -> None:
+    """The instance as it is now is in the commit, with what happened."""
+    instance.updated_us = max(instance.updated_us, kernel.now_us)
+    made = TurnRecord(instance.record(), opened, ended, outgoing, instance.cause)
+    instance.cause = None
+    turns = kernel.commit.turns.get(instance.shard)
+    if turns is None:
+        kernel.commit.turns[instance.shard] = [made]
+    else:
+        turns.append(made)
 
 
 def status_at_leaves(instance: Instance) -> Status:
@@ -99,7 +116,7 @@ def follow(kernel: Kernel, instance: Instance, turn: InstanceTurn) -> None:
     for opened in turn.waits:
         if opened.leaf.id not in closed:
             order = kernel.take_order()
-            _add_wait(kernel, instance, turn.wait_record(opened, order=order))
+            add_wait(kernel, instance, turn.wait_record(opened, order=order))
 
 
 def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
@@ -110,7 +127,8 @@ def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
         )
 
 
-def _add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
+def add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
+    """The instance has the wait, which calls meet from now on, and earlier ones if there are any."""
     wait = looking_back.clamp(kernel, wait)
     if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
         wait = looking_back.seen(wait)

@@ -79,7 +79,10 @@ class Mailbox:
                 floor = max(floor, received.passed)
             else:
                 keys = wait.keys or (key_of(wait),)
-                floor = max(floor, min(received.keys.get(key, received.dropped) for key in keys))
+                reached = received.keys.get(keys[0], received.dropped)
+                for key in keys[1:]:
+                    reached = min(reached, received.keys.get(key, received.dropped))
+                floor = max(floor, reached)
         return floor
 
     def is_open(self, wait: WaitRecord, key: bytes, place: Place) -> bool:
@@ -100,9 +103,10 @@ class Mailbox:
 
     def has(self, method: str, place: Place) -> bool:
         """Whether the instance is known to have received the call at this place."""
-        return any(
-            place in received.calls for (of, _), received in self._received.items() if of == method
-        )
+        for (of, _), received in self._received.items():
+            if of == method and place in received.calls:
+                return True
+        return False
 
     def receive(self, wait: WaitRecord, key: bytes, place: Place) -> None:
         """The call at `place` met `wait` by `key`: it meets no other wait of this instance."""
@@ -116,12 +120,12 @@ class Mailbox:
         """What was received, as it is saved."""
         return [
             ReceivedRecord(
-                method=method,
-                shape=shape,
-                keys=dict(received.keys),
-                dropped=received.dropped,
-                calls=list(received.calls),
-                passed=received.passed,
+                method,
+                shape,
+                received.keys.copy(),
+                received.dropped,
+                received.calls.copy(),
+                received.passed,
             )
             for (method, shape), received in self._received.items()
         ]

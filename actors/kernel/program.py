@@ -7,7 +7,6 @@ A turn in which they yield nothing runs inline, without a task.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Generator
 from typing import Any, TypeGuard, assert_never
@@ -26,12 +25,13 @@ from raysume.actors.kernel.branches import (
 )
 from raysume.actors.kernel.deciding import decide
 from raysume.actors.kernel.records import LeafEnded, StepDone, StepRecord
+from raysume.actors.kernel.running import step_into
 from raysume.actors.kernel.turns import CallbackFailed, InstanceTurn, OpenedWait
 from raysume.call import Call
 from raysume.children import ChildCall
 from raysume.compiler import SubflowCall, loads
 from raysume.durable import Durable
-from raysume.errors import Cancelled, InvariantViolated, UsageError, WaitTimeout
+from raysume.errors import InvariantViolated, UsageError, WaitTimeout
 from raysume.groups import Group
 from raysume.matching import bind
 from raysume.steps import Retry, Step
@@ -172,26 +172,46 @@ def _timeout_of(leaf: WaitLeaf | GroupLeaf) -> WaitTimeout:
     return WaitTimeout(f"{what} was not met within {leaf.value.limit}.")
 
 
-def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> Passing:
+def went_on(turn: InstanceTurn, branch: Branch, came: Any) -> Passing:
+    """The branch's code, which has gone on already, is at its next leaf or its end.
+
+    Args:
+        came: what the coroutine yielded, or its `Outcome` (see `running.sent`).
+    """
+    reached = came
+    if not isinstance(came, Outcome):
+        reached = yield from step_into(turn, branch.live(), came=came)
+    outcome = yield from _reach(turn, branch, reached)
+    if outcome is not None:
+        yield from _run(turn, branch, outcome)
+
+
+def _run(turn: InstanceTurn, branch: Branch, outcome: Outcome | None) -> Passing:
     """The branch's code has gone on with `outcome` to its next leaf or its end."""
-    while True:
+    while outcome is not None:
         coroutine = branch.live()
         branch.leaf = None
         turn.subflows = branch.subflows
-        reached = yield from _step_into(turn, coroutine, outcome)
-        if turn.subflows:
-            _leave_subflows(turn, branch, reached)
-        if isinstance(reached, Outcome):
-            _end(turn, branch, reached)
-            return
-        try:
-            yield from _open(turn, branch, reached)
-        except _OURS:
-            raise
-        except Exception as error:
-            outcome = Outcome("error", error)
-            continue
-        return
+        reached = yield from step_into(turn, coroutine, outcome)
+        outcome = yield from _reach(turn, branch, reached)
+
+
+def _reach(
+    turn: InstanceTurn, branch: Branch, reached: Durable | Outcome
+) -> Generator[Any, Any, Outcome | None]:
+    """The branch is at its next leaf, or has ended; else what its code is to go on with at once."""
+    if turn.subflows:
+        _leave_subflows(turn, branch, reached)
+    if isinstance(reached, Outcome):
+        _end(turn, branch, reached)
+        return None
+    try:
+        yield from _open(turn, branch, reached)
+    except _OURS:
+        raise
+    except Exception as error:
+        return Outcome("error", error)
+    return None
 
 
 _STATUS_AFTER = {"result": "completed", "error": "failed", "cancelled": "cancelled"}
@@ -216,43 +236,6 @@ def _end(turn: InstanceTurn, branch: Branch, outcome: Outcome) -> None:
     branch.outcome = Outcome("cancelled") if branch.cancelling else outcome
     if branch.cancelling and outcome.kind == "error":
         branch.outcome = outcome
-
-
-def _step_into(
-    turn: InstanceTurn, coroutine: Any, outcome: Outcome
-) -> Generator[Any, Any, Durable | Outcome]:
-    """The next durable value that the coroutine is suspended at, or how it ended."""
-    try:
-        match outcome.kind:
-            case "result":
-                yielded = coroutine.send(outcome.value)
-            case "error":
-                yielded = coroutine.throw(outcome.value)
-            case "cancelled":
-                yielded = coroutine.throw(Cancelled())
-            case _:
-                assert_never(outcome.kind)
-        while not isinstance(yielded, Durable):
-            try:
-                value = yield yielded
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            except BaseException as error:
-                yielded = coroutine.throw(error)
-            else:
-                yielded = coroutine.send(value)
-    except StopIteration as stop:
-        return Outcome("result", stop.value)
-    except Cancelled:
-        return Outcome("cancelled")
-    except asyncio.CancelledError as error:
-        if turn.is_being_stopped:
-            raise
-        return Outcome("error", error)
-    except (Exception, SystemExit) as error:
-        return Outcome("error", error)
-    return yielded
 
 
 def _open(turn: InstanceTurn, branch: Branch, value: Durable) -> Passing:

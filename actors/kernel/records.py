@@ -2,7 +2,8 @@
 
 Everything here is plain data in MessagePack. A record is written whole: the latest one
 of an instance is all that recovery needs, which keeps recovery one dictionary update
-for each record and makes a checkpoint a copy of the latest committed records.
+for each record and makes a checkpoint a copy of the latest committed records. Nothing
+here refers back to what holds it, so the garbage collector need not look at any of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ START_OF_LOG: Place = (-1, -1)
 """Before every call."""
 
 
-class Begin(msgspec.Struct, array_like=True, frozen=True, tag="begin"):
+class Begin(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="begin"):
     """The instance starts: by a call that met standing wait number `ordinal`, or explicitly."""
 
     call: DeliveredCall | None = None
@@ -34,7 +35,7 @@ class Begin(msgspec.Struct, array_like=True, frozen=True, tag="begin"):
     """When it was due, of a start by schedule: a first sleep has ended then."""
 
 
-class CallMet(msgspec.Struct, array_like=True, frozen=True, tag="call"):
+class CallMet(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="call"):
     """A call met one of the instance's waits."""
 
     wait: str
@@ -43,13 +44,13 @@ class CallMet(msgspec.Struct, array_like=True, frozen=True, tag="call"):
     """Whether the wait is exclusive: should it have ended meanwhile, the call is for another."""
 
 
-class TimerDue(msgspec.Struct, array_like=True, frozen=True, tag="timer"):
+class TimerDue(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="timer"):
     """The timer of a sleep, a timeout or a step's next attempt is due."""
 
     timer: str
 
 
-class StepDone(msgspec.Struct, array_like=True, frozen=True, tag="step"):
+class StepDone(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="step"):
     """An attempt of a step ended."""
 
     step: str
@@ -61,13 +62,13 @@ class StepDone(msgspec.Struct, array_like=True, frozen=True, tag="step"):
     """False when the retry policy gives up on this kind of error."""
 
 
-class Cancel(msgspec.Struct, array_like=True, frozen=True, tag="cancel"):
+class Cancel(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="cancel"):
     """The instance is to be cancelled."""
 
     reason: str = ""
 
 
-class ChildDone(msgspec.Struct, array_like=True, frozen=True, tag="child"):
+class ChildDone(msgspec.Struct, array_like=True, frozen=True, gc=False, tag="child"):
     """A child workflow ended: completed, cancelled or failed."""
 
     leaf: str
@@ -83,7 +84,7 @@ Stimulus = Begin | CallMet | TimerDue | StepDone | Cancel | ChildDone
 """What can make an instance take a turn."""
 
 
-class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
+class WaitRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An open wait: enough to find and test it without code or state."""
 
     id: str
@@ -107,14 +108,14 @@ class WaitRecord(msgspec.Struct, array_like=True, frozen=True):
     more added where it takes that to differ, so that the waits of several kernels have one order."""
 
 
-class TimerRecord(msgspec.Struct, array_like=True, frozen=True):
+class TimerRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A timer of an instance."""
 
     id: str
     due_us: int
 
 
-class StepRecord(msgspec.Struct, array_like=True, frozen=True):
+class StepRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A step that was asked and whose result is not recorded."""
 
     id: str
@@ -125,7 +126,7 @@ class StepRecord(msgspec.Struct, array_like=True, frozen=True):
     """When the next attempt may start; None: at once."""
 
 
-class ChildRecord(msgspec.Struct, array_like=True, frozen=True):
+class ChildRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A child workflow whose end is not known yet."""
 
     leaf: str
@@ -139,7 +140,7 @@ class ChildRecord(msgspec.Struct, array_like=True, frozen=True):
     """It is not awaited any more, and is to be cancelled."""
 
 
-class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True):
+class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an instance received by waits of one method and shape (see `mailboxes`)."""
 
     method: str
@@ -154,7 +155,7 @@ class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True):
     """The newest place that is not among `calls` any more."""
 
 
-class ExclusiveRecord(msgspec.Struct, array_like=True, frozen=True):
+class ExclusiveRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What an instance received by exclusive waits."""
 
     places: list[Place]
@@ -163,7 +164,7 @@ class ExclusiveRecord(msgspec.Struct, array_like=True, frozen=True):
     """The newest place that is not among them any more."""
 
 
-class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
+class ErrorRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Why an instance failed, as text: readable without the user's code."""
 
     type: str
@@ -171,7 +172,7 @@ class ErrorRecord(msgspec.Struct, array_like=True, frozen=True):
     traceback: str
 
 
-class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
+class InstanceRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Everything about an instance as of one turn."""
 
     id: str
@@ -211,7 +212,7 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True):
     """Of a checkpointed record: the position of the journal row that it stands in too."""
 
 
-class LeafOpened(msgspec.Struct, array_like=True, frozen=True):
+class LeafOpened(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A wait, group, sleep, step or subflow that a turn came to."""
 
     id: str
@@ -220,14 +221,14 @@ class LeafOpened(msgspec.Struct, array_like=True, frozen=True):
     method: str | None
 
 
-class LeafEnded(msgspec.Struct, array_like=True, frozen=True):
+class LeafEnded(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a leaf ended: completed, cancelled, timed-out or failed."""
 
     id: str
     status: str
 
 
-class Outgoing(msgspec.Struct, array_like=True, frozen=True):
+class Outgoing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A call published by a turn, numbered within its shard."""
 
     sequence: int
@@ -235,7 +236,7 @@ class Outgoing(msgspec.Struct, array_like=True, frozen=True):
     """Encoded OutgoingCall."""
 
 
-class Cause(msgspec.Struct, array_like=True, frozen=True):
+class Cause(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a turn was taken for."""
 
     kind: str
@@ -246,7 +247,7 @@ class Cause(msgspec.Struct, array_like=True, frozen=True):
     """Of the call, the wait, the timer, the step or the other instance."""
 
 
-class TurnRecord(msgspec.Struct, array_like=True, frozen=True):
+class TurnRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One turn: the instance after it, and what happened in it."""
 
     instance: InstanceRecord
@@ -257,7 +258,7 @@ class TurnRecord(msgspec.Struct, array_like=True, frozen=True):
     """None: no turn was taken, only something noted (an inbox entry, a turn that began)."""
 
 
-class PastTurn(msgspec.Struct, array_like=True, frozen=True):
+class PastTurn(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A turn that outlives its journal row."""
 
     turn: TurnRecord
@@ -267,7 +268,7 @@ class PastTurn(msgspec.Struct, array_like=True, frozen=True):
     """The place of the newest call applied by then."""
 
 
-class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
+class ShardHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A shard's own counters as of a journal row or a checkpoint."""
 
     format: int
@@ -287,7 +288,7 @@ class ShardHeader(msgspec.Struct, array_like=True, frozen=True):
     """What was bid for the call before which the kernel stands still; None: it does not."""
 
 
-class JournalBody(msgspec.Struct, array_like=True, frozen=True):
+class JournalBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a journal row holds."""
 
     header: ShardHeader
@@ -296,7 +297,7 @@ class JournalBody(msgspec.Struct, array_like=True, frozen=True):
     """For each turn, the last journal position with a turn of the same instance; 0: there is none."""
 
 
-class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True):
+class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a checkpoint's header holds."""
 
     header: ShardHeader

@@ -72,10 +72,10 @@ def tree_of(state: bytes) -> Branch:
         UsageError: it was saved in a format that this release does not know, or by code that is
             not here.
     """
-    if state[:2] != FLAT_HEADER:
+    flat = flat_tree(state)
+    if flat is None:
         root: Branch = loads(state)
         return root
-    flat = _decode(memoryview(state)[2:])
     wait: Wait[Any] = Wait(registry.require(*flat.method), flat.name)
     wait.fields = flat.fields
     wait.matches_any = flat.matches_any
@@ -85,24 +85,31 @@ def tree_of(state: bytes) -> Branch:
     if flat.limit_us is not None:
         wait.limit = timedelta(microseconds=flat.limit_us)
     made = Branch(None)
-    definition = definition_of(*flat.definition)
-    made.frozen = Frozen((FrameState(definition, flat.point, flat.local),), wait)
+    made.frozen = Frozen((frame_of(flat),), wait)
     made.leaf = WaitLeaf(flat.leaf, wait)
     return made
 
 
-def _flat(root: Branch) -> bytes | None:
-    """The tree written flat; None when it has to be pickled."""
-    leaf = root.leaf
-    if not isinstance(leaf, WaitLeaf) or root.container is not None or root.cancelling:
-        return None
-    wait: Wait[Any] = leaf.value
-    if not _is_plain_wait(wait) or root.outcome is not None or root.value is not None:
-        return None
-    frozen = root.frozen if root.coroutine is None else freeze(root.coroutine)
-    if frozen is None or len(frozen.frames) != 1 or root.subflow or root.subflows:
-        return None
-    [frame] = frozen.frames
+def flat_tree(state: bytes) -> FlatTree | None:
+    """The tree as it was written flat; None when it was pickled."""
+    return _decode(memoryview(state)[2:]) if state[:2] == FLAT_HEADER else None
+
+
+def frame_of(flat: FlatTree) -> FrameState:
+    """The frame of a tree that was written flat.
+
+    Raises:
+        UsageError: its code is not here.
+    """
+    return FrameState(definition_of(*flat.definition), flat.point, flat.local)
+
+
+def flat_state(frame: FrameState, leaf_id: str, wait: Wait[Any]) -> bytes | None:
+    """A tree of one frame that is suspended at a plain wait, written flat; None: it is pickled.
+
+    Args:
+        wait: see `is_plain`.
+    """
     definition: Definition = frame.definition
     if frame.cells or not definition.stands_alone:
         return None
@@ -114,7 +121,7 @@ def _flat(root: Branch) -> bytes | None:
         (definition.name, *definition.place),
         frame.point,
         frame.local,
-        leaf.id,
+        leaf_id,
         (method.urn, method.module, method.qualname),
         wait.name,
         wait.fields,
@@ -129,9 +136,24 @@ def _flat(root: Branch) -> bytes | None:
         return None
 
 
-def _is_plain_wait(wait: Wait[Any]) -> bool:
+def is_plain(wait: Wait[Any]) -> bool:
+    """Whether the wait consists of nothing but numbers and texts."""
     if wait.predicate is not None or wait.on_match is not None or wait.on_cancel is not None:
         return False
     if wait.mailbox.__class__ is not str:
         return False
     return all(value.__class__ in _ATOMS for _, value in wait.fields)
+
+
+def _flat(root: Branch) -> bytes | None:
+    """The tree written flat; None when it has to be pickled."""
+    leaf = root.leaf
+    if not isinstance(leaf, WaitLeaf) or root.container is not None or root.cancelling:
+        return None
+    wait: Wait[Any] = leaf.value
+    if not is_plain(wait) or root.outcome is not None or root.value is not None:
+        return None
+    frozen = root.frozen if root.coroutine is None else freeze(root.coroutine)
+    if frozen is None or len(frozen.frames) != 1 or root.subflow or root.subflows:
+        return None
+    return flat_state(frozen.frames[0], leaf.id, wait)

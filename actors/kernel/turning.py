@@ -15,6 +15,7 @@ from raysume.actors.kernel import (
     following,
     hooks,
     looking_back,
+    plain_turns,
     program,
     routing,
     schedules,
@@ -55,12 +56,18 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
     if not _counts(kernel, instance, stimulus):
         kernel.touch(instance)
         return
-    turn = following.new_turn(kernel, instance)
-    guard = kernel.guard if kernel.runs_inline else None  # what runs as a task does so later
-    if guard is not None and (refused := guard.begins(instance.id)) is not None:
-        _came_to_nothing(kernel, instance, turn, stimulus, refused)
+    begun = isinstance(stimulus, CallMet) and plain_turns.take(kernel, instance, stimulus)
+    if begun is True:
         return
-    steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
+    guard = kernel.guard if kernel.runs_inline else None  # what runs as a task does so later
+    if begun is not False:
+        turn, steps = begun
+    else:
+        turn = following.new_turn(kernel, instance)
+        if guard is not None and (refused := guard.begins(instance.id)) is not None:
+            _came_to_nothing(kernel, instance, turn, stimulus, refused)
+            return
+        steps = hooks.with_hooks(kernel, instance, turn, _turn(kernel, instance, turn, stimulus))
     task = TurnTask(instance=instance.id, turn=turn, steps=steps)
     if kernel.runs_inline:
         try:

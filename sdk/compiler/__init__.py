@@ -15,7 +15,16 @@ from raysume.compiler.definitions import (
     compile_workflow,
 )
 from raysume.compiler.finding import definitions_scope, register
-from raysume.compiler.frames import FrameView, frames_of, freeze, leaf_of, subflows_of, thaw
+from raysume.compiler.frames import (
+    FrameView,
+    enter,
+    frame_at,
+    frames_of,
+    freeze,
+    leaf_of,
+    subflows_of,
+    thaw,
+)
 from raysume.compiler.giving import Provided, keeping_provided
 from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
 from raysume.compiler.refusals import RULES
@@ -37,6 +46,8 @@ __all__ = [
     "compile_workflow",
     "definitions_scope",
     "dumps",
+    "enter",
+    "frame_at",
     "frames_of",
     "freeze",
     "keeping_provided",

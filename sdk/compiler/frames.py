@@ -35,6 +35,10 @@ class _Resumed:
         return (yield self.leaf)
 
 
+_PLACE: Any = _Resumed(cast("Durable", None))
+"""Stands for a leaf that nobody looks at."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameView:
     """One frame of a suspended workflow, for showing."""
@@ -94,6 +98,37 @@ def thaw(frozen: Frozen) -> Coroutine:
             local = {name: value for name, value in local.items() if name not in cells}
         inner = state.definition.enter(state.point, local, cells, inner, given)
     return cast("Coroutine", inner)
+
+
+def enter(state: FrameState) -> Coroutine | None:
+    """A coroutine of this one frame, suspended on something in the place of its leaf.
+
+    None: it takes more than its point and its own variables; `thaw` does it.
+    """
+    definition = state.definition
+    if definition.compiled.lent or definition.dependencies:
+        return None
+    made = definition.enter(state.point, state.local, {}, _PLACE)
+    return made if made.send(None) is None else None
+
+
+def frame_at(coroutine: Coroutine, leaf: Durable) -> FrameState | None:
+    """The only frame of a coroutine that awaits the leaf itself, if it needs nothing around it.
+
+    None: it awaits something else, or has variables that others share; `freeze` tells.
+    """
+    suspended = coroutine.cr_frame
+    names: dict[str, Any] = {} if suspended is None else suspended.f_locals
+    frame: Frame | None = names.get(FRAME)
+    if frame is None or names.get(AWAITED) is not leaf or frame.cells or frame.given is not None:
+        return None
+    point: int = names[PC]
+    if point <= 0:
+        return None
+    live = frame.definition.compiled.live[point]
+    local = {name: names[name] for name in live if name in names}
+    names.clear()  # it is the frame's own, and would keep old values alive
+    return FrameState(frame.definition, point, local)
 
 
 def leaf_of(coroutine: Coroutine) -> Durable | None:
