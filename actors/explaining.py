@@ -34,7 +34,7 @@ async def explain(
     await host.flushed()
     if id is None:
         return explaining.explain(host.kernel, item)
-    instance = host.kernel.instances.get(id)
+    instance = host.kernel.instances.peek(id)
     if instance is None:
         record = await readings.record(id)
         instance = None if record is None else Instance.of(record, shard=0)
@@ -83,7 +83,7 @@ def _fitting(rows: list[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict
 
 def _rows(host: PoolHost, ids: list[str]) -> Iterator[dict[str, Any]]:
     for id in ids:
-        instance = host.kernel.instances.get(id)
+        instance = host.kernel.instances.peek(id)
         if instance is not None and instance.is_active:
             for number, wait in enumerate(instance.waits.values()):
                 yield _row(host, instance, number, wait)

@@ -19,7 +19,9 @@ from raysume.workflows import Workflow
 
 def figures_of(host: PoolHost) -> dict[str, Any]:
     """Instances by status, waits, calls and turns so far, CPU (seconds) and memory (bytes)."""
-    counted = Counter(one.status for one in host.kernel.instances.values())
+    instances = host.kernel.instances
+    counted = Counter(one.status for one in instances.loaded)
+    counted[Status.WAITING] += instances.packed
     return {
         "pid": os.getpid(),
         "shards": sorted(host.kernel.shards),

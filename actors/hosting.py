@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from raysume import limits
+from raysume import ids, limits
 from raysume.actors.answering import Answers
 from raysume.actors.bidding import AskVerdict, Bidding
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
@@ -27,7 +27,6 @@ from raysume.actors.kernel import driving
 from raysume.actors.kernel.bids import Verdict
 from raysume.actors.kernel.commits import Commit, Delivered, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
-from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, Place
@@ -363,15 +362,17 @@ class PoolHost:
         """Whether something was applied that is not durable yet."""
         return self._committed < self.applied
 
-    async def durable(self, instance: Instance) -> InstanceRecord:
-        """The instance as its last commit has it."""
+    async def durable(self, id: str) -> InstanceRecord | None:
+        """The instance as its last commit has it; None when it is not in memory."""
+        shard = ids.shard_of(id, limits.SHARDS)
         while any(
-            turn.instance.id == instance.id
+            turn.instance.id == id
             for commit in self._uncommitted
-            for turn in commit.turns.get(instance.shard, ())
+            for turn in commit.turns.get(shard, ())
         ):
             await self.flushed()
-        return instance.record()
+        instance = self.kernel.instances.peek(id)
+        return None if instance is None else instance.record()
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""

@@ -174,9 +174,9 @@ class Readings:
         """
         host = self._host
         check_owned(host.kernel, id)
-        instance = host.kernel.instances.get(id)
-        if instance is not None:
-            return await host.durable(instance)
+        found = await host.durable(id)
+        if found is not None:
+            return found
         rows = await host.in_store(
             lambda store: store.find_instance(id, workflow=host.workflow.name)
         )

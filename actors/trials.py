@@ -126,7 +126,7 @@ def turn_work(instance: str, number: int, failures: int) -> str:
 
 def unfinished_work(kernel: Kernel) -> Iterator[str]:
     """What the instances of the kernel asked for, or have begun, and what has not ended."""
-    for instance in kernel.instances.values():
+    for instance in kernel.instances.loaded:
         if instance.steps and instance.is_active:
             ended = {one.step for one in instance.inbox if isinstance(one, StepDone)}
             for step in instance.steps.values():

@@ -63,7 +63,7 @@ class _Explainer:
 
     def of_receivers(self) -> list[WaitExplained]:
         """The instances that the call started, or that received it; of the newest in memory."""
-        newest = reversed(self.kernel.instances.values())
+        newest = self.kernel.instances.newest_first()
         found = [
             self._said(one, "met", self._how_received(one))
             for one in islice(newest, limits.EXPLAIN_INSTANCES_MAX)

@@ -3,18 +3,24 @@
 (method, shape) -> key -> waits. A call costs one dictionary look-up for each shape of its
 method. Waits without a key are grouped by predicate, so that each distinct predicate is
 evaluated once for each call.
+
+Of a holder that is packed (see `residents`) only the id stands under the keys of its waits; it is
+woken when a call has one of these keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 from raysume.actors.kernel.records import WaitRecord
 from raysume.call import Call
+from raysume.errors import InvariantViolated
 from raysume.matching import Parsed, evaluate, extractor
 from raysume.methods import Method
+
+K = TypeVar("K")
 
 
 class Holder(Protocol):
@@ -42,14 +48,56 @@ class Failure:
     error: Exception
 
 
+class _Waiting(Generic[K]):
+    """Who waits, by key: entries, and the ids of packed holders.
+
+    One alone stands under its key without a collection around it: with many instances most do.
+    """
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self) -> None:
+        self._by_key: dict[K, Entry | str | dict[Entry | str, None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_key)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._by_key)
+
+    def put(self, key: K, one: Entry | str) -> None:
+        """`one` waits under the key; an id may be put there again."""
+        there = self._by_key.get(key)
+        if there is None:
+            self._by_key[key] = one
+        elif isinstance(there, dict):
+            there[one] = None
+        elif there != one:
+            self._by_key[key] = {there: None, one: None}
+
+    def drop(self, key: K, one: Entry | str) -> None:
+        """`one` waits under the key no more; an id that was dropped may be dropped again."""
+        there = self._by_key.get(key)
+        if isinstance(there, dict):
+            there.pop(one, None)
+            if len(there) == 1:
+                self._by_key[key] = next(iter(there))
+        elif there == one:
+            del self._by_key[key]
+
+    def under(self, key: K) -> Entry | str | dict[Entry | str, None] | None:
+        """Whoever waits under the key: nobody, one, or several."""
+        return self._by_key.get(key)
+
+
 class _Shape:
     """The waits of one method that share the same key paths."""
 
-    __slots__ = ("extract", "keys")
+    __slots__ = ("extract", "waiting")
 
     def __init__(self, extract: Callable[[Parsed], bytes | None]) -> None:
         self.extract = extract
-        self.keys: dict[bytes, list[Entry]] = {}
+        self.waiting: _Waiting[bytes] = _Waiting()
 
 
 class _MethodWaits:
@@ -58,11 +106,16 @@ class _MethodWaits:
     def __init__(self, method: Method) -> None:
         self.method = method
         self.shapes: dict[tuple[str, ...], _Shape] = {}
-        self.keyless: dict[bytes | None, list[Entry]] = {}
+        self.keyless: _Waiting[bytes | None] = _Waiting()
+        """By predicate."""
 
     @property
     def is_empty(self) -> bool:
         return not self.shapes and not self.keyless
+
+
+def _nobody(id: str) -> object:
+    raise InvariantViolated(f"{id} is packed, and nobody can wake it")
 
 
 class WaitIndex:
@@ -76,6 +129,8 @@ class WaitIndex:
         self._by_method: dict[str, _MethodWaits] = {}
         self._order = 0
         self._size = 0
+        self.wake: Callable[[str], object] = _nobody
+        """Makes a packed holder be there again, with `unpack`."""
 
     def __len__(self) -> int:
         return self._size
@@ -90,21 +145,13 @@ class WaitIndex:
         waits = self._by_method.get(method)
         return [] if waits is None else list(waits.shapes)
 
+    # --- waits come and go -------------------------------------------------------
+
     def add(self, holder: Holder, wait: WaitRecord) -> Entry:
         """The wait is found by calls from now on."""
         self._order += 1
         entry = Entry(holder, wait, wait.order or self._order)
-        waits = self._by_method.get(wait.method)
-        if waits is None:
-            waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))
-        if wait.keys:
-            shape = waits.shapes.get(wait.shape)
-            if shape is None:
-                shape = waits.shapes[wait.shape] = _Shape(extractor(waits.method, wait.shape))
-            for key in wait.keys:
-                shape.keys.setdefault(key, []).append(entry)
-        else:
-            waits.keyless.setdefault(wait.predicate, []).append(entry)
+        self._put(wait, entry)
         self._size += 1
         return entry
 
@@ -115,71 +162,155 @@ class WaitIndex:
         if wait.keys:
             shape = waits.shapes[wait.shape]
             for key in wait.keys:
-                _drop(shape.keys, key, entry)
-            if not shape.keys:
+                shape.waiting.drop(key, entry)
+            if not shape.waiting:
                 del waits.shapes[wait.shape]
         else:
-            _drop(waits.keyless, wait.predicate, entry)
+            waits.keyless.drop(wait.predicate, entry)
         if waits.is_empty:
             del self._by_method[wait.method]
         self._size -= 1
 
-    def candidates(self, parsed: Parsed) -> Iterator[Entry]:
-        """The waits whose key, if any, equals the call's; predicates not yet evaluated."""
+    def add_packed(self, id: str, waits: Iterable[WaitRecord]) -> None:
+        """All waits of a holder, which is found by its id alone from the beginning."""
+        for wait in waits:
+            self._put(wait, id)
+            self._size += 1
+
+    def pack(self, entries: Iterable[Entry]) -> None:
+        """All waits of a holder, which is found by its id alone from now on."""
+        for entry in entries:
+            id, wait = entry.holder.id, entry.wait
+            waits = self._by_method[wait.method]
+            if wait.keys:
+                waiting = waits.shapes[wait.shape].waiting
+                for key in wait.keys:
+                    waiting.drop(key, entry)
+                    waiting.put(key, id)
+            else:
+                waits.keyless.drop(wait.predicate, entry)
+                waits.keyless.put(wait.predicate, id)
+
+    def unpack(self, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
+        """All waits of a holder that was packed; the entries by wait."""
+        found: dict[str, Entry] = {}
+        for wait in waits:
+            of_method = self._by_method[wait.method]
+            if wait.keys:
+                waiting = of_method.shapes[wait.shape].waiting
+                for key in wait.keys:
+                    waiting.drop(key, holder.id)
+            else:
+                of_method.keyless.drop(wait.predicate, holder.id)
+            entry = found[wait.id] = Entry(holder, wait, wait.order)
+            self._put(wait, entry)
+        return found
+
+    def _put(self, wait: WaitRecord, one: Entry | str) -> None:
+        waits = self._by_method.get(wait.method)
+        if waits is None:
+            waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))
+        if not wait.keys:
+            waits.keyless.put(wait.predicate, one)
+            return
+        shape = waits.shapes.get(wait.shape)
+        if shape is None:
+            shape = waits.shapes[wait.shape] = _Shape(extractor(waits.method, wait.shape))
+        for key in wait.keys:
+            shape.waiting.put(key, one)
+
+    # --- calls look for them -----------------------------------------------------
+
+    def find(self, parsed: Parsed) -> tuple[list[Entry], list[Failure]]:
+        """The waits that the call fits, longest waiting first."""
         waits = self._by_method.get(parsed.record.method)
         if waits is None:
-            return
-        for shape in waits.shapes.values():
-            key = shape.extract(parsed)
-            if key is not None:
-                yield from shape.keys.get(key, ())
-        for entries in waits.keyless.values():
-            yield from entries
-
-    def entries_for(self, parsed: Parsed) -> Iterator[Entry]:
-        """All waits for the call's method, those whose key equals the call's first."""
-        first = {id(entry): entry for entry in self.candidates(parsed)}
-        yield from first.values()
-        waits = self._by_method.get(parsed.record.method)
-        for shape in () if waits is None else waits.shapes.values():
-            for entries in shape.keys.values():
-                for entry in entries:
-                    if id(entry) not in first:
-                        first[id(entry)] = entry
-                        yield entry
-
-    def find(self, parsed: Parsed, call: Call[Any, Any]) -> tuple[list[Entry], list[Failure]]:
-        """The waits that the call fits, longest waiting first."""
-        verdicts: dict[bytes, bool | Exception] = {}
+            return [], []
         met: list[Entry] = []
         failures: list[Failure] = []
-        for entry in self.candidates(parsed):
-            predicate = entry.wait.predicate
-            if predicate is not None:
-                verdict = verdicts.get(predicate)
-                if verdict is None:
-                    verdict = verdicts[predicate] = verdict_of(predicate, call)
-                if isinstance(verdict, Exception):
-                    failures.append(Failure(entry, verdict))
-                    continue
-                if not verdict:
-                    continue
-            met.append(entry)
+        verdicts: dict[bytes | None, bool | Exception] = {None: True}
+        for shape in list(waits.shapes.values()):
+            key = shape.extract(parsed)
+            if key is None:
+                continue
+            for entry in self._woken(shape.waiting, key):
+                predicate = entry.wait.predicate
+                if predicate is None:
+                    met.append(entry)
+                else:
+                    _judge(parsed, predicate, (entry,), verdicts, met, failures)
+        for predicate in list(waits.keyless):
+            if _verdict(parsed, predicate, verdicts) is not False:
+                entries = self._woken(waits.keyless, predicate)
+                _judge(parsed, predicate, entries, verdicts, met, failures)
         if len(met) > 1:
             met.sort(key=lambda entry: entry.order)
         return met, failures
 
+    def entries_for(self, parsed: Parsed) -> Iterator[Entry]:
+        """All waits for the call's method, those whose key equals the call's first."""
+        waits = self._by_method.get(parsed.record.method)
+        if waits is None:
+            return
+        first: set[int] = set()
+        for shape in list(waits.shapes.values()):
+            key = shape.extract(parsed)
+            if key is not None:
+                for entry in self._woken(shape.waiting, key):
+                    first.add(id(entry))
+                    yield entry
+        for predicate in list(waits.keyless):
+            yield from self._woken(waits.keyless, predicate)
+        for shape in list(waits.shapes.values()):
+            for key in list(shape.waiting):
+                for entry in self._woken(shape.waiting, key):
+                    if id(entry) not in first:
+                        first.add(id(entry))
+                        yield entry
 
-def verdict_of(predicate: bytes, call: Call[Any, Any]) -> bool | Exception:
+    def _woken(self, waiting: _Waiting[K], key: K) -> Collection[Entry]:
+        """The entries under the key; whoever is packed there has been woken."""
+        there = waiting.under(key)
+        if isinstance(there, str):
+            self.wake(there)
+            there = waiting.under(key)
+        if isinstance(there, dict):
+            for packed in [one for one in there if isinstance(one, str)]:
+                self.wake(packed)
+            there = waiting.under(key)
+        if isinstance(there, Entry):
+            return (there,)
+        return [one for one in there or () if isinstance(one, Entry)]
+
+
+def _judge(
+    parsed: Parsed,
+    predicate: bytes | None,
+    entries: Collection[Entry],
+    verdicts: dict[bytes | None, bool | Exception],
+    met: list[Entry],
+    failures: list[Failure],
+) -> None:
+    verdict = _verdict(parsed, predicate, verdicts)
+    if isinstance(verdict, Exception):
+        failures.extend(Failure(entry, verdict) for entry in entries)
+    elif verdict:
+        met.extend(entries)
+
+
+def _verdict(
+    parsed: Parsed, predicate: bytes | None, verdicts: dict[bytes | None, bool | Exception]
+) -> bool | Exception:
+    known = verdicts.get(predicate)
+    if known is None:
+        assert predicate is not None
+        known = verdicts[predicate] = verdict_of(predicate, parsed.call)
+    return known
+
+
+def verdict_of(predicate: bytes, call: Call[object, object]) -> bool | Exception:
     """Whether the predicate holds for the call, or what it raised."""
     try:
         return bool(evaluate(predicate, call))
     except Exception as error:
         return error
-
-
-def _drop(table: dict[Any, list[Entry]], key: Any, entry: Entry) -> None:
-    entries = table[key]
-    entries.remove(entry)
-    if not entries:
-        del table[key]

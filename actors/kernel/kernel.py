@@ -61,12 +61,13 @@ from raysume.actors.kernel.records import (
     ShardHeader,
     Stimulus,
 )
+from raysume.actors.kernel.residents import Residents
 from raysume.actors.kernel.schedules import KEEPER, Schedule
 from raysume.actors.kernel.shards import Shard
 from raysume.actors.kernel.standing import Standing
 from raysume.actors.kernel.status import FINISHED, Status
 from raysume.actors.kernel.tenure import Tenure
-from raysume.actors.kernel.timers import RETRY_TIMER, Timers
+from raysume.actors.kernel.timers import Timers
 from raysume.methods import Method
 from raysume.workflows import Workflow
 
@@ -84,6 +85,7 @@ class Kernel:
         runs_inline: bool = True,
         hurries: bool = False,
         recent_calls: int = limits.RECENT_CALLS_MAX,
+        loaded_instances: int | None = None,
         window: timedelta = limits.MAILBOX_WINDOW,
         retention: timedelta = limits.HISTORY_RETENTION,
         subscribed: frozenset[str] | None = None,
@@ -98,20 +100,17 @@ class Kernel:
                 awaits ordinary things.
             hurries: start a failed step's next attempt at once, without its delay (in tests).
             recent_calls: how many delivered calls are kept for look-back.
+            loaded_instances: how many waiting instances are kept as objects; None: the usual.
             window: how far back a wait looks for calls that came before it.
             retention: how long finished instances are known (see `expire`).
             subscribed: URNs of the methods whose calls reach this kernel; None: of all.
         """
-        self.workflow = workflow
-        self.version = version
-        self.service = workflow.service
-        self.keep_live = keep_live
+        self.workflow, self.version, self.service = workflow, version, workflow.service
+        self.keep_live, self.runs_inline = keep_live, runs_inline
         self.methods = methods
-        self.runs_inline = runs_inline
         self.hurries, self.subscribed = hurries, subscribed
         self.window_us, self.retention_us = duration_us(window), duration_us(retention)
         self.standing = Standing(workflow)
-        self.instances: dict[str, Instance] = {}
         self.shards: dict[int, Shard] = {}
         self.intake = Intake()
         self.tenure = Tenure()
@@ -121,6 +120,7 @@ class Kernel:
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
+        self.instances = Residents(self.index, loaded_max=loaded_instances)
         self.exclusives = Exclusives()
         self.recent = RecentCalls(
             methods,
@@ -159,21 +159,20 @@ class Kernel:
 
     def restore(self, record: InstanceRecord, *, shard: int) -> None:
         """The instance is in memory as saved; its unfinished work goes on with `resume`."""
+        self.exclusives.restore(record)
+        for wait in record.waits:
+            self._orders = max(self._orders, wait.order)
+        self.timers.restore(record)
+        if self.instances.add_packed(record):
+            return
         instance = Instance.of(record, shard=shard)
         self.instances[instance.id] = instance
-        self.exclusives.restore(record)
         if not instance.is_active:
-            if RETRY_TIMER in instance.timers:
-                self.timers.set(instance, RETRY_TIMER, instance.timers[RETRY_TIMER])
             return
-        for wait in instance.waits.values():
-            self._orders = max(self._orders, wait.order)
         taken = {stimulus.wait for stimulus in instance.inbox if isinstance(stimulus, CallMet)}
         for wait in instance.waits.values():
             if wait.id not in taken:
                 instance.entries[wait.id] = self.index.add(instance, wait)
-        for timer_id, due_us in instance.timers.items():
-            self.timers.set(instance, timer_id, due_us)
 
     def resume(self, now_us: int, shards: Collection[int] | None = None) -> Commit:
         """Everything unfinished of the restored instances, or of some shards, is under way again."""
@@ -184,7 +183,7 @@ class Kernel:
         for number in resumed:
             unsent = self.shards[number].unsent.values()
             self.commit.outgoing.extend((number, outgoing) for outgoing in unsent)
-        for instance in [one for one in self.instances.values() if one.shard in resumed]:
+        for instance in [one for one in self.instances.loaded if one.shard in resumed]:
             children.ask_again(self, instance)
             if not instance.is_active:
                 continue
@@ -349,6 +348,7 @@ class Kernel:
         self._touched = {}
         for number in self.commit.turns:
             self.commit.headers[number] = self.header_of(number)
+        self.instances.pack_surplus()
         return self.commit
 
     def header_of(self, number: int) -> ShardHeader:

@@ -65,13 +65,13 @@ def part_with(kernel: Kernel, shards: Collection[int]) -> list[str]:
     Returns:
         The instances that were in memory.
     """
-    gone = [one for one in kernel.instances.values() if one.shard in shards]
-    left = {one.id for one in gone}
-    for instance in gone:
+    left = {id for id in kernel.instances if ids.shard_of(id, limits.SHARDS) in shards}
+    for id in left:
+        instance = kernel.instances[id]
         for entry in instance.entries.values():
             kernel.index.remove(entry)
         instance.entries.clear()
-        del kernel.instances[instance.id]
+        del kernel.instances[id]
     for key in [key for key in kernel.looking if key[0] in left]:
         del kernel.looking[key]
     for id in [id for id in kernel.ended if ids.shard_of(id, limits.SHARDS) in shards]:

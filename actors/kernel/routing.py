@@ -15,7 +15,6 @@ from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.mailboxes import is_late_enough, key_met, meets
 from raysume.actors.kernel.places import raised_at
 from raysume.actors.kernel.records import Begin, CallMet, Stimulus
-from raysume.call import Call
 from raysume.matching import Parsed
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def apply_call(
     kernel.newest = max(kernel.newest, place)
     kernel.commit.applied_calls += 1
     parsed = kernel.recent.add(item)
-    found, failures = kernel.index.find(parsed, Call.of(item.call))
+    found, failures = kernel.index.find(parsed)
     for failure in failures:
         kernel.log(
             failure.entry.holder.id,
@@ -92,7 +91,7 @@ def bid_for(
         may_start: as there.
         knows_starts: whether no other version could start an instance with it.
     """
-    found, _ = kernel.index.find(Parsed(item.call), Call.of(item.call))
+    found, _ = kernel.index.find(Parsed(item.call))
     takes = starts = False
     longest: tuple[int, str] | None = None
     for entry in found:
@@ -133,7 +132,7 @@ def offer_again(kernel: Kernel, stimuli: Iterable[Stimulus]) -> None:
     for queued in queued_in(stimuli):
         item = queued.call
         kernel.exclusives.give_back((item.pos, item.offset))
-        found, _ = kernel.index.find(Parsed(item.call), Call.of(item.call))
+        found, _ = kernel.index.find(Parsed(item.call))
         for entry in found:
             holder = entry.holder
             if (

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Mapping
 
 from raysume.actors.kernel.instances import Instance
+from raysume.actors.kernel.records import InstanceRecord
 
 RETRY_TIMER = "@retry"
 """The timer of a failed instance that is retried by its workflow's policy."""
@@ -28,6 +29,11 @@ class Timers:
         """The timer rings at `due_us` unless it is stopped."""
         instance.timers[timer_id] = due_us
         heapq.heappush(self._heap, (due_us, instance.id, timer_id))
+
+    def restore(self, record: InstanceRecord) -> None:
+        """The timers of a saved instance ring when they are due."""
+        for timer in record.timers:
+            heapq.heappush(self._heap, (timer.due_us, record.id, timer.id))
 
     @property
     def next_due_us(self) -> int | None:

@@ -121,6 +121,7 @@ class ShellPool:
             runs_inline=self.workflow.definition.inline,
             hurries=True,
             recent_calls=limits.RECENT_CALLS_MAX,
+            loaded_instances=0 if self.reload else None,
             window=settings().mailbox_window,
             retention=settings().history_retention,
             subscribed=self._subscribed,

@@ -269,6 +269,7 @@ class Cluster:
             # Processes are killed so often here that a step would be taken for what ends them.
             (limits, "QUARANTINE_TURN_DEATHS", STEPS_MAX),
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
+            (limits, "LOADED_INSTANCES_MAX", self.seed % 3),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (workflows, "opening", self.step_runs),

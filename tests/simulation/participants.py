@@ -63,7 +63,9 @@ class SimParticipant:
         self.is_gone = False
         refs = [ShardRef(workflow=trade.name, version=self.version, number=n) for n in self.shards]
         self.journal = PoolJournal(world.store, world.store.acquire(refs, owner="simulation"), SEAL)
-        self.kernel = Kernel(trade, self.version, methods=method_of, recent_calls=world.recent)
+        self.kernel = Kernel(
+            trade, self.version, methods=method_of, recent_calls=world.recent, loaded_instances=1
+        )
         self.kernel.arbitration = Arbitration(self.name, world.regimes_of(self))
         self.kernel.tenure = world.tenures[self.version]
         self.journal.recover(self.kernel)

@@ -121,6 +121,7 @@ class SimPool:
             runs_inline=self.workflow.definition.inline,
             keep_live=self.world.keep_live,
             recent_calls=self.world.recent_calls,
+            loaded_instances=self.world.loaded_instances,
         )
         self.journal.recover(self.kernel)
         for partition, mark in self.promises.watermarks.items():

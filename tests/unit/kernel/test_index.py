@@ -11,7 +11,6 @@ from raysume import wait
 from raysume.actors.kernel.index import Entry, WaitIndex
 from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.loading import method_of
-from raysume.call import Call
 from raysume.matching import Parsed, bind, predicates
 from raysume.waits import Wait
 
@@ -40,7 +39,7 @@ def record(waiting: Wait[Any], id: str = "1.1", *, order: int = 0) -> WaitRecord
 
 def met(index: WaitIndex, method: Any, **input: Any) -> list[Entry]:
     item = call(method, 1, **input)
-    found, failures = index.find(Parsed(item.call), Call.of(item.call))
+    found, failures = index.find(Parsed(item.call))
     assert failures == []
     return found
 
@@ -117,7 +116,7 @@ def test_a_predicate_that_raises_skips_its_wait_only() -> None:
     bad = index.add(Holder("bad"), record(wait(one).match_if(lambda call: 1 / call.input.n > 0)))
     good = index.add(Holder("good"), record(wait(one).match_any()))
     item = call(one, 1, key="a", n=0)
-    found, failures = index.find(Parsed(item.call), Call.of(item.call))
+    found, failures = index.find(Parsed(item.call))
     assert found == [good]
     assert [failure.entry for failure in failures] == [bad]
     assert isinstance(failures[0].error, ZeroDivisionError)

@@ -87,7 +87,7 @@ def differences(
     index: WaitIndex, waiting: dict[int, tuple[Match, Entry]], recorded: CallRecord
 ) -> list[str]:
     """What the index says of the call against plain evaluation; empty when they agree."""
-    found, failures = index.find(Parsed(recorded), Call.of(recorded, made.event))
+    found, failures = index.find(Parsed(recorded, made.event))
     told = [int(entry.holder.id) for entry in found]
     said: list[str] = []
     for number, (match, _) in waiting.items():

@@ -124,7 +124,7 @@ def test_nothing_is_remembered_about_removed_instances() -> None:
         bench.checkpoint()
         clean(bench)
     bench.restart()
-    assert (bench.kernel.instances, bench.kernel.ended, rows(bench)) == ({}, {}, [])
+    assert (list(bench.kernel.instances), bench.kernel.ended, rows(bench)) == ([], {}, [])
 
 
 def test_an_id_is_new_again_once_its_instance_was_removed() -> None:
