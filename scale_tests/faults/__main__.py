@@ -128,7 +128,7 @@ class Proof:
         every_s = (self._options.minutes * 60 - CALM_S) / faults
         time.sleep(CALM_S)
         try:
-            harm.run(kinds, every_s=every_s, until=until)
+            harm.run(kinds, rounds=self._options.rounds, every_s=every_s, until=until)
         finally:
             harm.heal()
         _log.info("faults_stopped", kills=dict(harm.done))

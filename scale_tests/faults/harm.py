@@ -112,14 +112,22 @@ class Harm:
         """All kinds that can be done here."""
         return list(self._kinds)
 
-    def run(self, kinds: Sequence[str], *, every_s: float, until: float) -> None:
-        """Faults come at random moments, one every so many seconds, until that time."""
+    def run(self, kinds: Sequence[str], *, rounds: int, every_s: float, until: float) -> None:
+        """Each kind has come so often, at random moments, as far as there was time.
+
+        Args:
+            every_s: seconds between two faults, in the mean.
+            until: when it is over, whatever has come.
+        """
         began = time.time()
         due = began + every_s * self._random.random()
         left: deque[str] = deque()
         for nth in itertools.count(1):
-            if not left:
+            if not left and rounds > 0:
                 left.extend(self._random.sample(list(kinds), len(kinds)))
+                rounds -= 1
+            if not left:
+                break
             kind = left.popleft()
             while time.time() < min(due, until):
                 self._wait(min(due, until))
@@ -129,6 +137,8 @@ class Harm:
                 left.append(kind)  # once more in this round: every kind comes as often as others
             # What took long does not take the time of those that follow: they come closer.
             due = max(time.time() + 1.0, began + every_s * (nth + self._random.random()))
+        while time.time() < until:
+            self._wait(until)
         self.heal()
 
     def heal(self) -> None:
