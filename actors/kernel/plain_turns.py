@@ -16,10 +16,10 @@ from raysume.actors.kernel.records import (
     CallMet,
     LeafEnded,
     LeafOpened,
-    WaitRecord,
 )
 from raysume.actors.kernel.status import Status
 from raysume.actors.kernel.trees import flat_state, flat_tree, frame_of, is_plain
+from raysume.actors.kernel.turns import wait_record
 from raysume.call import Call
 from raysume.compiler import enter, frame_at
 from raysume.durable import current_turn
@@ -153,24 +153,15 @@ def _suspend(
     instance.status = Status.WAITING
     instance.waits.clear()
     instance.timers.pop(met.wait, None)
-    looks_back = wait.mailbox != "from_now"
-    following.add_wait(
-        kernel,
-        instance,
-        WaitRecord(
-            leaf,
-            urn,
-            binding.shape,
-            binding.keys,
-            binding.predicate,
-            wait.name,
-            looks_back,
-            kernel.now_us - kernel.window_us if looks_back else kernel.now_us,
-            False,
-            wait.is_exclusive,
-            kernel.take_order(),
-        ),
+    record = wait_record(
+        wait,
+        binding,
+        id=leaf,
+        now_us=kernel.now_us,
+        window_us=kernel.window_us,
+        order=kernel.take_order(),
     )
+    following.add_wait(kernel, instance, record)
     looking_back.again(kernel, instance)
     following.record_turn(
         kernel,

@@ -33,7 +33,7 @@ from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
 from raysume.steps import Step
-from raysume.waits import Sleep
+from raysume.waits import Sleep, Wait
 
 
 class CallbackFailed(RaysumeError):
@@ -196,23 +196,41 @@ class InstanceTurn:
             name: an id to use instead of the leaf's own.
             order: its place among all waits of the kernel, in order of registration.
         """
-        wait, binding = opened.leaf.value, opened.binding
-        if wait.mailbox == "from_now":
-            since_us, looks_back = self.now_us, False
-        elif isinstance(wait.mailbox, datetime):
-            since_us, looks_back = microseconds(wait.mailbox), True
-        else:
-            since_us, looks_back = self.now_us - self.window_us, True
-        return WaitRecord(
+        return wait_record(
+            opened.leaf.value,
+            opened.binding,
             id=name or opened.leaf.id,
-            method=binding.method,
-            shape=binding.shape,
-            keys=binding.keys,
-            predicate=binding.predicate,
-            name=wait.name,
-            looks_back=looks_back,
-            since_us=since_us,
-            before_start=isinstance(wait.mailbox, datetime),
-            exclusive=wait.is_exclusive,
+            now_us=self.now_us,
+            window_us=self.window_us,
             order=order,
         )
+
+
+def wait_record(
+    wait: Wait[Any], binding: Binding, *, id: str, now_us: int, window_us: int, order: int
+) -> WaitRecord:
+    """The wait that is made now, as it is saved and put into the index.
+
+    Args:
+        window_us: how far back it looks for calls that came before it.
+        order: its place among all waits of the kernel, in order of registration.
+    """
+    if wait.mailbox == "from_now":
+        since_us, looks_back = now_us, False
+    elif isinstance(wait.mailbox, datetime):
+        since_us, looks_back = microseconds(wait.mailbox), True
+    else:
+        since_us, looks_back = now_us - window_us, True
+    return WaitRecord(
+        id=id,
+        method=binding.method,
+        shape=binding.shape,
+        keys=binding.keys,
+        predicate=binding.predicate,
+        name=wait.name,
+        looks_back=looks_back,
+        since_us=since_us,
+        before_start=isinstance(wait.mailbox, datetime),
+        exclusive=wait.is_exclusive,
+        order=order,
+    )
