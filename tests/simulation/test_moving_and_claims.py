@@ -78,6 +78,14 @@ async def arbitrated(crew: SimulatedCrew) -> Arbitrators:
     return made
 
 
+async def begun_trade(crew: SimulatedCrew, *, plan: str) -> tuple[str, int]:
+    """An instance of the group "g" waits; its id, and the member that has it."""
+    first = accepted(crew, ordered, group="g", plan=plan)
+    await crew.caught_up(first)
+    id = ids.instance_id_of(trade.name, first.calls[0].id)
+    return id, 0 if crew.processes[0].host.kernel.owns(id) else 1
+
+
 def accepted(crew: SimulatedCrew, method: Any, **input: Any) -> Segment:
     """The call is in the log, and every member knows."""
     segment = crew.push(random.Random(0), (method, input))
@@ -127,10 +135,7 @@ async def test_a_member_that_stands_before_a_call_bids_again_with_the_shards_tha
 ) -> None:
     crew = await a_crew(crews, 2, tmp_path, trade, ordered, offered)
     arbitrators = await arbitrated(crew)
-    first = accepted(crew, ordered, group="g", plan="o")
-    await crew.caught_up(first)
-    id = ids.instance_id_of(trade.name, first.calls[0].id)
-    source = 0 if crew.processes[0].host.kernel.owns(id) else 1
+    id, source = await begun_trade(crew, plan="o")
     target = 1 - source
     moving.hold(crew.processes[source].host)
     second = accepted(crew, ordered, group="g", plan="", n=7)
@@ -150,10 +155,7 @@ async def test_no_timer_comes_before_a_call_for_which_a_shard_was_bid_where_it_w
 ) -> None:
     crew = await a_crew(crews, 2, tmp_path, trade, ordered, offered)
     arbitrators = await arbitrated(crew)
-    first = accepted(crew, ordered, group="g", plan="t")
-    await crew.caught_up(first)
-    id = ids.instance_id_of(trade.name, first.calls[0].id)
-    source = 0 if crew.processes[0].host.kernel.owns(id) else 1
+    id, source = await begun_trade(crew, plan="t")
     host, target = (crew.processes[n].host for n in (source, 1 - source))
     moving.hold(target)
     second = accepted(crew, ordered, group="g", plan="", n=7)
