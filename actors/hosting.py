@@ -286,6 +286,7 @@ class PoolHost:
 
     async def _commit_loop(self) -> None:
         loop = asyncio.get_running_loop()
+        asked, parts = 0, list[list[int]]()  # of the checkpoint that is being made
         while True:
             await self._committable.wait()
             self._committable.clear()
@@ -294,23 +295,26 @@ class PoolHost:
                 together = Commit()
                 for commit in self._uncommitted:
                     together.absorb(commit)
-                asked = self._checkpoints_asked
-                checkpoint = self._checkpoints_made < asked
-                if together.turns or checkpoint:
-                    await loop.run_in_executor(self._commits, self._write, together, checkpoint)
+                if not parts and self._checkpoints_made < self._checkpoints_asked:
+                    asked, parts = self._checkpoints_asked, self.journal.parts()
+                if together.turns or parts:
+                    part = parts[0] if parts else ()
+                    await loop.run_in_executor(self._commits, self._write, together, part)
                     self.journal.committed(together)
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
-                if checkpoint:
-                    self._checkpoints_made = asked
+                if parts:
                     self.journal.let_go(self.kernel)
+                    del parts[0]
+                    if not parts:
+                        self._checkpoints_made = asked
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
                 async with self.progress:
                     self.progress.notify_all()
 
-    def _write(self, commit: Commit, checkpoint: bool) -> None:
+    def _write(self, commit: Commit, checkpoint: Collection[int]) -> None:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),

@@ -6,7 +6,7 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -145,19 +145,22 @@ class PoolJournal:
         commit: Commit,
         *,
         now_us: int = 0,
-        checkpoint: bool = False,
+        checkpoint: bool | Collection[int] = False,
         older_than_us: int = 0,
     ) -> StoreCommit:
-        """The transaction that makes `commit` durable; with `checkpoint`, what came before it too.
+        """The transaction that makes `commit` durable.
 
         Args:
             now_us: when that is (microseconds).
+            checkpoint: whether what came before it goes into instance rows; or of which shards.
             older_than_us: a checkpoint removes a batch of the finished instances whose end, and of
                 the journal rows whose time, is before this moment.
         """
-        checkpoints = self._checkpoints(older_than_us) if checkpoint else []
+        covered = self._shards.keys() if checkpoint is True else checkpoint or ()
+        logs = [self._shards[number] for number in covered if number in self._shards]
+        checkpoints = self._checkpoints(logs, older_than_us)
         covering = {one.shard for one in checkpoints}
-        kept, trims = self._compacted(older_than_us, covering) if checkpoint else ([], {})
+        kept, trims = self._compacted(logs, older_than_us, covering)
         rows: list[JournalRow] = []
         for number, turns in commit.turns.items():
             log = self._shards[number]
@@ -185,6 +188,19 @@ class PoolJournal:
                 if turn.outgoing:
                     log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.committed(log.seq, commit.headers[number], (turn.instance for turn in turns))
+
+    def parts(self) -> list[list[int]]:
+        """The shards in parts that are checkpointed one after the other, with commits in between:
+        each has a bounded number of changed instances, or is one shard."""
+        found: list[list[int]] = [[]]
+        rows = 0
+        for number, log in self._shards.items():
+            if found[-1] and rows + len(log.dirty) > limits.CHECKPOINT_ROWS_MAX:
+                found.append([])
+                rows = 0
+            found[-1].append(number)
+            rows += len(log.dirty)
+        return found
 
     @property
     def dirty(self) -> int:
@@ -216,10 +232,10 @@ class PoolJournal:
         ends = [log.departures.first_us for log in self._shards.values()]
         self._first_end_us = min((one for one in ends if one is not None), default=None)
 
-    def _checkpoints(self, older_than_us: int) -> list[Checkpoint]:
+    def _checkpoints(self, logs: Iterable[ShardLog], older_than_us: int) -> list[Checkpoint]:
         made: list[Checkpoint] = []
         left = limits.INSTANCES_REMOVED_MAX
-        for log in self._shards.values():
+        for log in logs:
             gone = log.take_expired(older_than_us, limit=left)
             left -= len(gone)
             if log.header is None or not (log.dirty or gone or log.is_parting):
@@ -252,7 +268,7 @@ class PoolJournal:
         return made
 
     def _compacted(
-        self, older_than_us: int, covering: set[int]
+        self, logs: Iterable[ShardLog], older_than_us: int, covering: set[int]
     ) -> tuple[list[HistoryRow], dict[int, int]]:
         """Turns to keep beyond their journal rows, and up to where the journals may be trimmed.
 
@@ -261,7 +277,7 @@ class PoolJournal:
         """
         kept: list[HistoryRow] = []
         trims: dict[int, int] = {}
-        for log in self._shards.values():
+        for log in logs:
             if log.oldest_us >= older_than_us:
                 continue
             chronicle = Chronicle(self._store, log.owned.key, log.codec)

@@ -75,6 +75,10 @@ LOADED_INSTANCES_MAX: Final = 20_000
 """Waiting instances that a pool keeps as objects, about 3 kB each; the others are packed, in a third
 of that, and loaded in some 20 us when a call meets one."""
 
+CHECKPOINT_ROWS_MAX: Final = 250
+"""Instances of a checkpoint in one transaction, some 10 ms, unless one shard alone has more: turns
+that end meanwhile wait for it."""
+
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 50)
 """When pools and ingress replicas look for cycles of objects: after so many more have been made than
 freed (some 10 MB), and, of older ones, each so many times. See `gc.set_threshold`."""

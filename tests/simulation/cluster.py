@@ -270,6 +270,7 @@ class Cluster:
             (limits, "QUARANTINE_TURN_DEATHS", STEPS_MAX),
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
             (limits, "LOADED_INSTANCES_MAX", self.seed % 3),
+            (limits, "CHECKPOINT_ROWS_MAX", 1 + self.seed % 2),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (workflows, "opening", self.step_runs),
