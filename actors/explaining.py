@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from raysume import limits
@@ -17,9 +17,10 @@ from raysume.actors.kernel.points import record_before
 from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.kernel.schedules import KEEPER
 from raysume.actors.readings import Readings
+from raysume.actors.waking import looked_at
 from raysume.explanations import WaitExplained
 
-_SLICE = 5_000
+_SLICE = 500
 """Instances looked at between two looks at other work: a few milliseconds."""
 
 
@@ -58,13 +59,25 @@ async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:
         found.extend(
             _row(host, None, number, wait) for number, wait in enumerate(kernel.standing.waits)
         )
-    ids = list(kernel.instances) if wanted is None else [wanted]
+    after = query.get("after")
+    if wanted is not None:
+        ids = [wanted]
+    else:
+        ids = await asyncio.to_thread(_from, list(kernel.instances), after[0] if after else "")
     limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX)
+    found = list(_fitting(found, query))
     for at in range(0, len(ids), _SLICE):
-        found.extend(_rows(host, ids[at : at + _SLICE]))
-        found = heapq.nsmallest(limit, _fitting(found, query), key=place_of)
+        if len(found) >= limit:
+            break
+        instances = await looked_at(host, ids[at : at + _SLICE])
+        found.extend(_fitting(_rows(host, instances), query))
         await asyncio.sleep(0)
-    return heapq.nsmallest(limit, _fitting(found, query), key=place_of)
+    return heapq.nsmallest(limit, found, key=place_of)
+
+
+def _from(ids: list[str], first: str) -> list[str]:
+    """In order, those that are not before the first."""
+    return sorted(id for id in ids if id >= first)
 
 
 def place_of(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -72,7 +85,7 @@ def place_of(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["instance"] or "", row["id"], f"{row['workflow']}@{row['version']}"
 
 
-def _fitting(rows: list[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _fitting(rows: Iterable[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict[str, Any]]:
     after, method = query.get("after"), query.get("method")
     for row in rows:
         if method is not None and row["method"] != method:
@@ -81,10 +94,9 @@ def _fitting(rows: list[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict
             yield row
 
 
-def _rows(host: PoolHost, ids: list[str]) -> Iterator[dict[str, Any]]:
-    for id in ids:
-        instance = host.kernel.instances.peek(id)
-        if instance is not None and instance.is_active:
+def _rows(host: PoolHost, instances: Iterable[Instance]) -> Iterator[dict[str, Any]]:
+    for instance in instances:
+        if instance.is_active:
             for number, wait in enumerate(instance.waits.values()):
                 yield _row(host, instance, number, wait)
 

@@ -18,14 +18,20 @@ from raysume.workflows import Workflow
 
 
 def figures_of(host: PoolHost) -> dict[str, Any]:
-    """Instances by status, waits, calls and turns so far, CPU (seconds) and memory (bytes)."""
+    """Instances by status and by how they are kept, waits, calls and turns so far, CPU (seconds) and
+    memory (bytes)."""
     instances = host.kernel.instances
     counted = Counter(one.status for one in instances.loaded)
-    counted[Status.WAITING] += instances.packed
+    counted[Status.WAITING] += instances.packed + len(instances.cold)
     return {
         "pid": os.getpid(),
         "shards": sorted(host.kernel.shards),
         "instances": {status.value: counted[status] for status in Status},
+        "kept": {
+            "loaded": len(instances.loaded),
+            "packed": instances.packed,
+            "cold": len(instances.cold),
+        },
         "waits": len(host.kernel.index),
         "applied_calls": host.applied_calls,
         "turns": host.turns,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -37,10 +38,11 @@ from raysume.actors.quarantine import Quarantine
 from raysume.actors.recurring import Alarm, make_checkpoints, ring_timers
 from raysume.actors.remembering import recent_calls
 from raysume.actors.starting import start_instance
+from raysume.actors.waking import wake_for
 from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import OwnedShard, ShardRef, Store, StoreCommit
+from raysume.storage.ports import OwnedShard, Store, StoreCommit
 from raysume.workflows import Workflow
 
 
@@ -253,6 +255,7 @@ class PoolHost:
                     await self.progress.wait_for(
                         lambda: len(self._uncommitted) < limits.COMMITS_AHEAD_MAX
                     )
+            await wake_for(self, islice(self._events, limits.COMMIT_EVENTS_MAX))
             while not self.released.is_set():  # last: a held pool stands where it said it does
                 await self.released.wait()
             events = self._take_events()
@@ -304,7 +307,7 @@ class PoolHost:
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
                 if parts:
-                    self.journal.let_go(self.kernel)
+                    self.journal.let_go(self.kernel, self._uncommitted)
                     del parts[0]
                     if not parts:
                         self._checkpoints_made = asked
@@ -388,11 +391,6 @@ class PoolHost:
 def about_to_take_over() -> None:
     """A new incarnation exists; it asks for its shards next, or tells who it is to be given them."""
     crash_point("before_takeover")
-
-
-def shards_of(workflow: str, version: str, numbers: Iterable[int]) -> list[ShardRef]:
-    """Some shards of a version, by number."""
-    return [ShardRef(workflow=workflow, version=version, number=number) for number in numbers]
 
 
 def _given_up(error: BaseException) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from raysume import limits
+from raysume.actors.cold_states import ColdStates
 from raysume.actors.departures import ENDED
 from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
@@ -60,6 +61,7 @@ class PoolJournal:
             SealBroken: the database was changed by somebody without the key.
         """
         crash_point("after_takeover")
+        kernel.instances.keeper = ColdStates(self._store, self)
         found = 0
         for log in self._shards.values():
             found += adopt(kernel, log, self._read(log))
@@ -195,7 +197,7 @@ class PoolJournal:
         found: list[list[int]] = [[]]
         rows = 0
         for number, log in self._shards.items():
-            if found[-1] and rows + len(log.dirty) > limits.CHECKPOINT_ROWS_MAX:
+            if found[-1] and rows + len(log.dirty) > limits.CHECKPOINT_PART_ROWS_MAX:
                 found.append([])
                 rows = 0
             found[-1].append(number)
@@ -212,10 +214,19 @@ class PoolJournal:
         return [record for log in self._shards.values() for record in log.dirty.values()]
 
     @property
+    def ref(self) -> ShardRef:
+        """The workflow, version and number of its first shard."""
+        return min((log.owned.ref for log in self._shards.values()), key=lambda ref: ref.number)
+
+    @property
     def name(self) -> str:
-        """The workflow, version and first shard: the same for every incarnation of an actor."""
-        ref = min((log.owned.ref for log in self._shards.values()), key=lambda ref: ref.number)
+        """The same for every incarnation of an actor: that of its first shard."""
+        ref = self.ref
         return f"{ref.workflow}@{ref.version}/{ref.number}"
+
+    def log_of(self, number: int) -> ShardLog | None:
+        """What is known of the shard with this number, if it is written here."""
+        return self._shards.get(number)
 
     @property
     def length(self) -> int:
@@ -314,12 +325,26 @@ class PoolJournal:
         ended, self._ended = self._ended, []
         return ended
 
-    def let_go(self, kernel: Kernel) -> None:
-        """Finished instances that are in checkpoints have left memory; removed ones are forgotten."""
+    def let_go(self, kernel: Kernel, under_way: Iterable[Commit] = ()) -> None:
+        """What is in checkpoints has left memory: finished instances, and some that wait long.
+
+        Removed ones are forgotten.
+
+        Args:
+            under_way: commits that are not durable yet.
+        """
         for instance in self.take_checkpointed_ends():
             kernel.forget(instance)
         for instance in self.take_removed():
             kernel.expire(instance)
+        kernel.instances.leave_surplus(
+            lambda: {
+                turn.instance.id
+                for commit in under_way
+                for turns in commit.turns.values()
+                for turn in turns
+            }
+        )
         crash_point("after_checkpoint")
 
     def take_removed(self) -> list[str]:

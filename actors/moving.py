@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from raysume import ids, limits
 from raysume.actors.kernel import parting
 from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.records import ShardHeader
 from raysume.actors.office import store_under
 from raysume.actors.shard_logs import adopt
+from raysume.actors.waking import wake
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated
 from raysume.storage.ports import Office, OwnedShard
@@ -130,6 +132,8 @@ async def _give(host: PoolHost, shards: Collection[int], under: Office | None) -
         noted = {*leaving, *sorted(kernel.shards.keys() - set(leaving))[:1]}  # what stays: a bid
         host.journal.note_places({number: kernel.header_of(number) for number in noted})
         await host.checkpoint()
+        gone = [id for id in kernel.instances.cold if ids.shard_of(id, limits.SHARDS) in leaving]
+        await wake(host, gone)  # the index is told what they wait for by their records
         await host.in_commits(lambda: _yield(host, leaving, under))
         instances = parting.part_with(kernel, leaving)
         _drop_events(host, leaving)

@@ -75,7 +75,19 @@ LOADED_INSTANCES_MAX: Final = 20_000
 """Waiting instances that a pool keeps as objects, about 3 kB each; the others are packed, in a third
 of that, and loaded in some 20 us when a call meets one."""
 
-CHECKPOINT_ROWS_MAX: Final = 250
+STATE_BYTES_PER_SHARD_MAX: Final = 48 << 20
+"""Bytes of packed instances that a pool keeps for each shard it owns, 768 MiB for all sixteen: some
+million of small ones. Beyond that those not used for longest are cold: a call that meets one reads
+its state from the store."""
+
+COLD_READ_MAX: Final = 500
+"""Cold instances read from the store at once: some 10 ms."""
+
+LEFT_INSTANCES_MAX: Final = 4_000
+"""Packed instances looked at after each part of a checkpoint, when there are too many, whether the
+store has them: up to some 50 ms."""
+
+CHECKPOINT_PART_ROWS_MAX: Final = 250
 """Instances of a checkpoint in one transaction, some 10 ms, unless one shard alone has more: turns
 that end meanwhile wait for it."""
 
@@ -89,9 +101,6 @@ What is applied while a transaction is under way goes into the next one together
 
 CHECKPOINT_INTERVAL_S: Final = 5.0
 """Seconds between checkpoints while instances are dirty: bounds what recovery replays."""
-
-CHECKPOINT_ROWS_MAX: Final = 20_000
-"""Dirty instances that make a checkpoint due before its interval."""
 
 STATE_REPORT_BYTES: Final = 64_000
 """State above this size is reported with its largest variables."""

@@ -9,7 +9,7 @@ callers run them in a thread of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -273,6 +273,12 @@ class Store(Protocol):
     def find_instance(self, id: str, *, workflow: str | None = None) -> list[InstanceRow]:
         """The checkpointed instances with this id, by workflow and version: one for each version
         of each workflow that used it."""
+        ...
+
+    def named_instances(
+        self, ids: Collection[str], *, workflow: str, version: str
+    ) -> list[InstanceRow]:
+        """The checkpointed instances of a version that have one of these ids, in any order."""
         ...
 
     def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:

@@ -4,8 +4,8 @@
 method. Waits without a key are grouped by predicate, so that each distinct predicate is
 evaluated once for each call.
 
-Of a holder that is packed (see `residents`) only the id stands under the keys of its waits; it is
-woken when a call has one of these keys.
+Of a holder that is packed or cold (see `residents`) only the id stands under the keys of its waits;
+it is woken when a call has one of these keys.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class _MethodWaits:
         return not self.shapes and not self.keyless
 
 
-def _nobody(id: str) -> object:
-    raise InvariantViolated(f"{id} is packed, and nobody can wake it")
+def _nobody(ids: Collection[str]) -> object:
+    raise InvariantViolated(f"{', '.join(ids)}: asleep, and nobody can wake them")
 
 
 class WaitIndex:
@@ -129,8 +129,8 @@ class WaitIndex:
         self._by_method: dict[str, _MethodWaits] = {}
         self._order = 0
         self._size = 0
-        self.wake: Callable[[str], object] = _nobody
-        """Makes a packed holder be there again, with `unpack`."""
+        self.wake: Callable[[Collection[str]], object] = _nobody
+        """Makes packed holders be there again, with `unpack`."""
 
     def __len__(self) -> int:
         return self._size
@@ -247,6 +247,16 @@ class WaitIndex:
             met.sort(key=lambda entry: entry.order)
         return met, failures
 
+    def asleep(self, parsed: Parsed) -> Iterator[str]:
+        """The ids of packed holders that `find` would wake for a key of the call."""
+        waits = self._by_method.get(parsed.record.method)
+        if waits is None:
+            return
+        for shape in waits.shapes.values():
+            key = shape.extract(parsed)
+            if key is not None:
+                yield from _ids_in(shape.waiting.under(key))
+
     def entries_for(self, parsed: Parsed) -> Iterator[Entry]:
         """All waits for the call's method, those whose key equals the call's first."""
         waits = self._by_method.get(parsed.record.method)
@@ -271,16 +281,22 @@ class WaitIndex:
     def _woken(self, waiting: _Waiting[K], key: K) -> Collection[Entry]:
         """The entries under the key; whoever is packed there has been woken."""
         there = waiting.under(key)
-        if isinstance(there, str):
-            self.wake(there)
-            there = waiting.under(key)
-        if isinstance(there, dict):
-            for packed in [one for one in there if isinstance(one, str)]:
-                self.wake(packed)
+        asleep = _ids_in(there)
+        if asleep:
+            self.wake(asleep)
             there = waiting.under(key)
         if isinstance(there, Entry):
             return (there,)
         return [one for one in there or () if isinstance(one, Entry)]
+
+
+def _ids_in(there: Entry | str | dict[Entry | str, None] | None) -> Collection[str]:
+    """The packed holders among those who wait under a key."""
+    if isinstance(there, str):
+        return (there,)
+    if isinstance(there, dict):
+        return [one for one in there if isinstance(one, str)]
+    return ()
 
 
 def _judge(

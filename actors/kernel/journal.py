@@ -23,6 +23,7 @@ from raysume.actors.kernel.records import (
     ShardHeader,
     TurnRecord,
 )
+from raysume.actors.kernel.row_shares import RowShares
 from raysume.errors import ConfigurationError, SealBroken
 
 _MASK = (1 << 128) - 1
@@ -147,7 +148,7 @@ class RowsDigest:
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._shares: dict[int, int] = {}
+        self._shares = RowShares()
         self.total = 0
 
     def __len__(self) -> int:
@@ -155,17 +156,23 @@ class RowsDigest:
 
     def __contains__(self, number: object) -> bool:
         """Whether the instance has a row."""
-        return number in self._shares
+        return isinstance(number, int) and self._shares.of(number) != 0
+
+    def has(self, record: InstanceRecord) -> bool:
+        """Whether the instance's row is of that turn, made at that time."""
+        return self._shares.of(record.number) == self._share(record)
 
     def put(self, record: InstanceRecord) -> None:
         """The row of this instance is `record` now."""
-        share = self._codec.place_digest(record.number, record.turn, record.updated_us)
-        self.total = (self.total - self._shares.get(record.number, 0) + share) & _MASK
-        self._shares[record.number] = share
+        share = self._share(record)
+        self.total = (self.total - self._shares.put(record.number, share) + share) & _MASK
 
     def remove(self, number: int) -> None:
         """The instance has no row any more."""
-        self.total = (self.total - self._shares.pop(number)) & _MASK
+        self.total = (self.total - self._shares.put(number, 0)) & _MASK
+
+    def _share(self, record: InstanceRecord) -> int:
+        return self._codec.place_digest(record.number, record.turn, record.updated_us)
 
     def check(self, header: CheckpointHeader, *, where: str) -> None:
         """Returns when the rows are those of the checkpoint.

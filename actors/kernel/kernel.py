@@ -120,7 +120,7 @@ class Kernel:
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
-        self.instances = Residents(self.index, loaded_max=loaded_instances)
+        self.instances = Residents(self.index, self.shards, loaded_max=loaded_instances)
         self.exclusives = Exclusives()
         self.recent = RecentCalls(
             methods,
@@ -158,7 +158,7 @@ class Kernel:
                 self.schedule.next_us = header.next_start_us
 
     def restore(self, record: InstanceRecord, *, shard: int) -> None:
-        """The instance is in memory as saved; its unfinished work goes on with `resume`."""
+        """The instance is there as saved; its unfinished work goes on with `resume`."""
         self.exclusives.restore(record)
         for wait in record.waits:
             self._orders = max(self._orders, wait.order)

@@ -1,15 +1,24 @@
-"""The instances that a kernel has in memory: those used last as objects, the others packed.
+"""The instances that a kernel knows: those used last as objects, others packed or left in the store.
 
 A packed instance is its record as bytes, and its id under the keys of its waits in the index:
-a third of what its objects take, and nothing that the garbage collector looks at. It is an object
-again as soon as somebody asks for it.
+a third of what its objects take, and nothing that the garbage collector looks at. Of a cold one
+only the id is in memory; its record is read from the store (see `Keeper`). Both are objects again as
+soon as somebody asks for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    MutableMapping,
+    Sized,
+    ValuesView,
+)
 from itertools import chain, islice
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -18,6 +27,7 @@ from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import InstanceRecord
 from raysume.actors.kernel.status import Status
+from raysume.errors import InvariantViolated, SealBroken
 
 T = TypeVar("T")
 
@@ -25,25 +35,62 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(InstanceRecord).decode
 
 
+class Keeper(Protocol):
+    """What has the records of instances durably."""
+
+    def holds(self, record: InstanceRecord) -> bool:
+        """Whether `read` gives exactly this record, as long as the instance does not change."""
+        ...
+
+    def read(self, ids: Collection[str]) -> list[InstanceRecord]:
+        """What there is of these instances, in any order. It may be called in any thread.
+
+        Raises:
+            StoreUnavailable: they cannot be read now.
+            SealBroken: something was not written by this deployment.
+        """
+        ...
+
+
+class _Nowhere:
+    """Keeps nothing: every record stays in memory."""
+
+    def holds(self, record: InstanceRecord) -> bool:
+        """See `Keeper`."""
+        del record
+        return False
+
+    def read(self, ids: Collection[str]) -> list[InstanceRecord]:
+        """See `Keeper`."""
+        raise InvariantViolated(f"{len(ids)} instances were left to nobody")
+
+
 class Residents(MutableMapping[str, Instance]):
     """Instances by id.
 
     Whoever looks at an instance without changing it uses `peek`, and sees a copy of one that is
-    packed.
+    no object.
 
     Args:
         index: of their waits.
+        shards: whose instances they are: each has its share of memory.
         loaded_max: how many may be objects, beside those that have something under way; None:
             the usual.
     """
 
-    def __init__(self, index: WaitIndex, *, loaded_max: int | None = None) -> None:
-        self._index = index
+    def __init__(self, index: WaitIndex, shards: Sized, *, loaded_max: int | None = None) -> None:
+        self._index, self._shards = index, shards
         self._loaded_max = limits.LOADED_INSTANCES_MAX if loaded_max is None else loaded_max
         self._loaded: dict[str, Instance] = {}
         """The one that was loaded last stands last."""
         self._packed: dict[str, bytes] = {}
-        index.wake = self.__getitem__
+        """The one that was packed last stands last."""
+        self._packed_bytes = 0
+        self._cold: set[str] = set()
+        self.keeper: Keeper = _Nowhere()
+        self.bytes_per_shard = limits.STATE_BYTES_PER_SHARD_MAX
+        """How many bytes may be packed for each shard."""
+        index.wake = self.wake
 
     # --- as a mapping ------------------------------------------------------------
 
@@ -59,32 +106,32 @@ class Residents(MutableMapping[str, Instance]):
         """The instance, or `default` when there is none."""
         found = self._loaded.get(id)
         if found is None:
-            return self._unpacked(id) if id in self._packed else default
+            return self._unpacked(id) if self.sleeps(id) else default
         return found
 
     def __setitem__(self, id: str, instance: Instance) -> None:
-        assert id not in self._packed, f"{id} is there, packed"
+        assert not self.sleeps(id), f"{id} is there, packed or cold"
         self._loaded[id] = instance
 
     def __delitem__(self, id: str) -> None:
-        if id in self._packed:
+        if self.sleeps(id):
             self._unpacked(id)
         del self._loaded[id]
 
     def __contains__(self, id: object) -> bool:
-        return id in self._loaded or id in self._packed
+        return id in self._loaded or id in self._packed or id in self._cold
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self._packed, self._loaded)
+        return chain(self._cold, self._packed, self._loaded)
 
     def __len__(self) -> int:
-        return len(self._loaded) + len(self._packed)
+        return len(self._loaded) + len(self._packed) + len(self._cold)
 
     def values(self) -> ValuesView[Instance]:
-        """All of them, those used last at the end; of those that are packed copies."""
+        """All of them, those used last at the end; of those that are no objects copies."""
         return _Peeked(self)
 
-    # --- what is packed ----------------------------------------------------------
+    # --- what sleeps -------------------------------------------------------------
 
     @property
     def loaded(self) -> Collection[Instance]:
@@ -96,28 +143,65 @@ class Residents(MutableMapping[str, Instance]):
         """How many are packed: all of them wait."""
         return len(self._packed)
 
+    @property
+    def packed_bytes(self) -> int:
+        """How many bytes their records have."""
+        return self._packed_bytes
+
+    @property
+    def cold(self) -> Collection[str]:
+        """Those whose records are in the store only: all of them wait."""
+        return self._cold
+
+    def sleeps(self, id: str) -> bool:
+        """Whether the instance is there, and no object."""
+        return id in self._packed or id in self._cold
+
     def peek(self, id: str) -> Instance | None:
         """The instance, or a copy of it, to be looked at only."""
-        found = self._loaded.get(id)
-        if found is not None:
-            return found
-        packed = self._packed.get(id)
-        return None if packed is None else _instance_in(packed)
+        return next(self.peek_all((id,)), None)
 
-    def add_packed(self, record: InstanceRecord) -> bool:
-        """The saved instance is there, packed; False: it is to be an object, and is not there."""
-        if len(self._loaded) < self._loaded_max or not _is_idle(record):
-            return False
-        self._index.add_packed(record.id, record.waits)
-        self._packed[record.id] = _encode(record)
-        return True
+    def peek_all(
+        self, ids: Collection[str], *, read: Iterable[InstanceRecord] = ()
+    ) -> Iterator[Instance]:
+        """Those of the instances that are there, as `peek` gives them, in any order.
+
+        Args:
+            read: records that were read a moment ago; what else is cold is read at once.
+        """
+        known = [one for one in read if one.id in self._cold and self.keeper.holds(one)]
+        yield from (_instance_of(_as_left(one)) for one in known)
+        cold = self._cold.intersection(ids).difference(one.id for one in known)
+        if cold:
+            yield from (_instance_of(_as_left(one)) for one in self._read(cold))
+        for id in ids:
+            found = self._loaded.get(id)
+            if found is not None:
+                yield found
+            elif id in self._packed:
+                yield _instance_of(_decode(self._packed[id]))
 
     def newest_first(self) -> Iterator[Instance]:
         """As `values`, those used last at the beginning."""
         for id in chain(reversed(list(self._loaded)), reversed(list(self._packed))):
-            found = self.peek(id)
-            if found is not None:
-                yield found
+            yield from self.peek_all((id,))
+        yield from self._peek_cold()
+
+    def _peek_cold(self) -> Iterator[Instance]:
+        cold = iter(list(self._cold))
+        while some := list(islice(cold, limits.COLD_READ_MAX)):
+            yield from self.peek_all(some)
+
+    def add_packed(self, record: InstanceRecord) -> bool:
+        """The saved instance is there, packed or cold; False: it is to be an object, and is not."""
+        if len(self._loaded) < self._loaded_max or not _is_idle(record):
+            return False
+        self._index.add_packed(record.id, record.waits)
+        if self._has_surplus and self.keeper.holds(record):
+            self._cold.add(record.id)
+        else:
+            self._pack(record)
+        return True
 
     def pack_surplus(self) -> None:
         """No more are objects than may be, unless they have something under way.
@@ -132,15 +216,75 @@ class Residents(MutableMapping[str, Instance]):
             record = instance.record() if _is_told_by_record(instance) else None
             if record is not None and _is_idle(record):
                 self._index.pack(instance.entries.values())
-                self._packed[id] = _encode(record)
+                self._pack(record)
             else:
                 self._loaded[id] = instance  # it is looked at again when others have been
 
+    @property
+    def _has_surplus(self) -> bool:
+        """Whether the packed ones have more bytes than they may have."""
+        return self._packed_bytes > self.bytes_per_shard * len(self._shards)
+
+    def leave_surplus(self, under_way: Callable[[], Collection[str]]) -> None:
+        """Packed ones that the keeper has, and for which there is no room, are cold.
+
+        Args:
+            under_way: ids of those that have changed in a commit that is not durable yet.
+        """
+        if not self._has_surplus:
+            return
+        changing = under_way()
+        for id in list(islice(self._packed, limits.LEFT_INSTANCES_MAX)):
+            packed = self._packed.pop(id)
+            if id not in changing and self.keeper.holds(_decode(packed)):
+                self._cold.add(id)
+                self._packed_bytes -= len(packed)
+                if not self._has_surplus:
+                    return
+            else:
+                self._packed[id] = packed  # it is looked at again when others have been
+
+    def wake(self, ids: Collection[str]) -> None:
+        """Those of the instances that sleep are objects. What is cold is read at once."""
+        cold = self._cold.intersection(ids)
+        if cold:
+            self.bring(self._read(cold))
+        for id in ids:
+            if id in self._packed:
+                self._unpacked(id)
+
+    def bring(self, records: Iterable[InstanceRecord]) -> None:
+        """Those that are still cold, and of which these are the records, are objects."""
+        for record in records:
+            if record.id in self._cold and self.keeper.holds(record):
+                self._cold.discard(record.id)
+                self._load(_as_left(record))
+
+    def _read(self, cold: Collection[str]) -> list[InstanceRecord]:
+        """The records of cold instances, read at once."""
+        records = self.keeper.read(cold)
+        if len(records) < len(cold) or not all(map(self.keeper.holds, records)):
+            raise SealBroken(
+                "instance rows are not those of their shard's checkpoint: rows were removed or set "
+                "back. Restore the database from a backup taken as a whole."
+            )
+        return records
+
+    def _pack(self, record: InstanceRecord) -> None:
+        packed = self._packed[record.id] = _encode(record)
+        self._packed_bytes += len(packed)
+
     def _unpacked(self, id: str) -> Instance:
-        instance = _instance_in(self._packed[id])
+        if id in self._cold:
+            self.bring(self._read((id,)))
+            return self._loaded[id]
+        packed = self._packed.pop(id)
+        self._packed_bytes -= len(packed)
+        return self._load(_decode(packed))
+
+    def _load(self, record: InstanceRecord) -> Instance:
+        instance = self._loaded[record.id] = _instance_of(record)
         instance.entries = self._index.unpack(instance, instance.waits.values())
-        del self._packed[id]
-        self._loaded[id] = instance
         return instance
 
 
@@ -150,15 +294,24 @@ class _Peeked(ValuesView[Instance]):
         self._residents = residents
 
     def __iter__(self) -> Iterator[Instance]:
-        for id in list(self._residents):
-            found = self._residents.peek(id)
-            if found is not None:
-                yield found
+        all_ids = iter(list(self._residents))
+        while some := list(islice(all_ids, limits.COLD_READ_MAX)):
+            yield from self._residents.peek_all(some)
 
 
-def _instance_in(packed: bytes) -> Instance:
-    record = _decode(packed)
+def _instance_of(record: InstanceRecord) -> Instance:
     return Instance.of(record, shard=ids.shard_of(record.id, limits.SHARDS))
+
+
+def _as_left(record: InstanceRecord) -> InstanceRecord:
+    """The instance as it was when it was left to the keeper: its waits had looked back.
+
+    That they have is the one thing that may not be recorded: a recovery does it again.
+    """
+    if not any(wait.looks_back for wait in record.waits):
+        return record
+    waits = [msgspec.structs.replace(wait, looks_back=False) for wait in record.waits]
+    return msgspec.structs.replace(record, waits=waits)
 
 
 def _is_told_by_record(instance: Instance) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import InstanceRecord
+from raysume.actors.kernel.residents import Residents
 
 RETRY_TIMER = "@retry"
 """The timer of a failed instance that is retried by its workflow's policy."""
@@ -16,10 +17,11 @@ class Timers:
     """A heap of timers; a stopped timer is forgotten when its time comes.
 
     The instances say which timers are set: an entry of the heap counts only while its
-    instance has that timer due at that time.
+    instance has that timer due at that time. One that sleeps is asked only when the time has
+    come.
     """
 
-    def __init__(self, instances: Mapping[str, Instance]) -> None:
+    def __init__(self, instances: Residents) -> None:
         self._instances = instances
         self._heap: list[tuple[int, str, str]] = []
         self._postponed: dict[str, Instance] = {}
@@ -40,11 +42,13 @@ class Timers:
         """When the next timer is due; None when there is none that may ring.
 
         While a wait of its instance looks back, a timer may not: the call that stops it
-        may have been accepted long ago.
+        may have been accepted long ago. Of an instance that sleeps, a stopped timer may be told.
         """
         self._resume()
         while self._heap:
             due_us, instance_id, timer_id = self._heap[0]
+            if self._instances.sleeps(instance_id):
+                return due_us
             instance = self._instances.get(instance_id)
             is_set = instance is not None and instance.timers.get(timer_id) == due_us
             rings = instance is not None and (instance.is_active or timer_id == RETRY_TIMER)
@@ -64,10 +68,24 @@ class Timers:
 
     def ring(self, upto_us: int) -> tuple[Instance, str] | None:
         """The next timer due at or before `upto_us`, which is set no more; None when there is none."""
-        due_us = self.next_due_us
-        if due_us is None or due_us > upto_us:
-            return None
-        _, instance_id, timer_id = heapq.heappop(self._heap)
-        instance = self._instances[instance_id]
-        del instance.timers[timer_id]
-        return instance, timer_id
+        while True:
+            due_us = self.next_due_us
+            if due_us is None or due_us > upto_us:
+                return None
+            _, instance_id, timer_id = self._heap[0]
+            if self._instances.sleeps(instance_id):
+                self._instances.wake((instance_id,))
+                continue
+            heapq.heappop(self._heap)
+            instance = self._instances[instance_id]
+            del instance.timers[timer_id]
+            return instance, timer_id
+
+    def due(self, upto_us: int) -> Iterator[str]:
+        """The instances with an entry due at or before `upto_us`, in any order."""
+        places = [0]
+        while places:
+            place = places.pop()
+            if place < len(self._heap) and self._heap[place][0] <= upto_us:
+                yield self._heap[place][1]
+                places += (2 * place + 1, 2 * place + 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -184,6 +184,15 @@ class MemoryStore:
                 for (found, of, _), (shard, number) in sorted(self._places.items())
                 if found == id and workflow in (None, of)
             ]
+
+    def named_instances(
+        self, ids: Collection[str], *, workflow: str, version: str
+    ) -> list[InstanceRow]:
+        """See `Store.named_instances`."""
+        with self._lock:
+            self._check_open()
+            places = [self._places.get((id, workflow, version)) for id in set(ids)]
+            return [self._shards[one[0]].instances[one[1]] for one in places if one is not None]
 
     def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:
         """See `Store.list_instances`."""

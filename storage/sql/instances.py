@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from raysume.limits import INSTANCES_PER_SHARD_MAX, READ_ROWS_MAX
@@ -23,6 +24,11 @@ _SELECT: Final = (
     "SELECT key, id, workflow, version, status, started_at, updated_at, body FROM instance"
 )
 
+
+_NAMES_MAX: Final = 50
+_NAMED: Final = (
+    f"{_SELECT} WHERE workflow = ? AND version = ? AND id IN ({', '.join('?' * _NAMES_MAX)})"
+)
 
 _UNTAG: Final = "DELETE FROM instance_tag WHERE instance = ?"
 _TAG: Final = "INSERT INTO instance_tag (name, value, instance) VALUES (?, ?, ?)"
@@ -68,6 +74,19 @@ def find_rows(connection: Connection, id: str, workflow: str | None) -> list[Ins
         f"{_SELECT} WHERE id = ?{condition} ORDER BY workflow, version", values
     )
     return [_row(fields) for fields in found.fetchall()]
+
+
+def named_rows(
+    connection: Connection, ids: Collection[str], workflow: str, version: str
+) -> list[InstanceRow]:
+    """The instances of a version with one of these ids."""
+    found: list[InstanceRow] = []
+    asked = iter(ids)
+    while some := list(islice(asked, _NAMES_MAX)):
+        some += some[:1] * (_NAMES_MAX - len(some))  # one statement, prepared once
+        rows = connection.execute(_NAMED, [workflow, version, *some]).fetchall()
+        found += map(_row, rows)
+    return found
 
 
 def list_rows(connection: Connection, query: InstanceQuery) -> list[InstanceRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, Final, Generic, Self
 
@@ -32,6 +32,7 @@ from raysume.storage.sql.instances import (
     first_key_of,
     key_of,
     list_rows,
+    named_rows,
     rows_of,
     write_tags,
 )
@@ -140,6 +141,13 @@ class SqlStore(Generic[AConnection]):
         """See `Store.find_instance`."""
         with self._database.read("find an instance") as connection:
             return find_rows(connection, id, workflow)
+
+    def named_instances(
+        self, ids: Collection[str], *, workflow: str, version: str
+    ) -> list[InstanceRow]:
+        """See `Store.named_instances`."""
+        with self._database.read("read instances") as connection:
+            return named_rows(connection, ids, workflow, version)
 
     def list_instances(self, query: InstanceQuery) -> list[InstanceRow]:
         """See `Store.list_instances`."""

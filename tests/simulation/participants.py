@@ -157,7 +157,7 @@ class SimParticipant:
             self.world.store.commit(prepared)
         fault()
         self.journal.committed(together)
-        self.journal.let_go(self.kernel)
+        self.journal.let_go(self.kernel, self.uncommitted)
         del self.uncommitted[:taken]
         for step in together.steps:
             self._effect(partial(self.run_step, step))

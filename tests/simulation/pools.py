@@ -123,6 +123,7 @@ class SimPool:
             recent_calls=self.world.recent_calls,
             loaded_instances=self.world.loaded_instances,
         )
+        self.kernel.instances.bytes_per_shard = self.world.bytes_per_shard
         self.journal.recover(self.kernel)
         for partition, mark in self.promises.watermarks.items():
             recovered = self.kernel.watermarks.get(partition, 0)
@@ -209,7 +210,7 @@ class SimPool:
         if fault("after the write, outcome unknown"):
             raise Crash
         self.journal.committed(together)
-        self.journal.let_go(self.kernel)
+        self.journal.let_go(self.kernel, self.uncommitted)
         del self.uncommitted[:taken], self.marks[:taken]
         if not self.releases_early:
             self.release(together)

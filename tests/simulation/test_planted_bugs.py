@@ -217,11 +217,11 @@ def checkpoints_forget_rows(patch: pytest.MonkeyPatch) -> None:
     """A checkpoint leaves out one of the instances that changed."""
     checkpoints = PoolJournal._checkpoints  # pyright: ignore[reportPrivateUsage]
 
-    def planted(self: PoolJournal, older_than_us: int) -> Any:
-        for log in self._shards.values():  # pyright: ignore[reportPrivateUsage]
+    def planted(self: PoolJournal, logs: list[ShardLog], older_than_us: int) -> Any:
+        for log in logs:
             if len(log.dirty) > 1:
                 log.dirty.popitem()
-        return checkpoints(self, older_than_us)
+        return checkpoints(self, logs, older_than_us)
 
     patch.setattr(PoolJournal, "_checkpoints", planted)
 

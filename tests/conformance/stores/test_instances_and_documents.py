@@ -67,6 +67,17 @@ def test_an_instance_is_found_by_its_id_in_every_workflow(filled: Store) -> None
     assert filled.find_instance("x07", workflow="alert") == []
 
 
+def test_instances_of_a_version_are_found_by_their_ids(filled: Store) -> None:
+    asked = {f"{number:02}" for number in range(3, 90)}
+    rows = filled.named_instances(asked, workflow="flight", version="f1")
+    assert {row.id for row in rows} == {f"{number:02}" for number in range(3, 11)}
+    assert {(row.workflow, row.version) for row in rows} == {("flight", "f1")}
+    [row] = filled.named_instances(["x07"], workflow="flight", version="f2")
+    assert row == filled.find_instance("x07")[0]
+    assert filled.named_instances(["07"], workflow="flight", version="f2") == []
+    assert filled.named_instances([], workflow="flight", version="f2") == []
+
+
 def test_instances_are_listed_newest_first_then_by_id_descending(filled: Store) -> None:
     rows = filled.list_instances(InstanceQuery(workflow="flight"))
     assert len(rows) == 20

@@ -81,8 +81,11 @@ def delivery(
 class Bench:
     """One workflow's kernel with its journal on a store in memory."""
 
-    def __init__(self, workflow: Workflow[Any, Any], **options: Any) -> None:
+    def __init__(
+        self, workflow: Workflow[Any, Any], *, bytes_per_shard: int | None = None, **options: Any
+    ) -> None:
         self.workflow, self.options = workflow, options
+        self.bytes_per_shard = bytes_per_shard
         self.store = MemoryStore()
         self.now_us = START_US
         self.offset = 0
@@ -96,6 +99,8 @@ class Bench:
         self.journal = PoolJournal(self.store, self.store.acquire(refs, owner="bench"), SEAL)
         options = {"runs_inline": self.workflow.definition.inline, **self.options}
         self.kernel = Kernel(self.workflow, "1", methods=method_of, **options)
+        if self.bytes_per_shard is not None:
+            self.kernel.instances.bytes_per_shard = self.bytes_per_shard
         self.journal.recover(self.kernel)
         self.tasks = []
 
