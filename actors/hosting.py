@@ -63,6 +63,7 @@ class PoolHost:
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
         mailbox_window: timedelta = limits.MAILBOX_WINDOW,
         history_retention: timedelta = limits.HISTORY_RETENTION,
+        memory_budget: int = limits.MEMORY_BUDGET,
         elsewhere: StepsElsewhere | None = None,
         participant: str = "",
         ask_verdict: AskVerdict | None = None,
@@ -71,6 +72,7 @@ class PoolHost:
         Args:
             methods: the URNs whose calls the pool gets.
             publish: how calls made by workflows are accepted.
+            memory_budget: see `Settings.memory_budget`.
             participant, ask_verdict: see `Bidding`.
             give_up: ends this incarnation; called once, when durable state cannot be written.
         """
@@ -85,6 +87,7 @@ class PoolHost:
             retention=history_retention,
             subscribed=methods,
         )
+        self.kernel.instances.bytes_max = memory_budget
         self.bidding = Bidding(
             self.kernel, store, participant=participant, ask=ask_verdict, report=self.report
         )

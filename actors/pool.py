@@ -95,6 +95,7 @@ class Pool(Ordered):
             checkpoint_interval_s=self._engine.checkpoint_interval_s,
             mailbox_window=timedelta(seconds=self._engine.mailbox_window_s),
             history_retention=timedelta(seconds=self._engine.history_retention_s),
+            memory_budget=self._engine.memory_budget,
             elsewhere=RaySteps(self._engine, self._spec.target, self._driver_paths),
             participant=self._name,
             ask_verdict=ask_directory,

@@ -39,6 +39,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How long finished instances are kept."""
     call_retention_s: float = limits.CALL_RETENTION.total_seconds()
     """How long calls are kept."""
+    memory_budget: int = limits.MEMORY_BUDGET
+    """Bytes of records that a process of a pool keeps in memory."""
     pool_members: int = 1
     """Members of a new pool."""
     service: str | None = None

@@ -68,8 +68,9 @@ class Settings:
     call_retention: timedelta = limits.CALL_RETENTION
     """How long a call is kept, and longer while a pool has not applied it. At least
     `mailbox_window`: within it, waits look for earlier calls."""
-    memory_budget: int = 256_000_000
-    """Bytes of instances kept hot by a shard."""
+    memory_budget: int = limits.MEMORY_BUDGET
+    """Bytes of the records of waiting instances that a process of a pool keeps in memory. The others
+    are read from the store when a call meets them."""
     checkpoint_interval: timedelta = timedelta(seconds=limits.CHECKPOINT_INTERVAL_S)
     """The longest time between two checkpoints."""
     pool_members: int = 1

@@ -75,10 +75,10 @@ LOADED_INSTANCES_MAX: Final = 20_000
 """Waiting instances that a pool keeps as objects, about 3 kB each; the others are packed, in a third
 of that, and loaded in some 20 us when a call meets one."""
 
-STATE_BYTES_PER_SHARD_MAX: Final = 48 << 20
-"""Bytes of packed instances that a pool keeps for each shard it owns, 768 MiB for all sixteen: some
-million of small ones. Beyond that those not used for longest are cold: a call that meets one reads
-its state from the store."""
+MEMORY_BUDGET: Final = 512_000_000
+"""Bytes of the records of waiting instances that a process of a pool keeps in memory, a million or
+so; others are cold: a call that meets one reads its record from the store. The index takes about as
+much again."""
 
 COLD_READ_MAX: Final = 500
 """Cold instances read from the store at once: some 10 ms."""

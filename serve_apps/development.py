@@ -113,6 +113,7 @@ class Development:
             history_retention_s=settings().history_retention.total_seconds(),
             call_retention_s=settings().call_retention.total_seconds(),
             checkpoint_interval_s=settings().checkpoint_interval.total_seconds(),
+            memory_budget=settings().memory_budget,
             pool_members=settings().pool_members,
             service=settings().service,
         )

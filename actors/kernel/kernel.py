@@ -120,7 +120,7 @@ class Kernel:
         self.newest: Place = START_OF_LOG
         self.now_us = 0
         self.index = WaitIndex(methods)
-        self.instances = Residents(self.index, self.shards, loaded_max=loaded_instances)
+        self.instances = Residents(self.index, loaded_max=loaded_instances)
         self.exclusives = Exclusives()
         self.recent = RecentCalls(
             methods,

@@ -14,7 +14,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     MutableMapping,
-    Sized,
     ValuesView,
 )
 from itertools import chain, islice
@@ -73,13 +72,12 @@ class Residents(MutableMapping[str, Instance]):
 
     Args:
         index: of their waits.
-        shards: whose instances they are: each has its share of memory.
         loaded_max: how many may be objects, beside those that have something under way; None:
             the usual.
     """
 
-    def __init__(self, index: WaitIndex, shards: Sized, *, loaded_max: int | None = None) -> None:
-        self._index, self._shards = index, shards
+    def __init__(self, index: WaitIndex, *, loaded_max: int | None = None) -> None:
+        self._index = index
         self._loaded_max = limits.LOADED_INSTANCES_MAX if loaded_max is None else loaded_max
         self._loaded: dict[str, Instance] = {}
         """The one that was loaded last stands last."""
@@ -88,8 +86,8 @@ class Residents(MutableMapping[str, Instance]):
         self._packed_bytes = 0
         self._cold: set[str] = set()
         self.keeper: Keeper = _Nowhere()
-        self.bytes_per_shard = limits.STATE_BYTES_PER_SHARD_MAX
-        """How many bytes may be packed for each shard."""
+        self.bytes_max = limits.MEMORY_BUDGET
+        """How many bytes the packed ones may have."""
         index.wake = self.wake
 
     # --- as a mapping ------------------------------------------------------------
@@ -223,7 +221,7 @@ class Residents(MutableMapping[str, Instance]):
     @property
     def _has_surplus(self) -> bool:
         """Whether the packed ones have more bytes than they may have."""
-        return self._packed_bytes > self.bytes_per_shard * len(self._shards)
+        return self._packed_bytes > self.bytes_max
 
     def leave_surplus(self, under_way: Callable[[], Collection[str]]) -> None:
         """Packed ones that the keeper has, and for which there is no room, are cold.

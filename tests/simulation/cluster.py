@@ -270,7 +270,7 @@ class Cluster:
             (limits, "QUARANTINE_TURN_DEATHS", STEPS_MAX),
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
             (limits, "LOADED_INSTANCES_MAX", self.seed % 3),
-            (limits, "STATE_BYTES_PER_SHARD_MAX", self.seed % 4 * 100),
+            (limits, "MEMORY_BUDGET", self.seed % 4 * 500),
             (limits, "CHECKPOINT_PART_ROWS_MAX", 1 + self.seed % 2),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),

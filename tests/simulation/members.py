@@ -105,6 +105,7 @@ class Incarnation:
             publish=partial(publish, cluster),
             give_up=self._give_up,
             checkpoint_interval_s=QUIET_CHECKPOINTS_S,
+            memory_budget=limits.MEMORY_BUDGET,
         )
         try:
             about_to_take_over()

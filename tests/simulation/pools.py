@@ -123,7 +123,7 @@ class SimPool:
             recent_calls=self.world.recent_calls,
             loaded_instances=self.world.loaded_instances,
         )
-        self.kernel.instances.bytes_per_shard = self.world.bytes_per_shard
+        self.kernel.instances.bytes_max = self.world.memory_budget
         self.journal.recover(self.kernel)
         for partition, mark in self.promises.watermarks.items():
             recovered = self.kernel.watermarks.get(partition, 0)

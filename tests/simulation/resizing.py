@@ -125,6 +125,7 @@ class SimPoolActor(Pool):
             publish=functools.partial(publish, cluster),
             give_up=self._give_up,
             checkpoint_interval_s=QUIET_CHECKPOINTS_S,
+            memory_budget=limits.MEMORY_BUDGET,
             participant=self._name,
             ask_verdict=ask_directory,
         )

@@ -47,7 +47,7 @@ class World:
         self.keep_live = self.rng.random() < 0.3
         self.recent_calls = self.rng.choice((3, 10, 1_000))
         self.loaded_instances = seed % 3
-        self.bytes_per_shard = seed % 4 * 100
+        self.memory_budget = seed % 4 * 500
         self.now_us = START_US
         self.trace: list[str] = []
         self.crashes: Counter[str] = Counter()

@@ -82,10 +82,10 @@ class Bench:
     """One workflow's kernel with its journal on a store in memory."""
 
     def __init__(
-        self, workflow: Workflow[Any, Any], *, bytes_per_shard: int | None = None, **options: Any
+        self, workflow: Workflow[Any, Any], *, memory_budget: int | None = None, **options: Any
     ) -> None:
         self.workflow, self.options = workflow, options
-        self.bytes_per_shard = bytes_per_shard
+        self.memory_budget = memory_budget
         self.store = MemoryStore()
         self.now_us = START_US
         self.offset = 0
@@ -99,8 +99,8 @@ class Bench:
         self.journal = PoolJournal(self.store, self.store.acquire(refs, owner="bench"), SEAL)
         options = {"runs_inline": self.workflow.definition.inline, **self.options}
         self.kernel = Kernel(self.workflow, "1", methods=method_of, **options)
-        if self.bytes_per_shard is not None:
-            self.kernel.instances.bytes_per_shard = self.bytes_per_shard
+        if self.memory_budget is not None:
+            self.kernel.instances.bytes_max = self.memory_budget
         self.journal.recover(self.kernel)
         self.tasks = []
 

@@ -59,7 +59,7 @@ async def patient() -> int:
 
 def cold_bench(*keys: str) -> Bench:
     """An instance waits for each key; none has room in memory."""
-    bench = Bench(patient, loaded_instances=0, bytes_per_shard=0)
+    bench = Bench(patient, loaded_instances=0, memory_budget=0)
     for key in keys:
         bench.push(begun, key=key)
     chill(bench)
@@ -163,7 +163,7 @@ async def thorough() -> int:
 
 
 def test_a_cold_wait_that_had_looked_back_meets_calls() -> None:
-    bench = Bench(thorough, loaded_instances=0, bytes_per_shard=0, recent_calls=1)
+    bench = Bench(thorough, loaded_instances=0, memory_budget=0, recent_calls=1)
     bench.push(begun, key="a")
     for _ in range(3):
         bench.push(one, key="other")
