@@ -269,8 +269,8 @@ class Cluster:
             # Processes are killed so often here that a step would be taken for what ends them.
             (limits, "QUARANTINE_TURN_DEATHS", STEPS_MAX),
             (limits, "COMMIT_EVENTS_MAX", self.faults.batch),
-            (limits, "LOADED_INSTANCES_MAX", self.seed % 3),
-            (limits, "MEMORY_BUDGET", self.seed % 4 * 500),
+            (limits, "LOADED_INSTANCES_MAX", max(0, self.seed % 4 - 1)),
+            (limits, "MEMORY_BUDGET", self.seed // 4 % 2 * 500),
             (limits, "CHECKPOINT_PART_ROWS_MAX", 1 + self.seed % 2),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),

@@ -46,8 +46,8 @@ class World:
         self.checkpoint_rate = self.rng.choice((0.05, 0.3, 1.0))
         self.keep_live = self.rng.random() < 0.3
         self.recent_calls = self.rng.choice((3, 10, 1_000))
-        self.loaded_instances = seed % 3
-        self.memory_budget = seed % 4 * 500
+        self.loaded_instances = max(0, seed % 4 - 1)
+        self.memory_budget = seed // 4 % 2 * 500
         self.now_us = START_US
         self.trace: list[str] = []
         self.crashes: Counter[str] = Counter()
