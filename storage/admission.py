@@ -15,7 +15,7 @@ import msgspec
 
 from raysume.storage.call_ports import Accepted, Batch, NewCall
 
-Outcome = Literal["accepted", "duplicate", "conflict"]
+Outcome = Literal["accepted", "duplicate", "conflict", "early"]
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -101,6 +101,9 @@ def _admit_batch(
     publisher = batch.publisher
     seen = 0
     if publisher is not None:
+        if publisher.in_order and expected.get(publisher.id, publisher.first) < publisher.first:
+            admission.accepted.append(Accepted(outcomes=["early"] * len(batch.calls)))
+            return
         seen = min(max(expected.get(publisher.id, 0) - publisher.first, 0), len(batch.calls))
     outcomes: list[Outcome] = ["duplicate"] * seen
     added: dict[bytes, bytes] = {}

@@ -41,7 +41,11 @@ class Publisher:
     id: str
     first: int
     """Sequence number of the batch's first call; the others follow without holes. A batch that
-    begins later than expected is accepted: publishers may lose what they had not sent."""
+    begins later than expected is accepted, since publishers may lose what they had not sent, unless
+    `in_order` says otherwise."""
+    in_order: bool = False
+    """True: while calls of the publisher before `first` are missing, the batch is "early". A
+    publisher that is not known may begin anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +60,10 @@ class Batch:
 class Accepted:
     """What became of one batch."""
 
-    outcomes: Sequence[Literal["accepted", "duplicate", "conflict"]]
+    outcomes: Sequence[Literal["accepted", "duplicate", "conflict", "early"]]
     """One for each call. With any "conflict" (a client id used before with another body),
     nothing of the batch was stored, and "accepted" says what would have been. A publisher's
-    sequence seen before is "duplicate"."""
+    sequence seen before is "duplicate". When one is "early", all are, and nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Callable,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -86,34 +89,43 @@ class AsyncClient:
 
         See `Client.push_many`. The iterable may be asynchronous.
         """
+        window = deque[asyncio.Task[int]]()
         with self._streams.stream() as stream:
-            batcher = Batcher()
-            under_way: asyncio.Task[None] | None = None
-            sent_at = time.monotonic()
             try:
-                async with aclosing(_each(calls)) as given:
-                    async for call in given:
-                        batch = batcher.add(call)
-                        if batch is None and (under_way is None or under_way.done()):
-                            if time.monotonic() - sent_at < CLIENT_LINGER_S:
-                                continue
-                            batch = batcher.rest()
-                        if batch is None:
-                            continue
-                        if under_way is not None:
-                            await under_way
-                        under_way = asyncio.create_task(self._send_batch(batch, stream))
-                        sent_at = time.monotonic()
-                if under_way is not None:
-                    await under_way
-                last = batcher.rest()
-                if last is not None:
-                    await self._send_batch(last, stream)
+                async with aclosing(self._batches(calls, window)) as batches:
+                    async for batch in batches:
+                        await _settle(window, stream, left=stream.in_flight_max - 1)
+                        sequence = stream.take(batch.count)
+                        sending = self._send_batch(batch, sequence, stream)
+                        window.append(asyncio.create_task(sending))
+                await _settle(window, stream, left=0)
             finally:
-                if under_way is not None and not under_way.done():
-                    under_way.cancel()
-                    await asyncio.wait([under_way])
-            return batcher.taken
+                stream.is_over = True
+                for task in window:
+                    task.cancel()
+                await asyncio.gather(*window, return_exceptions=True)
+            return stream.accepted
+
+    async def _batches(
+        self,
+        calls: Iterable[CallLike] | AsyncIterable[CallLike],
+        window: Sequence[asyncio.Task[int]],
+    ) -> AsyncGenerator[CallBatch, None]:
+        """Full batches, and smaller ones when nothing is under way and calls come slowly."""
+        batcher, oldest = Batcher(), time.monotonic()
+        async with aclosing(_each(calls)) as given:
+            async for call in given:
+                batch = batcher.add(call)
+                if batch is None and (not window or window[-1].done()):
+                    if time.monotonic() - oldest < CLIENT_LINGER_S:
+                        continue
+                    batch = batcher.rest()
+                if batch is not None:
+                    yield batch
+                    oldest = time.monotonic()
+        last = batcher.rest()
+        if last is not None:
+            yield last
 
     @overload
     async def start(
@@ -265,10 +277,9 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"<AsyncClient of {self.endpoint.url}>"
 
-    async def _send_batch(self, batch: CallBatch, stream: Stream) -> None:
-        sequence = stream.take(batch.count)
-        operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
-        stream.accepted += await self.run(operation)
+    async def _send_batch(self, batch: CallBatch, sequence: int, stream: Stream) -> int:
+        patience = replace(self.patience, wanted=lambda: not stream.is_over)
+        return await self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
 
     def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
@@ -281,6 +292,13 @@ class AsyncClient:
             return await self.run(operations.page(path, query, self.patience))
 
         return AsyncListing(fetch, read)
+
+
+async def _settle(window: deque[asyncio.Task[int]], stream: Stream, *, left: int) -> None:
+    """At most so many batches are under way; the others, which came first, are accepted."""
+    while len(window) > left or (window and window[0].done()):
+        await asyncio.wait([window[0]])
+        stream.accepted += window.popleft().result()
 
 
 async def _each(

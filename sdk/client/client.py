@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -23,7 +25,7 @@ from raysume.client.sending import SyncSender
 from raysume.client.streams import Stream, Streams
 from raysume.explanations import Explanation
 from raysume.ids import uuid7
-from raysume.limits import CLIENT_LINGER_S, CLIENT_TIMEOUT_S
+from raysume.limits import CLIENT_LINGER_S, CLIENT_REQUESTS_IN_FLIGHT, CLIENT_TIMEOUT_S
 from raysume.methods import BoundMethod, Method
 from raysume.queries import Query
 from raysume.workflows import Workflow
@@ -90,33 +92,46 @@ class Client:
     def push_many(self, calls: Iterable[CallLike]) -> int:
         """All calls are accepted, durably, and seen in the order given; gives their number.
 
-        The iterable is read as the calls are sent: while one batch is under way, the next
-        one is prepared. One request is in flight at a time, for the sake of the order.
+        The iterable is read as the calls are sent: while some batches are under way, the next
+        one is prepared. The engine takes them in order, whichever comes first.
 
         Raises:
             InvalidCall, DuplicateCall: a call was refused, and its batch with it.
                 `details["item"]` is its place, `details["accepted"]` how many calls before
                 its batch were accepted.
         """
-        with self._streams.stream() as stream, ThreadPoolExecutor(max_workers=1) as worker:
-            batcher, under_way = Batcher(), _settled()
-            oldest = time.monotonic()
-            for call in calls:
-                batch = batcher.add(call)
-                if batch is None and under_way.done():
-                    if time.monotonic() - oldest < CLIENT_LINGER_S:
-                        continue
-                    batch = batcher.rest()
-                if batch is None:
+        with (
+            self._streams.stream() as stream,
+            ThreadPoolExecutor(CLIENT_REQUESTS_IN_FLIGHT, "raysume-push") as workers,
+        ):
+            window = deque[Future[int]]()
+            try:
+                for batch in self._batches(calls, window):
+                    _settle(window, stream, left=stream.in_flight_max - 1)
+                    sequence = stream.take(batch.count)
+                    window.append(workers.submit(self._send_batch, batch, sequence, stream))
+                _settle(window, stream, left=0)
+            finally:
+                stream.is_over = True
+            return stream.accepted
+
+    def _batches(
+        self, calls: Iterable[CallLike], window: Sequence[Future[int]]
+    ) -> Iterator[CallBatch]:
+        """Full batches, and smaller ones when nothing is under way and calls come slowly."""
+        batcher, oldest = Batcher(), time.monotonic()
+        for call in calls:
+            batch = batcher.add(call)
+            if batch is None and (not window or window[-1].done()):
+                if time.monotonic() - oldest < CLIENT_LINGER_S:
                     continue
-                under_way.result()
-                under_way = worker.submit(self._send_batch, batch, stream)
+                batch = batcher.rest()
+            if batch is not None:
+                yield batch
                 oldest = time.monotonic()
-            under_way.result()
-            last = batcher.rest()
-            if last is not None:
-                self._send_batch(last, stream)
-            return batcher.taken
+        last = batcher.rest()
+        if last is not None:
+            yield last
 
     @overload
     def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
@@ -294,10 +309,9 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self.endpoint.url}>"
 
-    def _send_batch(self, batch: CallBatch, stream: Stream) -> None:
-        sequence = stream.take(batch.count)
-        operation = operations.push_batch(batch, stream.publisher, sequence, self.patience)
-        stream.accepted += self.run(operation)
+    def _send_batch(self, batch: CallBatch, sequence: int, stream: Stream) -> int:
+        patience = replace(self.patience, wanted=lambda: not stream.is_over)
+        return self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
 
     def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any
@@ -312,7 +326,7 @@ class Client:
         return Listing(fetch, read)
 
 
-def _settled() -> Future[None]:
-    done: Future[None] = Future()
-    done.set_result(None)
-    return done
+def _settle(window: deque[Future[int]], stream: Stream, *, left: int) -> None:
+    """At most so many batches are under way; the others, which came first, are accepted."""
+    while len(window) > left or (window and window[0].done()):
+        stream.accepted += window.popleft().result()

@@ -15,6 +15,7 @@ import msgspec
 from raysume.client.encoding import CallBatch
 from raysume.client.retries import Operation, Patience, exchange
 from raysume.client.wire import (
+    IN_ORDER_HEADER,
     PUBLISHER_HEADER,
     SEQUENCE_HEADER,
     Answer,
@@ -128,6 +129,8 @@ def push_batch(
 ) -> Operation[int]:
     """All calls of the batch are accepted, durably, after those of earlier sequences.
 
+    These may still be under way: until they are accepted, too, it is sent again.
+
     Args:
         publisher: with `sequence` (of the first call) makes sending it again harmless.
 
@@ -138,7 +141,12 @@ def push_batch(
         verb="POST",
         path="/v1/calls:batch",
         body=batch.body,
-        headers={**_JSON, PUBLISHER_HEADER: publisher, SEQUENCE_HEADER: str(sequence)},
+        headers={
+            **_JSON,
+            PUBLISHER_HEADER: publisher,
+            SEQUENCE_HEADER: str(sequence),
+            IN_ORDER_HEADER: "true",
+        },
     )
     answer = yield from exchange(request, patience)
     try:

@@ -39,6 +39,8 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
     """Gives numbers from 0 up to 1, for the jitter."""
+    wanted: Callable[[], bool] = lambda: True
+    """False: nobody waits for the answer any more, so that nothing is tried again."""
 
 
 def backoff_s(attempt: int, *, chance: float, retry_after_s: float | None = None) -> float:
@@ -77,6 +79,8 @@ def exchange(request: Request, patience: Patience) -> Operation[Answer]:
         spent = patience.clock() - began
         if not _may_repeat(request, outcome):
             raise _unavailable(outcome, spent, "It was not sent again: it could be done twice.")
+        if not patience.wanted():
+            raise _unavailable(outcome, spent, "It was given up with what came before it.")
         if patience.limit_s is not None and spent + pause > patience.limit_s:
             raise _unavailable(outcome, spent, f"Gave up after {attempt + 1} attempts.")
         yield Pause(pause)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from raysume.errors import DuplicateCall, InvalidCall
 from raysume.ids import uuid7
+from raysume.limits import CLIENT_REQUESTS_IN_FLIGHT
 
 
 @dataclass(slots=True)
@@ -24,6 +25,14 @@ class Stream:
     """The sequence of the next call to be sent."""
     accepted: int = 0
     """Calls accepted for the `push_many` that has it now."""
+    is_over: bool = False
+    """Whether that has failed or was cancelled: what is still under way is not sent again."""
+
+    @property
+    def in_flight_max(self) -> int:
+        """How many requests may be under way: an engine that does not know the publisher takes
+        whatever comes first, so the first one goes alone."""
+        return CLIENT_REQUESTS_IN_FLIGHT if self.accepted else 1
 
     def take(self, count: int) -> int:
         """The sequence of the first of the next `count` calls."""
@@ -48,7 +57,7 @@ class Streams:
         """
         with self._lock:
             stream = self._free.pop() if self._free else Stream(publisher=uuid7())
-        stream.accepted = 0
+        stream.accepted, stream.is_over = 0, False
         try:
             yield stream
         except (InvalidCall, DuplicateCall) as error:

@@ -25,11 +25,12 @@ from raysume.errors import (
     UsageError,
 )
 
-BUSY: frozenset[int] = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same request may succeed later."""
+BUSY: frozenset[int] = frozenset({408, 412, 429, 502, 503, 504})
+"""Statuses after which the same request may succeed later. 412: the one before it is under way."""
 
 PUBLISHER_HEADER = "Raysume-Publisher"
 SEQUENCE_HEADER = "Raysume-Sequence"
+IN_ORDER_HEADER = "Raysume-In-Order"
 
 
 QueryTerms = Mapping[str, str | Sequence[str]]

@@ -353,7 +353,7 @@ def found_in(stored: Sequence[Segment], batches: Sequence[Batch]) -> list[Accept
     calls = deque(call for segment in stored for call in segment.calls)
     answers: list[Accepted | None] = []
     for batch in batches:
-        outcomes: list[Literal["accepted", "duplicate", "conflict"]] = []
+        outcomes: list[Literal["accepted", "duplicate"]] = []
         for call in batch.calls:
             if calls and (calls[0].id, calls[0].input) == (call.id, call.input):
                 calls.popleft()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -48,7 +47,7 @@ _SLICE = 500
     responses=schemas.answers(
         (202, schemas.CallAccepted, "On disk"),
         (200, schemas.CallAccepted, "Was on disk before"),
-        refusals=(400, 403, 409, 413, 415, 422, 429, 503),
+        refusals=(400, 403, 409, 412, 413, 415, 422, 429, 503),
     ),
 )
 async def accept_call(request: Request) -> Response:
@@ -62,7 +61,7 @@ async def accept_call(request: Request) -> Response:
         [call] = reception.finish()
         batch = Batch(calls=[call], publisher=publisher)
         accepted = await ingress.accept(batch, reception.methods)
-    _refuse_conflicts(batch.calls, accepted)
+    _refuse(batch, accepted)
     if accepted.outcomes[0] == "duplicate":
         id = call.id if call.client_id else None
         return json_response({"id": id, "duplicate": True})
@@ -96,14 +95,16 @@ async def accept_call(request: Request) -> Response:
     responses=schemas.answers(
         (202, schemas.BatchAccepted, "On disk"),
         (200, schemas.BatchAccepted, "All were on disk before"),
-        refusals=(400, 403, 409, 413, 415, 422, 429, 503),
+        refusals=(400, 403, 409, 412, 413, 415, 422, 429, 503),
     ),
 )
 async def accept_batch(request: Request) -> Response:
     """A JSON array, or one call a line. The calls are seen in the order given.
 
     With the headers `Raysume-Publisher` and `Raysume-Sequence` (the number of the first
-    call; the others follow without gaps) the request may be repeated without harm.
+    call; the others follow without gaps) the request may be repeated without harm. With
+    `Raysume-In-Order: true` beside them it is refused with 412 while calls of the publisher before
+    it are missing, so that several requests may be under way at a time.
     """
     only_parameters(request, "ids")
     ids = request.query_params.get("ids", "false").lower()
@@ -121,11 +122,10 @@ async def accept_batch(request: Request) -> Response:
             case _:
                 raise unsupported(declared, "application/json", _NDJSON)
         calls = reception.finish()
-        accepted = Accepted(outcomes=())
+        batch, accepted = Batch(calls=calls, publisher=publisher), Accepted(outcomes=())
         if calls:
-            batch = Batch(calls=calls, publisher=publisher)
             accepted = await ingress.accept(batch, reception.methods)
-    _refuse_conflicts(calls, accepted)
+    _refuse(batch, accepted)
     return _batch_answer(calls, accepted, ids=ids in ("true", "1"))
 
 
@@ -172,7 +172,16 @@ def _check_count(count: int) -> None:
         )
 
 
-def _refuse_conflicts(calls: Sequence[NewCall], accepted: Accepted) -> None:
+def _refuse(batch: Batch, accepted: Accepted) -> None:
+    """Raises the problem when nothing was stored: a call is in conflict, or the batch came early."""
+    calls, publisher = batch.calls, batch.publisher
+    if publisher is not None and "early" in accepted.outcomes[:1]:
+        raise Problem(
+            412,
+            "out-of-order",
+            f"Calls of publisher {publisher.id!r} before number {publisher.first} are missing. "
+            "Nothing was stored. Send them first, then this request again.",
+        )
     at = [index for index, outcome in enumerate(accepted.outcomes) if outcome == "conflict"]
     if at:
         message = "this id was used before for a call with another body"

@@ -36,6 +36,7 @@ TITLES: dict[str, str] = {
     "not-external": "This token may not push the method",
     "not-found": "There is no such thing",
     "not-retriable": "The instance cannot be retried as it stands",
+    "out-of-order": "Earlier calls of the publisher are missing",
     "overloaded": "More than the engine can take now",
     "started-by-calls": "The workflow is started by calls, not by clients",
     "too-large": "The request is too large",

@@ -87,7 +87,10 @@ def publisher_of(request: Request) -> Publisher | None:
     """
     id = request.headers.get("raysume-publisher")
     sequence = request.headers.get("raysume-sequence")
-    if id is None and sequence is None:
+    in_order = request.headers.get("raysume-in-order", "false").lower()
+    if in_order not in ("true", "false"):
+        raise unusable("Raysume-In-Order", "must be true or false")
+    if id is None and sequence is None and in_order == "false":
         return None
     if id is None or sequence is None:
         missing = "Raysume-Publisher" if id is None else "Raysume-Sequence"
@@ -99,7 +102,7 @@ def publisher_of(request: Request) -> Publisher | None:
     digits = sequence.isascii() and sequence.isdigit() and len(sequence) < 20
     if not digits or int(sequence) > _SEQUENCE_MAX:
         raise unusable("Raysume-Sequence", "must be a number from 0: that of the first call")
-    return Publisher(id=id, first=int(sequence))
+    return Publisher(id=id, first=int(sequence), in_order=in_order == "true")
 
 
 def only_parameters(request: Request, *known: str) -> None:

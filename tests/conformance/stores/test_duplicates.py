@@ -28,8 +28,12 @@ def new(
     )
 
 
-def batch(*calls: NewCall, publisher: str | None = None, first: int = 0) -> Batch:
-    source = None if publisher is None else Publisher(id=publisher, first=first)
+def batch(
+    *calls: NewCall, publisher: str | None = None, first: int = 0, in_order: bool = False
+) -> Batch:
+    source = None
+    if publisher is not None:
+        source = Publisher(id=publisher, first=first, in_order=in_order)
     return Batch(calls=calls, publisher=source)
 
 
@@ -48,6 +52,26 @@ def test_a_repeated_client_id_is_a_duplicate_through_any_partition(log: CallLog)
     appended = log.append(second.id, [batch(new("a", body=b"1"), new("b"))])
     assert outcomes(appended) == [["duplicate", "accepted"]]
     assert stored_ids(log, second.id) == ["b"]
+
+
+def test_a_batch_that_comes_early_stores_nothing_until_those_before_it_are_there(
+    log: CallLog,
+) -> None:
+    partition = log.open_partition(owner=OWNER)
+    one, two, three = (new(name, client_id=False) for name in "abc")
+    first = batch(one, publisher="p", first=7, in_order=True)
+    second = batch(two, publisher="p", first=8, in_order=True)
+    third = batch(three, publisher="p", first=9, in_order=True)
+    assert outcomes(log.append(partition.id, [first])) == [["accepted"]], "it may begin anywhere"
+    early = log.append(partition.id, [third])
+    assert (outcomes(early), early.segment) == ([["early"]], None)
+    assert outcomes(log.append(partition.id, [third, second, third])) == [
+        ["early"],
+        ["accepted"],
+        ["accepted"],
+    ]
+    assert outcomes(log.append(partition.id, [third, second])) == [["duplicate"], ["duplicate"]]
+    assert stored_ids(log, partition.id) == ["a", "b", "c"]
 
 
 def test_an_append_of_duplicates_alone_stores_no_segment(log: CallLog) -> None:

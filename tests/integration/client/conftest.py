@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ class Engine:
     in_flight: int = 0
     in_flight_max: int = 0
     arrived: threading.Condition = field(default_factory=threading.Condition)
+    late: int | None = None
+    """The batch that begins with this sequence is taken only when a later one was refused as early."""
+    early: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wait_for(self, count: int, timeout: float = 20.0) -> None:
         with self.arrived:
@@ -122,11 +126,16 @@ class Engine:
             refusal = self.refuse(request)
             if refusal is not None:
                 return refusal
-            return self.accept(
-                await request.json(),
-                request.headers.get("Raysume-Publisher"),
-                int(request.headers.get("Raysume-Sequence", 0)),
-            )
+            calls = await request.json()
+            publisher = request.headers.get("Raysume-Publisher")
+            first = int(request.headers.get("Raysume-Sequence", 0))
+            if first == self.late:
+                await asyncio.wait_for(self.early.wait(), 20)
+            in_order = request.headers.get("Raysume-In-Order") == "true"
+            if in_order and self.publishers.get(publisher or "", first) < first:
+                self.early.set()
+                return problem(412, "out-of-order", "Earlier calls are missing")
+            return self.accept(calls, publisher, first)
         finally:
             self.in_flight -= 1
 

@@ -119,12 +119,27 @@ def test_an_accepted_call_whose_answer_was_lost_is_not_doubled(client: Client, e
     assert engine.inputs() == [{"order": 1}] + [{"n": n} for n in range(1200)]
 
 
-def test_push_many_keeps_the_order_with_one_request_in_flight(client: Client, engine: Any) -> None:
-    given = 2_345
+def test_push_many_keeps_the_order_with_several_requests_in_flight(
+    client: Client, engine: Any
+) -> None:
+    given, engine.late = 2_345, 501
     assert client.push_many({"method": "m", "input": {"n": n}} for n in range(given)) == given
     assert engine.inputs() == [{"n": n} for n in range(given)]
-    assert engine.in_flight_max == 1
-    assert len(engine.requests) == 5
+    assert engine.early.is_set()
+    assert 2 <= engine.in_flight_max <= 4
+    assert client.push_many({"method": "m", "input": {"n": n}} for n in range(given)) == given
+    assert engine.inputs()[given:] == [{"n": n} for n in range(given)]
+
+
+def test_a_refused_batch_takes_those_behind_it_with_it(client: Client, engine: Any) -> None:
+    calls = [{"method": "m", "input": {"n": n}} for n in range(2_500)]
+    calls[700]["method"] = "unknown.method"
+    engine.late = 501
+    with pytest.raises(InvalidCall, match="call 700") as caught:
+        client.push_many(calls)
+    assert caught.value.details["accepted"] == 500
+    assert engine.inputs() == [{"n": n} for n in range(500)]
+    assert client.push_many(calls[:3]) == 3
 
 
 def test_push_many_reads_lazily(client: Client, engine: Any) -> None:

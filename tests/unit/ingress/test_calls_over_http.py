@@ -151,10 +151,34 @@ async def test_a_publisher_may_repeat_a_request_without_harm() -> None:
         assert len(one.stored()) == 4
 
 
+async def test_a_request_that_overtook_another_of_its_publisher_is_refused_until_that_came() -> (
+    None
+):
+    async with served() as one:
+
+        def headers(first: int) -> dict[str, str]:
+            return {
+                "Raysume-Publisher": "p",
+                "Raysume-Sequence": str(first),
+                "Raysume-In-Order": "true",
+            }
+
+        await one.post("/v1/calls:batch", [call(1)], headers=headers(1))
+        early = await one.post("/v1/calls", call(3), headers=headers(3))
+        assert (early.status_code, early.json()["code"]) == (412, "out-of-order")
+        assert "before number 3" in early.json()["detail"]
+        assert len(one.stored()) == 1
+        assert (await one.post("/v1/calls", call(2), headers=headers(2))).status_code == 202
+        assert (await one.post("/v1/calls", call(3), headers=headers(3))).status_code == 202
+        assert len(one.stored()) == 3
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"Raysume-Publisher": "p"},
+        {"Raysume-In-Order": "true"},
+        {"Raysume-Publisher": "p", "Raysume-Sequence": "1", "Raysume-In-Order": "maybe"},
         {"Raysume-Sequence": "1"},
         {"Raysume-Publisher": "p", "Raysume-Sequence": "-1"},
         {"Raysume-Publisher": "p", "Raysume-Sequence": "9" * 30},
