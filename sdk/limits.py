@@ -272,6 +272,9 @@ CATALOGUE_FOLLOW_S: Final = 2.0
 ACCEPT_QUEUE_CALLS_MAX: Final = 50_000
 """Calls waiting for an append: a second of full load. More answer 429."""
 
+EARLY_BATCH_S: Final = 0.5
+"""Seconds that a batch which overtook the one before it waits for that; then it answers 412."""
+
 REQUEST_BODIES_BYTES_MAX: Final = 256_000_000
 """Bytes of all request bodies that one ingress holds at once. More answer 429."""
 

@@ -65,6 +65,11 @@ class Accepted:
     nothing of the batch was stored, and "accepted" says what would have been. A publisher's
     sequence seen before is "duplicate". When one is "early", all are, and nothing was stored."""
 
+    @property
+    def is_early(self) -> bool:
+        """Whether calls of the publisher before the batch are missing."""
+        return "early" in self.outcomes[:1]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appended:

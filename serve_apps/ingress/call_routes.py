@@ -175,7 +175,7 @@ def _check_count(count: int) -> None:
 def _refuse(batch: Batch, accepted: Accepted) -> None:
     """Raises the problem when nothing was stored: a call is in conflict, or the batch came early."""
     calls, publisher = batch.calls, batch.publisher
-    if publisher is not None and "early" in accepted.outcomes[:1]:
+    if publisher is not None and accepted.is_early:
         raise Problem(
             412,
             "out-of-order",

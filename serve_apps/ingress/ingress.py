@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -15,6 +16,7 @@ from raysume.errors import Overloaded, Unavailable
 from raysume.limits import (
     CALL_LOG_READ_THREADS,
     CALL_RETENTION,
+    EARLY_BATCH_S,
     INGRESS_DRAIN_S,
     INGRESS_START_S,
     RETRY_BACKOFF_S_MIN,
@@ -65,6 +67,7 @@ class Ingress:
         self._checks: MethodChecks | None = None
         self._inputs: dict[tuple[str, str], Checker] = {}
         self._deployed = Progress()
+        self._in_turn, self._turns_taken = Progress(), 0
         self._watch: asyncio.Task[None] | None = None
         self._readers: ThreadPoolExecutor | None = None
 
@@ -178,7 +181,30 @@ class Ingress:
                 f"{', '.join(behind[:5])} cannot keep up with the calls it awaits. Nothing was "
                 "stored; slow down and try again."
             )
-        return await self._acceptor.accept(batch)
+        if batch.publisher is None or not batch.publisher.in_order:
+            return await self._acceptor.accept(batch)
+        return await self._accept_in_turn(batch)
+
+    async def _accept_in_turn(self, batch: Batch) -> Accepted:
+        """A batch that overtook the one before it on its way here waits for that for a moment."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + EARLY_BATCH_S
+        while True:
+            turn = self._turns_taken
+            accepted = await self._acceptor.accept(batch)
+            if not accepted.is_early:
+                self._turns_taken += 1
+                self._in_turn.advance()
+                return accepted
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._in_turn.until(partial(self._has_moved, turn))
+            except TimeoutError:
+                return accepted
+
+    def _has_moved(self, turn: int) -> bool:
+        """Whether a batch that came in order was accepted since."""
+        return self._turns_taken != turn
 
     async def delivered(self, partition: int, offset: int) -> None:
         """Every pool has everything of the partition below `offset` (a signal for tests)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 
@@ -171,6 +172,23 @@ async def test_a_request_that_overtook_another_of_its_publisher_is_refused_until
         assert (await one.post("/v1/calls", call(2), headers=headers(2))).status_code == 202
         assert (await one.post("/v1/calls", call(3), headers=headers(3))).status_code == 202
         assert len(one.stored()) == 3
+
+
+async def test_a_request_that_overtook_another_waits_for_it_for_a_moment() -> None:
+    async with served() as one:
+
+        async def post(number: int) -> int:
+            headers = {
+                "Raysume-Publisher": "p",
+                "Raysume-Sequence": str(number),
+                "Raysume-In-Order": "true",
+            }
+            answer = await one.post("/v1/calls", call(number), headers=headers)
+            return answer.status_code
+
+        assert await post(1) == 202
+        assert await asyncio.gather(*(post(number) for number in (4, 3, 2))) == [202, 202, 202]
+        assert len(one.stored()) == 4
 
 
 @pytest.mark.parametrize(
