@@ -17,7 +17,6 @@ from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.journal import Codec, Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, ShardHeader
 from raysume.actors.shard_logs import NEVER_US, ShardLog, adopt
 from raysume.crash_points import crash_point
@@ -360,8 +359,8 @@ class PoolJournal:
             workflow=log.owned.ref.workflow,
             version=log.owned.ref.version,
             status=record.status,
-            started_at=moment(record.started_us),
-            updated_at=moment(record.updated_us),
+            started_us=record.started_us,
+            updated_us=record.updated_us,
             body=log.codec.instance_row(
                 msgspec.structs.replace(record, journal_seq=log.latest.of(record.number))
             ),

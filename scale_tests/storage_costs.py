@@ -22,6 +22,7 @@ import msgspec
 
 from raysume.ids import uuid7
 from raysume.storage.call_ports import Batch, CallLog, NewCall
+from raysume.storage.moments import to_us
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import (
     Checkpoint,
@@ -128,8 +129,8 @@ def rows(shard: OwnedShard, numbers: Iterator[int] | range | list[int]) -> list[
             workflow="orders.fulfil",
             version="3f2a91",
             status="waiting",
-            started_at=START + timedelta(milliseconds=number),
-            updated_at=START,
+            started_us=to_us(START + timedelta(milliseconds=number)),
+            updated_us=to_us(START),
             body=body,
         )
         for number in numbers
@@ -165,7 +166,7 @@ def measure_state(store: Store, instances: int, costs: Costs) -> None:
     chosen = [sorted(random.sample(range(1, count + 1), 5_000)) for _ in range(10)]
     later = [
         [
-            msgspec.structs.replace(row, updated_at=START + timedelta(days=1))
+            msgspec.structs.replace(row, updated_us=to_us(START + timedelta(days=1)))
             for row in rows(shard, numbers)
         ]
         for numbers in chosen

@@ -16,6 +16,8 @@ from typing import Protocol
 
 import msgspec
 
+from raysume.storage.moments import from_us
+
 # --- engine state ----------------------------------------------------------------
 
 
@@ -87,12 +89,18 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     workflow: str
     version: str
     status: str
-    started_at: datetime
-    updated_at: datetime
+    started_us: int
+    """Microseconds since the epoch, as all moments of rows."""
+    updated_us: int
     body: bytes
     """Opaque (header, waits and sealed state)."""
     tags: Mapping[str, str] = {}
     """By name, to list by. Rows that are read may leave them out: the body has them."""
+
+    @property
+    def started_at(self) -> datetime:
+        """When the instance started."""
+        return from_us(self.started_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +113,7 @@ class Checkpoint:
     """Opaque: watermarks, counters, the digest of all instance rows."""
     rows: Sequence[InstanceRow]
     """Only the instances changed since the last checkpoint, sorted by number. Of a row that
-    exists, `status`, `updated_at`, `body` and `tags` are replaced; the rest never changes."""
+    exists, `status`, `updated_us`, `body` and `tags` are replaced; the rest never changes."""
     removed: Sequence[int] = ()
     """Numbers of instances whose rows go, with all that depends on them; none of them in `rows`."""
 

@@ -340,7 +340,7 @@ class MemoryStore:
                 shard.instances[row.number] = msgspec.structs.replace(
                     old,
                     status=row.status,
-                    updated_at=row.updated_at,
+                    updated_us=row.updated_us,
                     body=row.body,
                     tags=row.tags,
                 )
@@ -350,7 +350,7 @@ class MemoryStore:
 
 
 def _place(row: InstanceRow) -> tuple[object, str]:
-    return (row.started_at, row.id)
+    return (row.started_us, row.id)
 
 
 def _belongs(row: InstanceRow, query: InstanceQuery) -> bool:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from raysume.limits import INSTANCES_PER_SHARD_MAX, READ_ROWS_MAX
-from raysume.storage.moments import from_us, to_us
+from raysume.storage.moments import to_us
 from raysume.storage.ports import InstanceQuery, InstanceRow
 from raysume.storage.sql.connections import Connection
 
@@ -122,7 +122,7 @@ def _ties(
     conditions += ["started_at = ?", "id = ?"]
     found = connection.execute(
         f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY workflow, version",
-        [*values, to_us(last.started_at), last.id],
+        [*values, last.started_us, last.id],
     ).fetchall()
     shown = {(row.shard, row.number) for row in page}
     rows = [_row(fields) for fields in found]
@@ -151,7 +151,7 @@ def _conditions(query: InstanceQuery) -> tuple[list[str], list[Any]]:
 
 
 def _row(fields: tuple[Any, ...]) -> InstanceRow:
-    key, id, workflow, version, status, started_at, updated_at, body = fields
+    key, id, workflow, version, status, started_us, updated_us, body = fields
     return InstanceRow(
         shard=key >> _NUMBER_BITS,
         number=key & INSTANCES_PER_SHARD_MAX,
@@ -159,7 +159,7 @@ def _row(fields: tuple[Any, ...]) -> InstanceRow:
         workflow=workflow,
         version=version,
         status=status,
-        started_at=from_us(started_at),
-        updated_at=from_us(updated_at),
+        started_us=started_us,
+        updated_us=updated_us,
         body=body,
     )

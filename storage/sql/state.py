@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, Generic, Self
 from raysume.crash_points import crash_point
 from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX
 from raysume.storage.commit_rules import Held, check_commit, check_holder
-from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
     Decision,
@@ -320,7 +319,7 @@ def columns_of(row: InstanceRow) -> tuple[Any, ...]:
         row.workflow,
         row.version,
         row.status,
-        to_us(row.started_at),
-        to_us(row.updated_at),
+        row.started_us,
+        row.updated_us,
         row.body,
     )

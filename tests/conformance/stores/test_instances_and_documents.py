@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
     InstanceQuery,
@@ -35,8 +36,8 @@ def filled(store: Store) -> Store:
                 workflow=workflow,
                 version=version,
                 status="completed" if number % 2 else "waiting",
-                started_at=START + timedelta(minutes=number // 3),
-                updated_at=START + timedelta(hours=1),
+                started_us=to_us(START + timedelta(minutes=number // 3)),
+                updated_us=to_us(START + timedelta(hours=1)),
                 body=f"{workflow} {number}".encode(),
                 tags={"parity": str(number % 2), "number": str(number)} if number < 7 else {},
             )
@@ -141,8 +142,8 @@ def test_an_instance_is_listed_by_the_tags_it_was_saved_with_last(store: Store) 
             workflow="w",
             version="v",
             status="waiting",
-            started_at=START,
-            updated_at=START,
+            started_us=to_us(START),
+            updated_us=to_us(START),
             body=b"",
             tags=tags,
         )
@@ -200,8 +201,8 @@ def test_texts_of_users_may_hold_any_character(store: Store, count: int) -> None
             workflow="w",
             version="v",
             status="waiting",
-            started_at=START,
-            updated_at=START,
+            started_us=to_us(START),
+            updated_us=to_us(START),
             body=b"\x00",
             tags={"note": f"{odd}{number}"},
         )

@@ -14,7 +14,7 @@ from raysume import limits
 from raysume.errors import InvariantViolated
 from raysume.ids import uuid7
 from raysume.storage.call_ports import Batch, CallLog, CallQuery, NewCall, Publisher
-from raysume.storage.moments import from_us
+from raysume.storage.moments import from_us, to_us
 from raysume.storage.ports import (
     Checkpoint,
     InstanceQuery,
@@ -51,8 +51,8 @@ def row(shard: OwnedShard, number: int, *, id: str | None = None) -> InstanceRow
         workflow="flight",
         version="v1",
         status="completed",
-        started_at=START,
-        updated_at=START,
+        started_us=to_us(START),
+        updated_us=to_us(START),
         body=b"x",
         tags={"number": str(number), "kind": "old"},
     )

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from raysume.errors import Fenced, InvariantViolated, StoreUnavailable
+from raysume.storage.moments import to_us
 from raysume.storage.ports import (
     Checkpoint,
     InstanceRow,
@@ -46,8 +47,8 @@ def instance(shard: OwnedShard, number: int, *, body: bytes = b"s", turn: int = 
         workflow=shard.ref.workflow,
         version=shard.ref.version,
         status="waiting",
-        started_at=START + timedelta(seconds=number),
-        updated_at=START + timedelta(seconds=number, microseconds=turn),
+        started_us=to_us(START + timedelta(seconds=number)),
+        updated_us=to_us(START + timedelta(seconds=number, microseconds=turn)),
         body=body,
     )
 
@@ -235,8 +236,8 @@ def test_an_instance_keeps_its_name_and_start_when_it_is_written_again(store: St
         workflow="other",
         version="other",
         status="completed",
-        started_at=START + timedelta(days=1),
-        updated_at=START + timedelta(days=2),
+        started_us=to_us(START + timedelta(days=1)),
+        updated_us=to_us(START + timedelta(days=2)),
         body=b"done",
     )
     store.commit(checkpoint(shard, 0, changed))
@@ -246,7 +247,7 @@ def test_an_instance_keeps_its_name_and_start_when_it_is_written_again(store: St
         "flight",
         instance(shard, 1).started_at,
     )
-    assert (row.status, row.updated_at, row.body) == ("completed", changed.updated_at, b"done")
+    assert (row.status, row.updated_us, row.body) == ("completed", changed.updated_us, b"done")
 
 
 def test_the_same_instance_twice_in_a_version_is_refused(store: Store) -> None:

@@ -17,6 +17,7 @@ from typing import Any, overload
 
 from raysume.ids import uuid7
 from raysume.storage.call_ports import Batch, CallLog, NewCall, Publisher
+from raysume.storage.moments import to_us
 from raysume.storage.opening import open_call_log, open_store
 from raysume.storage.ports import (
     Checkpoint,
@@ -91,8 +92,8 @@ def _instance(shard: int, number: int) -> InstanceRow:
         workflow=REF.workflow,
         version=REF.version,
         status="waiting",
-        started_at=moment,
-        updated_at=moment,
+        started_us=to_us(moment),
+        updated_us=to_us(moment),
         body=b"%d" % number,
     )
 
