@@ -229,7 +229,7 @@ class WaitIndex:
         met: list[Entry] = []
         failures: list[Failure] = []
         verdicts: dict[bytes | None, bool | Exception] = {None: True}
-        for shape in list(waits.shapes.values()):
+        for shape in [*waits.shapes.values()]:
             key = shape.extract(parsed)
             if key is None:
                 continue
@@ -239,10 +239,11 @@ class WaitIndex:
                     met.append(entry)
                 else:
                     _judge(parsed, predicate, (entry,), verdicts, met, failures)
-        for predicate in list(waits.keyless):
-            if _verdict(parsed, predicate, verdicts) is not False:
-                entries = self._woken(waits.keyless, predicate)
-                _judge(parsed, predicate, entries, verdicts, met, failures)
+        if waits.keyless:
+            for predicate in list(waits.keyless):
+                if _verdict(parsed, predicate, verdicts) is not False:
+                    entries = self._woken(waits.keyless, predicate)
+                    _judge(parsed, predicate, entries, verdicts, met, failures)
         if len(met) > 1:
             met.sort(key=lambda entry: entry.order)
         return met, failures
@@ -281,6 +282,10 @@ class WaitIndex:
     def _woken(self, waiting: _Waiting[K], key: K) -> Collection[Entry]:
         """The entries under the key; whoever is packed there has been woken."""
         there = waiting.under(key)
+        if there is None:
+            return ()
+        if isinstance(there, Entry):
+            return (there,)
         asleep = _ids_in(there)
         if asleep:
             self.wake(asleep)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raysume.actors.kernel.branches import Branch
 from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.mailboxes import Mailbox
@@ -19,6 +21,10 @@ from raysume.actors.kernel.records import (
 )
 from raysume.actors.kernel.status import FINISHED, Status
 from raysume.compiler import Provided
+
+_NONE: list[Any] = []
+_NO_TAGS: dict[str, str] = {}
+"""What most records lack. Nobody changes a record, so all of them may share these."""
 
 
 class Instance:
@@ -110,7 +116,9 @@ class Instance:
 
     def record(self) -> InstanceRecord:
         """The instance as it is saved."""
-        timers = [TimerRecord(id, due_us) for id, due_us in self.timers.items()]
+        timers = _NONE
+        if self.timers:
+            timers = [TimerRecord(id, due_us) for id, due_us in self.timers.items()]
         return InstanceRecord(  # by position, in the order of its fields: it is made for every turn
             self.id,
             self.number,
@@ -121,16 +129,16 @@ class Instance:
             self.state,
             [*self.waits.values()],
             timers,
-            [*self.steps.values()],
-            [*self.inbox],
+            [*self.steps.values()] if self.steps else _NONE,
+            [*self.inbox] if self.inbox else _NONE,
             self.mailbox.horizon,
             self.mailbox.records(),
             self.result,
             self.error,
-            self.tags.copy(),
+            self.tags.copy() if self.tags else _NO_TAGS,
             self.origin,
             self.exclusive,
-            [*self.children.values()],
+            [*self.children.values()] if self.children else _NONE,
             self.failures,
             self.undoing,
             self.compensations,

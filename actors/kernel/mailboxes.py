@@ -8,6 +8,7 @@ before the instance's start. `RecentCalls` answers from memory; the host asks th
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,38 +24,12 @@ from raysume.matching import Parsed, extractor
 from raysume.methods import Method
 
 
-class _Received:
-    """What an instance received by waits of one method and shape."""
-
-    __slots__ = ("calls", "dropped", "keys", "passed")
-
-    def __init__(self) -> None:
-        self.keys: dict[bytes, Place] = {}
-        """The place of the last call received for each key; the key used last stands last."""
-        self.dropped = START_OF_LOG
-        """The newest place whose key is not in `keys` any more."""
-        self.calls: list[Place] = []
-        """The calls received last."""
-        self.passed = START_OF_LOG
-        """The newest place that is not in `calls` any more."""
-
-    def receive(self, key: bytes, place: Place) -> None:
-        if place in self.calls:
-            return
-        last = self.keys.pop(key, START_OF_LOG)
-        self.keys[key] = max(last, place)
-        self.calls.append(place)
-        if len(self.calls) > limits.MAILBOX_PLACES_MAX:
-            self.passed = max(self.passed, self.calls.pop(0))
-        if len(self.keys) > limits.MAILBOX_PLACES_MAX:
-            self.dropped = max(self.dropped, self.keys.pop(next(iter(self.keys))))
-
-
 class Mailbox:
     """What one instance has received, as far as a later look-back must know it.
 
     It is kept by method and shape, so that a loop over one method makes no call of
-    another one disappear, however long it runs.
+    another one disappear, however long it runs. What is kept of them is never changed, but
+    made anew: it is part of the records of turns.
     """
 
     __slots__ = ("_received", "horizon")
@@ -62,12 +37,7 @@ class Mailbox:
     def __init__(self, horizon: Place, records: Iterable[ReceivedRecord] = ()) -> None:
         self.horizon = horizon
         """Calls at or before this place never count: the instance began after them."""
-        self._received: dict[tuple[str, tuple[str, ...]], _Received] = {}
-        for record in records:
-            received = self._received[record.method, record.shape] = _Received()
-            received.keys = dict(record.keys)
-            received.calls = list(record.calls)
-            received.dropped, received.passed = record.dropped, record.passed
+        self._received = {(record.method, record.shape): record for record in records}
 
     def floor(self, wait: WaitRecord) -> Place:
         """Calls at or before this place cannot meet the wait any more."""
@@ -92,7 +62,7 @@ class Mailbox:
         for (method, shape), received in self._received.items():
             if method != wait.method:
                 continue
-            if place in received.calls:
+            if _has(received.calls, place):
                 return False
             if shape != wait.shape or wait.before_start:
                 if place <= received.passed:
@@ -104,7 +74,7 @@ class Mailbox:
     def has(self, method: str, place: Place) -> bool:
         """Whether the instance is known to have received the call at this place."""
         for (of, _), received in self._received.items():
-            if of == method and place in received.calls:
+            if of == method and _has(received.calls, place):
                 return True
         return False
 
@@ -113,22 +83,33 @@ class Mailbox:
         group = (wait.method, wait.shape)
         received = self._received.get(group)
         if received is None:
-            received = self._received[group] = _Received()
-        received.receive(key, place)
+            self._received[group] = ReceivedRecord(
+                wait.method, wait.shape, {key: place}, START_OF_LOG, [place], START_OF_LOG
+            )
+        elif not _has(received.calls, place):
+            self._received[group] = _with(received, key, place)
 
     def records(self) -> list[ReceivedRecord]:
         """What was received, as it is saved."""
-        return [
-            ReceivedRecord(
-                method,
-                shape,
-                received.keys.copy(),
-                received.dropped,
-                received.calls.copy(),
-                received.passed,
-            )
-            for (method, shape), received in self._received.items()
-        ]
+        return [*self._received.values()]
+
+
+def _has(calls: list[Place], place: Place) -> bool:
+    """Whether the place is among these, which are in order; it is mostly behind them all."""
+    return bool(calls) and place <= calls[-1] and place in calls
+
+
+def _with(received: ReceivedRecord, key: bytes, place: Place) -> ReceivedRecord:
+    """What was received, with one more call; the newest places are kept."""
+    keys, calls = received.keys.copy(), received.calls.copy()
+    bisect.insort(calls, place)
+    dropped, passed = received.dropped, received.passed
+    keys[key] = max(keys.pop(key, START_OF_LOG), place)
+    if len(calls) > limits.MAILBOX_PLACES_MAX:
+        passed = max(passed, calls.pop(0))
+    if len(keys) > limits.MAILBOX_PLACES_MAX:
+        dropped = max(dropped, keys.pop(next(iter(keys))))
+    return ReceivedRecord(received.method, received.shape, keys, dropped, calls, passed)
 
 
 def key_of(wait: WaitRecord) -> bytes:

@@ -150,7 +150,7 @@ class ReceivedRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     dropped: Place
     """The newest place whose key is not among `keys` any more."""
     calls: list[Place]
-    """The calls received last."""
+    """The newest calls received, in the order of their places."""
     passed: Place
     """The newest place that is not among `calls` any more."""
 
