@@ -174,7 +174,12 @@ class PoolCrew:
         except LateOrder:  # of this directory, or of its successor
             await asyncio.to_thread(self._office.confirm)
             raise
-        return None if told is None else msgspec.msgpack.decode(told, type=Standing)
+        if told is None:
+            return None
+        standing = msgspec.msgpack.decode(told, type=Standing)
+        # It may have been started by another directory, and not have said hello to this one.
+        self.members[member].owner = standing.owner
+        return standing
 
     async def _tell(self, member: int, method: str, *arguments: Any) -> None:
         await self._ask(member, method, self._orders[member], *arguments)

@@ -43,6 +43,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """partition -> offset below which every call was applied."""
     is_held: bool
     """Whether it applies no further calls until it is told to."""
+    owner: str = ""
+    """The process that says so, as an owner of shards; empty where nobody asked."""
 
     def joined(self, other: Standing) -> Standing:
         """The place at which neither is behind the other; one without shards stands nowhere."""

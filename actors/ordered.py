@@ -21,6 +21,8 @@ class Ordered:
     """The part of `Pool` that gives shards up and takes them."""
 
     _name: str
+    _owner: str
+    """This process, as an owner of shards."""
     _newest: Order = (0, 0)
     """The number of the newest order."""
 
@@ -43,7 +45,8 @@ class Ordered:
         if order <= self._newest:
             raise self._late()
         self._newest = order
-        return msgspec.msgpack.encode(await moving.hold_between(self._started()))
+        standing = await moving.hold_between(self._started())
+        return msgspec.msgpack.encode(msgspec.structs.replace(standing, owner=self._owner))
 
     def _ordered(self, order: Order) -> PoolHost:
         if order != self._newest:

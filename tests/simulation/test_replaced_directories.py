@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -23,7 +25,7 @@ from raysume.actors.pool import Pool
 from raysume.actors.specs import DIRECTORY_OFFICE, Grant, Hello, LateOrder, directory_office
 from raysume.errors import Fenced
 from raysume.storage.memory.state import MemoryStore
-from raysume.storage.ports import Office, OwnedShard, Store
+from raysume.storage.ports import Office, OwnedShard, ShardRef, Store
 
 
 def replaced(store: Store) -> Office:
@@ -39,7 +41,7 @@ async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
     class Member(Ordered):
         """The orders of a member, and its host."""
 
-        _name = "trade@1/0"
+        _name, _owner = "trade@1/0", "7:7:trade"
 
         def _started(self) -> PoolHost:
             return pool.host
@@ -63,6 +65,39 @@ async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
         assert member._obey(6) == directory_office(6)  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(LateOrder):
             await member.go_on(newer)
+
+
+async def test_shards_given_to_a_member_that_has_not_said_hello_belong_to_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Member(Ordered):
+        """One that another directory started."""
+
+        _name, _owner = "trade@1/0", "7:7:trade"
+
+        def _started(self) -> PoolHost:
+            return pool.host
+
+        def _may_be_started(self) -> bool:
+            return True
+
+    class Watched(MemoryStore):
+        """Remembers who took shards over."""
+
+        def acquire(self, refs: Sequence[ShardRef], *, owner: str) -> list[OwnedShard]:
+            owners.append(owner)
+            return super().acquire(refs, owner=owner)
+
+    owners: list[str] = []
+    actor = SimpleNamespace(hold_place=SimpleNamespace(remote=Member().hold_place))
+    monkeypatch.setattr(crews, "pool_actor", lambda *_: actor)
+    office = HeldOffice(Watched(), owner="1:0:directory", lost=lambda: None)
+    crew = PoolCrew(deployed()[0].pool, office, ENGINE, [])
+    async with Hosted(tmp_path, trade, ordered, offered) as pool:
+        crew.member(0)
+        assert await crew.hold(0) is not None
+        await crew.acquire(0, [3, 4])
+    assert owners == ["7:7:trade"]
 
 
 async def test_a_member_that_has_just_begun_obeys_nobody_before_the_directory_that_began_it(
