@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from raysume import ids, limits
+from raysume.errors import Fenced
 
 if TYPE_CHECKING:
     from raysume.actors.journaling import PoolJournal
@@ -29,3 +30,15 @@ class ColdStates:
         ref = self._journal.ref
         rows = self._store.named_instances(ids, workflow=ref.workflow, version=ref.version)
         return [self._journal.read_row(row) for row in rows]
+
+    def check_owned(self) -> None:
+        """See `Keeper`."""
+        epochs = {one.key: one.epoch for one in self._store.shards()}
+        for key, epoch in self._journal.keys.items():
+            if epochs.get(key) != epoch:
+                raise Fenced(
+                    f"shard {key} is no longer owned under epoch {epoch}: another incarnation took "
+                    "it over. Nothing was written; this incarnation must stop.",
+                    shard=key,
+                    epoch=epoch,
+                )

@@ -94,6 +94,11 @@ class PoolJournal:
         """shard number -> the epoch under which it is written."""
         return {number: log.owned.epoch for number, log in self._shards.items()}
 
+    @property
+    def keys(self) -> Mapping[int, int]:
+        """The key of each shard in the store -> the epoch under which it is written."""
+        return self._epochs
+
     def writes(self, key: int) -> bool:
         """Whether the shard with this key in the store is written here."""
         return key in self._epochs

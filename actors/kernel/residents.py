@@ -50,6 +50,15 @@ class Keeper(Protocol):
         """
         ...
 
+    def check_owned(self) -> None:
+        """Returns when nobody else may have changed what was left here.
+
+        Raises:
+            Fenced: another incarnation has taken the shards over.
+            StoreUnavailable: it is not known now.
+        """
+        ...
+
 
 class _Nowhere:
     """Keeps nothing: every record stays in memory."""
@@ -62,6 +71,9 @@ class _Nowhere:
     def read(self, ids: Collection[str]) -> list[InstanceRecord]:
         """See `Keeper`."""
         raise InvariantViolated(f"{len(ids)} instances were left to nobody")
+
+    def check_owned(self) -> None:
+        """See `Keeper`."""
 
 
 class Residents(MutableMapping[str, Instance]):
@@ -262,6 +274,7 @@ class Residents(MutableMapping[str, Instance]):
         """The records of cold instances, read at once."""
         records = self.keeper.read(cold)
         if len(records) < len(cold) or not all(map(self.keeper.holds, records)):
+            self.keeper.check_owned()
             raise SealBroken(
                 "instance rows are not those of their shard's checkpoint: rows were removed or set "
                 "back. Restore the database from a backup taken as a whole."

@@ -9,7 +9,7 @@ from tests.unit.kernel.bench import Bench, begun, one, two
 
 from raysume import WaitTimeout, any_of, step, wait, workflow
 from raysume.actors.kernel.commits import Commit, LookedBack, TimersDue
-from raysume.errors import SealBroken
+from raysume.errors import Fenced, SealBroken
 from raysume.storage.ports import Checkpoint, StoreCommit
 
 
@@ -152,6 +152,17 @@ def test_a_cold_row_that_was_set_back_is_refused() -> None:
     bench.store.commit(StoreCommit(epochs={before.shard: 1}, checkpoints=[forged]))
     with pytest.raises(SealBroken, match="set back"):
         bench.push(one, key="a", n=6)
+
+
+def test_a_cold_row_that_a_successor_wrote_ends_whoever_was_replaced() -> None:
+    bench = cold_bench("a")
+    former = bench.kernel
+    bench.restart()
+    bench.push(one, key="a", n=5)
+    chill(bench)
+    [id] = former.instances.cold
+    with pytest.raises(Fenced, match="took it over"):
+        former.instances.get(id)
 
 
 @workflow
