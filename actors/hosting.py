@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
+from raysume.actors.metrics import PoolMeters
 from raysume.actors.process_logs import say
 from raysume.actors.quarantine import Quarantine
 from raysume.actors.recurring import Alarm, make_checkpoints, ring_timers
@@ -40,7 +41,7 @@ from raysume.actors.starting import start_instance
 from raysume.crash_points import crash_point
 from raysume.storage.call_ports import CallLog
 from raysume.storage.moments import wall_clock_us as now_us
-from raysume.storage.ports import OwnedShard, ShardRef, Store, StoreCommit
+from raysume.storage.ports import OwnedShard, Store, StoreCommit
 from raysume.workflows import Workflow
 
 
@@ -96,7 +97,7 @@ class PoolHost:
             verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
-        self.applied_calls = self.turns = 0
+        self.meters, self.turns = PoolMeters(), 0
         self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0
@@ -217,6 +218,11 @@ class PoolHost:
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
         crash_point("after_delivery_received")
+        return self.backlog
+
+    @property
+    def backlog(self) -> int:
+        """The calls received and not yet worked off."""
         return self._backlog + self.kernel.intake.waiting
 
     def notice(self, ends: Mapping[int, int]) -> None:
@@ -258,7 +264,7 @@ class PoolHost:
             events = self._take_events()
             if events or self.kernel.arbitration.is_cut:
                 at_us = now_us()
-                self._applied_commit(self.kernel.apply(events, at_us))
+                self._applied_commit(self.meters.apply.timed(self.kernel.apply, events, at_us))
                 self.alarm.applied(self.kernel.next_due_us, at_us)
                 if self.kernel.arbitration.is_cut:
                     self._work.set()
@@ -279,7 +285,7 @@ class PoolHost:
 
     def _applied_commit(self, commit: Commit) -> None:
         self.applied += 1
-        self.applied_calls += commit.applied_calls
+        self.meters.has_applied(commit)
         self.effects.read_now(commit)
         self._uncommitted.append(commit)
         self._committable.set()
@@ -297,7 +303,10 @@ class PoolHost:
                 asked = self._checkpoints_asked
                 checkpoint = self._checkpoints_made < asked
                 if together.turns or checkpoint:
-                    await loop.run_in_executor(self._commits, self._write, together, checkpoint)
+                    timed = self.meters.commit.timed
+                    await loop.run_in_executor(
+                        self._commits, timed, self._write, together, checkpoint
+                    )
                     self.journal.committed(together)
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
@@ -319,6 +328,7 @@ class PoolHost:
         )
         if prepared.epochs:
             self.store.commit(prepared)
+            self.meters.has_written(prepared)
 
     def older_than_us(self) -> int:
         """What ended, and was journalled, before this moment is kept no longer."""
@@ -379,16 +389,6 @@ class PoolHost:
         async with self.progress:
             await self.progress.wait_for(lambda: self.has_applied(ends))
         await self.flushed()
-
-
-def about_to_take_over() -> None:
-    """A new incarnation exists; it asks for its shards next, or tells who it is to be given them."""
-    crash_point("before_takeover")
-
-
-def shards_of(workflow: str, version: str, numbers: Iterable[int]) -> list[ShardRef]:
-    """Some shards of a version, by number."""
-    return [ShardRef(workflow=workflow, version=version, number=number) for number in numbers]
 
 
 def _given_up(error: BaseException) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,13 +16,15 @@ import structlog
 from raysume import limits
 from raysume.actors import commanding, explaining, handover
 from raysume.actors.asking import ask_directory
+from raysume.actors.beginning import about_to_take_over
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
 from raysume.actors.figures import figures_of, first_methods
 from raysume.actors.garbage import collect_seldom
-from raysume.actors.hosting import PoolHost, about_to_take_over
+from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.loading import load
+from raysume.actors.metrics import PoolReport, RayExport, export_regularly
 from raysume.actors.needs import needs_of
 from raysume.actors.ordered import Ordered
 from raysume.actors.outlet import IngressOutlet
@@ -112,6 +115,9 @@ class Pool(Ordered):
         self._host, self._readings = host, Readings(host)
         Watchdog(self._spec.workflow)
         collect_seldom()
+        to = RayExport(workflow=self._spec.workflow, version=self._spec.version)
+        report = partial(PoolReport(), host, to)
+        self._reports = asyncio.get_running_loop().create_task(export_regularly(report))
 
     async def _hosting(self) -> PoolHost:
         if self._host is None:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from raysume.actors.metrics import Export
 from raysume.limits import CALL_RETENTION
 from raysume.serve_apps.ingress import (
     call_routes,
@@ -42,6 +43,7 @@ def build_app(
     *,
     owner: str,
     call_retention: timedelta = CALL_RETENTION,
+    metrics: Export | None = None,
 ) -> FastAPI:
     """An app that accepts calls and starts, reads and awaits instances over HTTP.
 
@@ -53,8 +55,11 @@ def build_app(
         tokens: who may ask for what.
         owner: "pid:start_time:label" of this process (`owner_of_this_process`).
         call_retention: how long the engine keeps calls, for messages.
+        metrics: see `Ingress`.
     """
-    ingress = Ingress(engine, call_log, tokens, owner=owner, call_retention=call_retention)
+    ingress = Ingress(
+        engine, call_log, tokens, owner=owner, call_retention=call_retention, metrics=metrics
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

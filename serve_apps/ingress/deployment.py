@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from raysume.actors.garbage import collect_seldom
+from raysume.actors.metrics import RayExport
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.specs import EngineSpec
 from raysume.actors.untyped import serve
@@ -35,6 +36,7 @@ class Replica:
             FixedTokens({token: Principal(kind="operator")}),
             owner=owner_of_this_process("ingress"),
             call_retention=timedelta(seconds=self._spec.call_retention_s),
+            metrics=RayExport(),
         )
         collect_seldom()
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.simulation.disks import shards_of
 from tests.simulation.hosting import SEAL, SOON_S, GatedStore, WatchedHost, pushed, sent
 
 from raysume import limits
 from raysume.actors import moving
 from raysume.actors.bidding import AskVerdict
-from raysume.actors.hosting import shards_of
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.membership import Assignment, assign, assigned, move, settle
 from raysume.actors.moving import Standing

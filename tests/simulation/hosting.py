@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+from tests.simulation.disks import shards_of
 
 from raysume import limits
-from raysume.actors.hosting import PoolHost, shards_of
+from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.commits import Commit, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.instances import Instance
