@@ -196,6 +196,8 @@ class StepOrder:
     instance: str
     step: str
     attempt: int
+    trace: str | None = None
+    """The W3C trace context in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,8 @@ class ChildOrder:
 
     instance: str
     child: ChildRecord
+    trace: str | None = None
+    """The W3C trace context in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

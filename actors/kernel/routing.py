@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from raysume import ids, limits
-from raysume.actors.kernel import looking_back
+from raysume.actors.kernel import looking_back, traces
 from raysume.actors.kernel.bids import ANY_VERSION, Bid, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import queued_in
@@ -177,6 +177,8 @@ def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> bool:
         return False  # another member of the pool starts it
     instance = kernel.new_instance(instance_id, item.call.at_us, place)
     instance.origin = item.call.id
+    if item.call.headers is not None:
+        traces.hear(instance, item.call.headers)
     kernel.recent.started_an_instance(place)
     ordinal = kernel.standing.ordinal_of(entry.wait.id)
     kernel.stimulate(instance, Begin(call=item, ordinal=ordinal))
