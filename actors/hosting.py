@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -303,10 +304,8 @@ class PoolHost:
                 asked = self._checkpoints_asked
                 checkpoint = self._checkpoints_made < asked
                 if together.turns or checkpoint:
-                    timed = self.meters.commit.timed
-                    await loop.run_in_executor(
-                        self._commits, timed, self._write, together, checkpoint
-                    )
+                    write = partial(self.meters.commit.timed, self._write, together, checkpoint)
+                    await loop.run_in_executor(self._commits, write)
                     self.journal.committed(together)
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()

@@ -31,6 +31,7 @@ from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
+from raysume.actors.spans import from_environment
 from raysume.actors.specs import NAMESPACE, EngineSpec, Grant, Hello, PoolSpec
 from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.actors.untyped import in_group, ray
@@ -106,6 +107,7 @@ class Pool(Ordered):
         set_engine_sink(outlet.take)
         handover.recall(host, self._spec.name)
         host.effects.follow_child = Families(store).follow
+        host.effects.trace_with(from_environment())
         recovered = await host.start(owned)
         shards = sorted(host.kernel.shards)
         _log.info(

@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from raysume.actors.metrics import Export
 from raysume.limits import CALL_RETENTION
 from raysume.serve_apps.ingress import (
     call_routes,
@@ -43,7 +42,6 @@ def build_app(
     *,
     owner: str,
     call_retention: timedelta = CALL_RETENTION,
-    metrics: Export | None = None,
 ) -> FastAPI:
     """An app that accepts calls and starts, reads and awaits instances over HTTP.
 
@@ -55,11 +53,8 @@ def build_app(
         tokens: who may ask for what.
         owner: "pid:start_time:label" of this process (`owner_of_this_process`).
         call_retention: how long the engine keeps calls, for messages.
-        metrics: see `Ingress`.
     """
-    ingress = Ingress(
-        engine, call_log, tokens, owner=owner, call_retention=call_retention, metrics=metrics
-    )
+    ingress = Ingress(engine, call_log, tokens, owner=owner, call_retention=call_retention)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

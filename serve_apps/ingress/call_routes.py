@@ -21,6 +21,7 @@ from raysume.serve_apps.ingress.envelopes import Items, decode_array, decode_lin
 from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response, unusable
 from raysume.serve_apps.ingress.reception import Reception
 from raysume.serve_apps.ingress.requests import (
+    accepting,
     call_of,
     expect_json,
     ingress_of,
@@ -56,10 +57,10 @@ async def accept_call(request: Request) -> Response:
     only_parameters(request)
     expect_json(request)
     ingress, publisher = ingress_of(request), publisher_of(request)
-    with ingress.bodies.lease() as lease:
+    with accepting(request) as span, ingress.bodies.lease() as lease:
         reception = Reception(ingress.methods, principal_of(request))
         reception.take(decode_one(await lease.read(request)))
-        [call] = reception.finish()
+        [call] = reception.finish(span.trace)
         batch = Batch(calls=[call], publisher=publisher)
         accepted = await ingress.accept(batch, reception.methods)
     _refuse_conflicts(batch.calls, accepted)
@@ -110,7 +111,7 @@ async def accept_batch(request: Request) -> Response:
     if ids not in ("true", "false", "1", "0"):
         raise unusable("ids", "must be true or false")
     ingress, publisher = ingress_of(request), publisher_of(request)
-    with ingress.bodies.lease() as lease:
+    with accepting(request) as span, ingress.bodies.lease() as lease:
         reception = Reception(ingress.methods, principal_of(request))
         declared = media_type_of(request)
         match declared:
@@ -120,7 +121,7 @@ async def accept_batch(request: Request) -> Response:
                 await _take_lines(reception, lease, request)
             case _:
                 raise unsupported(declared, "application/json", _NDJSON)
-        calls = reception.finish()
+        calls = reception.finish(span.trace)
         accepted = Accepted(outcomes=())
         if calls:
             batch = Batch(calls=calls, publisher=publisher)

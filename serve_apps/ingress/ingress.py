@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from raysume.actors.metrics import Export, export_regularly
+from raysume.actors.spans import Spans
 from raysume.errors import Overloaded, Unavailable
 from raysume.limits import (
     CALL_LOG_READ_THREADS,
@@ -47,7 +48,6 @@ class Ingress:
         tokens: who may ask for what.
         owner: "pid:start_time:label", recorded with the partitions written here.
         call_retention: how long the engine keeps calls, for messages.
-        metrics: where they go once a second; None: nowhere.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class Ingress:
         *,
         owner: str,
         call_retention: timedelta = CALL_RETENTION,
-        metrics: Export | None = None,
     ) -> None:
         self.engine = engine
         self.call_retention = call_retention
@@ -66,7 +65,11 @@ class Ingress:
         self.bodies = BodyBudget()
         self._call_log = call_log
         self._acceptor = Acceptor(call_log, owner=owner, emit=self._stored)
-        self.meters, self._metrics = IngressMeters(), metrics
+        self.meters = IngressMeters()
+        self.metrics: Export | None = None
+        """Where what is counted goes once a second, as of `start`; None: nowhere."""
+        self.spans: Spans | None = None
+        """Of requests in sampled traces; None: there are none."""
         self._dispatcher = Dispatcher(self.meters.timing(engine.deliver))
         self._checks: MethodChecks | None = None
         self._inputs: dict[tuple[str, str], Checker] = {}
@@ -79,8 +82,8 @@ class Ingress:
         self._readers = ThreadPoolExecutor(CALL_LOG_READ_THREADS, "raysume-read")
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._follow(), name="catalogue")]
-        if self._metrics is not None:
-            report = partial(self.meters.report, self._metrics)
+        if self.metrics is not None:
+            report = partial(self.meters.report, self.metrics)
             self._tasks.append(loop.create_task(export_regularly(report), name="metrics"))
         await self._acceptor.start()
         try:
