@@ -95,33 +95,41 @@ class Spans:
     ) -> None:
         """The turns are durable: those of sampled traces have their spans.
 
+        Whatever goes wrong with a span is logged: a turn that is durable goes on without it.
+
         Args:
             now_us: when they are. A span begins when the turn's batch was applied.
         """
+        about: dict[str, str | int] = {"raysume.workflow": workflow, "raysume.version": version}
         for turn in turns:
-            cause, instance = turn.cause, turn.instance
-            if cause is None or cause.trace is None or instance.trace is None:
-                continue
-            if not is_sampled(cause.trace) or instance.trace == cause.trace:
-                continue
-            self._ids.known = int(span_in(instance.trace), 16)
-            begun = self._tracer.start_span(
-                "raysume.turn",
-                _remote(cause.trace),
-                attributes={
-                    "raysume.workflow": workflow,
-                    "raysume.version": version,
-                    "raysume.instance": instance.id,
-                    "raysume.turn": instance.turn,
-                    "raysume.status": instance.status,
-                    "raysume.cause": cause.kind,
-                    "raysume.cause.name": cause.name or "",
-                },
-                start_time=instance.updated_us * 1_000,
-            )
-            self._ids.known = None  # a sampler may have made no span
-            failed = instance.error if instance.status == "failed" else None
-            self._end(begun, None if failed is None else failed.type, now_us * 1_000)
+            try:
+                self._turn(turn, about, now_us)
+            except Exception as error:
+                _log.warning("span_not_made", instance=turn.instance.id, error=repr(error))
+
+    def _turn(self, turn: TurnRecord, about: Mapping[str, str | int], now_us: int) -> None:
+        cause, instance = turn.cause, turn.instance
+        if cause is None or cause.trace is None or instance.trace is None:
+            return
+        if not is_sampled(cause.trace) or instance.trace == cause.trace:
+            return
+        self._ids.known = int(span_in(instance.trace), 16)
+        begun = self._tracer.start_span(
+            "raysume.turn",
+            _remote(cause.trace),
+            attributes={
+                **about,
+                "raysume.instance": instance.id,
+                "raysume.turn": instance.turn,
+                "raysume.status": instance.status,
+                "raysume.cause": cause.kind,
+                "raysume.cause.name": cause.name or "",
+            },
+            start_time=instance.updated_us * 1_000,
+        )
+        self._ids.known = None  # a sampler may have made no span
+        failed = instance.error if instance.status == "failed" else None
+        self._end(begun, None if failed is None else failed.type, now_us * 1_000)
 
     def _end(self, span: Any, error: str | None, at_ns: int | None = None) -> None:
         from opentelemetry.trace import Status, StatusCode

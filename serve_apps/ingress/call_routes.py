@@ -45,7 +45,7 @@ _SLICE = 500
     status_code=202,
     summary="Accept one call",
     response_model=None,
-    openapi_extra=schemas.body(schemas.CallBody),
+    openapi_extra={**schemas.body(schemas.CallBody), "parameters": [schemas.TRACEPARENT]},
     responses=schemas.answers(
         (202, schemas.CallAccepted, "On disk"),
         (200, schemas.CallAccepted, "Was on disk before"),
@@ -82,7 +82,8 @@ async def accept_call(request: Request) -> Response:
                 "in": "query",
                 "description": "`true`: answer with the calls' ids.",
                 "schema": {"type": "boolean", "default": False},
-            }
+            },
+            schemas.TRACEPARENT,
         ],
         "requestBody": {
             "required": True,
