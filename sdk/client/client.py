@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -110,7 +111,8 @@ class Client:
                 if batch is None:
                     continue
                 under_way.result()
-                under_way = worker.submit(self._send_batch, batch, stream)
+                send = copy_context().run  # the trace is that of the caller
+                under_way = worker.submit(send, self._send_batch, batch, stream)
                 oldest = time.monotonic()
             under_way.result()
             last = batcher.rest()
