@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -304,8 +303,7 @@ class PoolHost:
                 asked = self._checkpoints_asked
                 checkpoint = self._checkpoints_made < asked
                 if together.turns or checkpoint:
-                    write = partial(self.meters.commit.timed, self._write, together, checkpoint)
-                    await loop.run_in_executor(self._commits, write)
+                    await loop.run_in_executor(self._commits, self._write, together, checkpoint)
                     self.journal.committed(together)
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
@@ -319,6 +317,9 @@ class PoolHost:
                     self.progress.notify_all()
 
     def _write(self, commit: Commit, checkpoint: bool) -> None:
+        self.meters.commit.timed(self._write_all, commit, checkpoint)
+
+    def _write_all(self, commit: Commit, checkpoint: bool) -> None:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),

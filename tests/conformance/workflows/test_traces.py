@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -67,7 +67,7 @@ async def parent() -> str:
 
 
 @contextmanager
-def in_trace(context: str | None) -> Iterator[None]:
+def in_trace(context: str | None) -> Generator[None]:
     """As code that runs in a step of that trace."""
     token = step_context.set(context)
     try:
