@@ -1,4 +1,4 @@
-"""How actors begin while the database is away: they wait for it."""
+"""How actors begin: while the database is away, they wait for it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 
 from raysume import limits
+from raysume.crash_points import crash_point
 from raysume.errors import RaysumeError, Unavailable
 
 T = TypeVar("T")
@@ -42,3 +43,8 @@ def passes(reason: Exception) -> bool:
     if isinstance(reason, Unavailable):
         return True
     return isinstance(reason, RaysumeError) and bool(reason.details.get("passing"))
+
+
+def about_to_take_over() -> None:
+    """A new incarnation exists; it asks for its shards next, or tells who it is to be given them."""
+    crash_point("before_takeover")

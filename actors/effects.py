@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -32,8 +33,9 @@ from raysume.actors.kernel.commits import (
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import Outgoing, Place, StepDone
+from raysume.actors.log_reads import LookBackRead, RangeRead
+from raysume.actors.spans import Spans, within
 from raysume.actors.stepping import StepThreads, attempt_step, failed_attempt
 from raysume.actors.trials import Trials
 from raysume.compiler import dumps, keeping_provided
@@ -42,6 +44,7 @@ from raysume.errors import InvariantViolated, Unavailable
 from raysume.records import OutgoingCall, Segment
 from raysume.steps import Step
 from raysume.storage.call_ports import CallLog
+from raysume.storage.moments import wall_clock_us
 
 Publish = Callable[[str, int, list[OutgoingCall]], Awaitable[None]]
 """(publisher, sequence number of the first, calls): returns once they are accepted."""
@@ -61,7 +64,9 @@ class VerdictsOf(Protocol):
 class StepsElsewhere(Protocol):
     """Runs steps with `ray={...}` outside the pool (`raysume.actors.ray_steps`)."""
 
-    async def run(self, step: Step[Any], *, key: str, step_id: str, attempt: int) -> StepDone:
+    async def run(
+        self, step: Step[Any], *, key: str, step_id: str, attempt: int, trace: str | None
+    ) -> StepDone:
         """What came of the attempt; the same when asked again, until `forget`."""
         ...
 
@@ -114,8 +119,14 @@ class Effects:
         self.trials = Trials()
         self._moved = asyncio.Event()
         """Set whenever something was applied."""
+        self.spans: Spans | None = None
+        """None: no step and no turn has a span (see `trace_with`)."""
         self.follow_child: FollowChild = _nobody_follows
         """How the ends of child workflows are learnt."""
+
+    def trace_with(self, spans: Spans | None) -> None:
+        """Steps and turns of sampled traces have spans from now on; None: none has."""
+        self.spans, self._kernel.spans = spans, spans is not None
 
     def read_now(self, commit: Commit) -> None:
         """A batch was applied; reads of the log that it asked for are under way, at once."""
@@ -129,6 +140,13 @@ class Effects:
     def release(self, commit: Commit) -> None:
         """The commit is durable: what it asked for is under way."""
         crash_point("before_release")
+        if self.spans is not None:
+            self.spans.turns(
+                chain.from_iterable(commit.turns.values()),
+                workflow=self._kernel.workflow.name,
+                version=self._kernel.version,
+                now_us=wall_clock_us(),
+            )
         for instance, step in commit.steps_cancelled:
             running = self._running.get((instance, step))
             if running is not None:
@@ -242,7 +260,10 @@ class Effects:
             if step is None:
                 return
             crash_point("before_step")
-            done = await self._attempt(step, order)
+            about = {"raysume.step": step.label, "raysume.instance": order.instance}
+            with within(self.spans, "raysume.step", order.trace, about) as span:
+                done = await self._attempt(step, order, span.trace)
+                span.error = None if done.succeeded else "StepFailed"
             crash_point("after_step")
         finally:
             if self._running.get(key) is asyncio.current_task():
@@ -250,7 +271,7 @@ class Effects:
         if asyncio.current_task() not in self._parted:
             self._report(StepEnded(instance=order.instance, done=done))
 
-    async def _attempt(self, step: Step[Any], order: StepOrder) -> StepDone:
+    async def _attempt(self, step: Step[Any], order: StepOrder, trace: str | None) -> StepDone:
         key = f"{self._kernel.workflow.name}/{order.instance}/{order.step}"
         id, attempt = order.step, order.attempt
         if step.ray is None or self._elsewhere is None:
@@ -258,12 +279,20 @@ class Effects:
                 if refused is not None:
                     return failed_attempt(id, attempt, refused, retriable=False)
                 return await attempt_step(
-                    step, step.function, key=key, step_id=id, attempt=attempt, threads=self._steps
+                    step,
+                    step.function,
+                    key=key,
+                    step_id=id,
+                    attempt=attempt,
+                    threads=self._steps,
+                    trace=trace,
                 )
         so_far = [f"{key}/{number}" for number in range(1, attempt + 1)]
         self._attempts_elsewhere[order.instance, order.step] = so_far
         try:
-            return await self._elsewhere.run(step, key=key, step_id=id, attempt=attempt)
+            return await self._elsewhere.run(
+                step, key=key, step_id=id, attempt=attempt, trace=trace
+            )
         except Exception as error:  # the step cannot travel, or its runner is gone for good
             return failed_attempt(id, attempt, error, retriable=step.retry is not None)
 
@@ -297,7 +326,7 @@ class Effects:
         start = max(order.start, self._mark(order))
         while start < order.end:
             upto = min(order.end, start + limits.DELIVERY_CALLS_MAX)
-            segments = await self.read_surely(_Range(order.partition, start, upto))
+            segments = await self.read_surely(RangeRead(order.partition, start, upto))
             delivery = Delivery.of(
                 segments, self._methods(), partition=order.partition, start=start, end=upto
             )
@@ -312,7 +341,7 @@ class Effects:
         return self._kernel.watermarks.get(order.partition, 0)
 
     async def _look_back(self, order: LookBackOrder) -> None:
-        segments: list[Segment] = await self.read_surely(_Search(order))
+        segments: list[Segment] = await self.read_surely(LookBackRead(order))
         applied = self._kernel.watermarks
         calls = [
             item
@@ -367,30 +396,3 @@ class Effects:
 
 async def _nobody_follows(order: ChildOrder) -> ChildEnded:
     raise InvariantViolated(f"nobody follows the children of {order.instance}")
-
-
-class _Range:
-    """Reads the segments of a range."""
-
-    def __init__(self, partition: int, start: int, end: int) -> None:
-        self._partition, self._start, self._end = partition, start, end
-
-    def __call__(self, log: CallLog) -> list[Segment]:
-        return list(log.read(self._partition, start=self._start, end=self._end))
-
-
-class _Search:
-    """Reads the segments that a look-back needs."""
-
-    def __init__(self, order: LookBackOrder) -> None:
-        self._order = order
-
-    def __call__(self, log: CallLog) -> list[Segment]:
-        order = self._order
-        since = moment(order.since_us)
-        found: list[Segment] = []
-        for segment in log.search(method=order.method, after_pos=order.after[0] - 1, since=since):
-            if segment.pos > order.upto[0]:
-                break
-            found.append(segment)
-        return found

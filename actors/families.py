@@ -81,6 +81,7 @@ class Families:
             input=child.input,
             at_us=time.time_ns() // 1_000,
             origin=origin,
+            trace=order.trace,
         )
         await member.start.remote(msgspec.msgpack.encode(request))
         while True:

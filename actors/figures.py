@@ -33,7 +33,7 @@ def figures_of(host: PoolHost) -> dict[str, Any]:
             "cold": len(instances.cold),
         },
         "waits": len(host.kernel.index),
-        "applied_calls": host.applied_calls,
+        "applied_calls": host.meters.applied,
         "turns": host.turns,
         "cpu_s": time.process_time(),
         "rss_bytes": psutil.Process().memory_info().rss,

@@ -30,9 +30,10 @@ from raysume.actors.kernel.commits import Commit, Delivered, Event
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
 from raysume.actors.kernel.journal import Sealer
 from raysume.actors.kernel.kernel import Kernel
-from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, Place
+from raysume.actors.kernel.records import START_OF_LOG, Place
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
+from raysume.actors.metrics import PoolMeters
 from raysume.actors.process_logs import say
 from raysume.actors.quarantine import Quarantine
 from raysume.actors.recurring import Alarm, make_checkpoints, ring_timers
@@ -101,7 +102,7 @@ class PoolHost:
             verdicts=self.bidding.verdicts,
         )
         self.journal: PoolJournal
-        self.applied_calls = self.turns = 0
+        self.meters, self.turns = PoolMeters(), 0
         self._give_up, self._interval_s = give_up, checkpoint_interval_s
         self._events: deque[Event] = deque()
         self._backlog = 0
@@ -222,6 +223,11 @@ class PoolHost:
         delivery = msgspec.msgpack.decode(data, type=Delivery)
         self.report(Delivered(delivery=delivery))
         crash_point("after_delivery_received")
+        return self.backlog
+
+    @property
+    def backlog(self) -> int:
+        """The calls received and not yet worked off."""
         return self._backlog + self.kernel.intake.waiting
 
     def notice(self, ends: Mapping[int, int]) -> None:
@@ -264,7 +270,7 @@ class PoolHost:
             events = self._take_events()
             if events or self.kernel.arbitration.is_cut:
                 at_us = now_us()
-                self._applied_commit(self.kernel.apply(events, at_us))
+                self._applied_commit(self.meters.apply.timed(self.kernel.apply, events, at_us))
                 self.alarm.applied(self.kernel.next_due_us, at_us)
                 if self.kernel.arbitration.is_cut:
                     self._work.set()
@@ -285,7 +291,7 @@ class PoolHost:
 
     def _applied_commit(self, commit: Commit) -> None:
         self.applied += 1
-        self.applied_calls += commit.applied_calls
+        self.meters.has_applied(commit)
         self.effects.read_now(commit)
         self._uncommitted.append(commit)
         self._committable.set()
@@ -321,6 +327,9 @@ class PoolHost:
                     self.progress.notify_all()
 
     def _write(self, commit: Commit, checkpoint: Collection[int]) -> None:
+        self.meters.commit.timed(self._write_all, commit, checkpoint)
+
+    def _write_all(self, commit: Commit, checkpoint: Collection[int]) -> None:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),
@@ -329,6 +338,7 @@ class PoolHost:
         )
         if prepared.epochs:
             self.store.commit(prepared)
+            self.meters.has_written(prepared)
 
     def older_than_us(self) -> int:
         """What ended, and was journalled, before this moment is kept no longer."""
@@ -372,28 +382,17 @@ class PoolHost:
         """Whether something was applied that is not durable yet."""
         return self._committed < self.applied
 
-    async def durable(self, id: str) -> InstanceRecord | None:
-        """The instance as its last commit has it; None when it is not in memory."""
+    def is_changing(self, id: str) -> bool:
+        """Whether the instance has changed in a commit that is not durable yet."""
         shard = ids.shard_of(id, limits.SHARDS)
-        while any(
-            turn.instance.id == id
-            for commit in self._uncommitted
-            for turn in commit.turns.get(shard, ())
-        ):
-            await self.flushed()
-        instance = self.kernel.instances.peek(id)
-        return None if instance is None else instance.record()
+        changed = (turn for one in self._uncommitted for turn in one.turns.get(shard, ()))
+        return any(turn.instance.id == id for turn in changed)
 
     async def caught_up(self, ends: dict[int, int]) -> None:
         """Every call below these offsets (partition -> offset) is applied, durably."""
         async with self.progress:
             await self.progress.wait_for(lambda: self.has_applied(ends))
         await self.flushed()
-
-
-def about_to_take_over() -> None:
-    """A new incarnation exists; it asks for its shards next, or tells who it is to be given them."""
-    crash_point("before_takeover")
 
 
 def _given_up(error: BaseException) -> None:

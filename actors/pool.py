@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,19 +16,22 @@ import structlog
 from raysume import limits
 from raysume.actors import commanding, explaining, handover
 from raysume.actors.asking import ask_directory
+from raysume.actors.beginning import about_to_take_over
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
 from raysume.actors.figures import figures_of, first_methods
 from raysume.actors.garbage import collect_seldom
-from raysume.actors.hosting import PoolHost, about_to_take_over
+from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.loading import load
+from raysume.actors.metrics import PoolReport, RayExport, export_regularly
 from raysume.actors.needs import needs_of
 from raysume.actors.ordered import Ordered
 from raysume.actors.outlet import IngressOutlet
 from raysume.actors.process_logs import log_to_stderr
 from raysume.actors.ray_steps import RaySteps
 from raysume.actors.readings import Readings
+from raysume.actors.spans import from_environment
 from raysume.actors.specs import NAMESPACE, EngineSpec, Grant, Hello, PoolSpec
 from raysume.actors.step_outcomes import delete_left_outcomes
 from raysume.actors.untyped import in_group, ray
@@ -104,6 +108,7 @@ class Pool(Ordered):
         set_engine_sink(outlet.take)
         handover.recall(host, self._spec.name)
         host.effects.follow_child = Families(store).follow
+        host.effects.trace_with(from_environment())
         recovered = await host.start(owned)
         shards = sorted(host.kernel.shards)
         _log.info(
@@ -113,6 +118,9 @@ class Pool(Ordered):
         self._host, self._readings = host, Readings(host)
         Watchdog(self._spec.workflow)
         collect_seldom()
+        to = RayExport(workflow=self._spec.workflow, version=self._spec.version)
+        report = partial(PoolReport(), host, to)
+        self._reports = asyncio.get_running_loop().create_task(export_regularly(report))
 
     async def _hosting(self) -> PoolHost:
         if self._host is None:

@@ -68,6 +68,8 @@ class RemoteAttempt(msgspec.Struct, frozen=True, kw_only=True):
     survives: bool
     """Whether that Retry also tries again what ended its process."""
     target: Target
+    trace: str | None = None
+    """The W3C trace context in which it runs."""
 
     @property
     def id(self) -> str:
@@ -92,6 +94,7 @@ def run_attempt(data: bytes, driver_paths: list[str]) -> bytes:
             key=attempt.key,
             step_id=attempt.step_id,
             attempt=attempt.attempt,
+            trace=attempt.trace,
         )
         # Not asyncio.run: it would keep the KeyboardInterrupt of ray.cancel from the function.
         with asyncio.Runner() as runner:
@@ -271,7 +274,9 @@ class RaySteps:
         self._engine, self._target, self._driver_paths = engine, target, driver_paths
         self._runner: Any = None
 
-    async def run(self, step: Step[Any], *, key: str, step_id: str, attempt: int) -> StepDone:
+    async def run(
+        self, step: Step[Any], *, key: str, step_id: str, attempt: int, trace: str | None
+    ) -> StepDone:
         """What came of the attempt; it is recorded, and stays so until `forget`."""
         asked = RemoteAttempt(
             key=key,
@@ -283,6 +288,7 @@ class RaySteps:
             retriable=step.retry is not None,
             survives=step.retry is not None and not issubclass(ProcessEnded, step.retry.give_up_on),
             target=self._target,
+            trace=trace,
         )
         outcome = await self._asked_surely(asked)
         return msgspec.msgpack.decode(outcome, type=StepDone)

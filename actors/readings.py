@@ -174,9 +174,11 @@ class Readings:
         """
         host = self._host
         check_owned(host.kernel, id)
-        found = await host.durable(id)
-        if found is not None:
-            return found
+        while host.is_changing(id):
+            await host.flushed()
+        instances = host.kernel.instances
+        if id not in instances.cold and (found := instances.peek(id)) is not None:
+            return found.record()
         rows = await host.in_store(
             lambda store: store.find_instance(id, workflow=host.workflow.name)
         )

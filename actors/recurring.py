@@ -44,8 +44,8 @@ async def ring_timers(host: PoolHost) -> None:
         host.alarm.changed.clear()
         due_us, at_us = host.kernel.next_due_us, now_us()
         host.alarm.due_us, host.alarm.looked_us = due_us, at_us
-        pause_s = None if due_us is None else max(0.0, (due_us - at_us) / 1_000_000)
-        if pause_s is None or pause_s > 0:
+        if due_us is None or due_us > at_us:
+            pause_s = None if due_us is None else (due_us - at_us) / 1_000_000
             try:
                 async with asyncio.timeout(pause_s):
                     await host.alarm.changed.wait()
@@ -61,6 +61,7 @@ async def ring_timers(host: PoolHost) -> None:
         host.report(TimersDue(upto_us=asked_us))
         async with host.progress:
             await host.progress.wait_for(partial(host.has_committed, host.applied + 1))
+        host.meters.timer_lag.seconds.append((now_us() - due_us) / 1_000_000)
 
 
 async def make_checkpoints(host: PoolHost, interval_s: float) -> None:

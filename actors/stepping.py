@@ -13,10 +13,12 @@ from typing import Any
 
 from raysume import limits
 from raysume.actors.kernel.records import StepDone
+from raysume.actors.spans import attach
 from raysume.compiler import dumps
 from raysume.durable import current_turn
 from raysume.errors import StepFailed, UsageError
 from raysume.steps import Step, current_step
+from raysume.tracing import step_context
 
 
 async def attempt_step(
@@ -27,6 +29,7 @@ async def attempt_step(
     step_id: str,
     attempt: int,
     threads: StepThreads | None = None,
+    trace: str | None = None,
 ) -> StepDone:
     """One attempt has ended; what came of it is ready to be recorded.
 
@@ -38,9 +41,10 @@ async def attempt_step(
         attempt: 1 for the first.
         threads: where synchronous functions run; None: here. The time limit begins when there
             is a thread for it.
+        trace: the W3C trace context in which it runs.
     """
     try:
-        begun = await _begin(step, function, key, threads)
+        begun = await _begin(step, function, key, threads, trace)
         async with asyncio.timeout(
             None if step.time_limit is None else step.time_limit.total_seconds()
         ):
@@ -90,12 +94,18 @@ class StepThreads:
 
 
 async def _begin(
-    step: Step[Any], function: Callable[..., Any], key: str, threads: StepThreads | None
+    step: Step[Any],
+    function: Callable[..., Any],
+    key: str,
+    threads: StepThreads | None,
+    trace: str | None,
 ) -> Callable[[], Awaitable[Any]]:
     """What to await for the function's result; in a thread it runs already."""
     context = copy_context()
     context.run(current_step.set, key)
     context.run(current_turn.set, None)
+    context.run(step_context.set, trace)
+    context.run(attach, trace)
     call = partial(context.run, partial(function, *step.args, **step.kwargs))
     in_thread = threads is not None and not inspect.iscoroutinefunction(function)
     running = await threads.run(call) if threads is not None and in_thread else None

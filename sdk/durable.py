@@ -29,6 +29,11 @@ class Turn(Protocol):
         """What `instance()` returns (see raysume.instances)."""
         ...
 
+    @property
+    def trace(self) -> str | None:
+        """The W3C trace context of the turn (see raysume.tracing); None: it is not traced."""
+        ...
+
     def has_passed(self, moment: datetime) -> bool:
         """Whether a sleep of the turn cannot end at `moment` any more, by the clock of the turn.
 

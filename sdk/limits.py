@@ -351,6 +351,15 @@ SERVE_START_ATTEMPTS: Final = 5
 START_S_MAX: Final = 60.0
 """Seconds that a development cluster may take until its ingress answers."""
 
+# --- metrics and traces ----------------------------------------------------------
+
+METRICS_INTERVAL_S: Final = 1.0
+"""Seconds between two exports of what a process counted: Ray sends it on no more often."""
+
+DURATIONS_KEPT_MAX: Final = 4_096
+"""Durations of one kind kept until the next export: one of a batch each, so that it takes more than
+four batches a millisecond to lose some."""
+
 # --- clients and the outbox ------------------------------------------------------
 
 CLIENT_BATCH_CALLS: Final = 500

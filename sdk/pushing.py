@@ -19,7 +19,7 @@ from typing import (
 
 from pydantic import BaseModel
 
-from raysume import ids, parameters
+from raysume import ids, parameters, tracing
 from raysume.declarations import Method
 from raysume.durable import current_turn
 from raysume.errors import InvalidCall, UsageError
@@ -269,6 +269,7 @@ def publish(call: OutgoingCall, method: Method) -> None:
     if turn is not None:
         turn.publish(call)
         return
+    call = tracing.traced(call, tracing.traceparent())
     sink = current_sink.get()
     if sink is not None:
         sink(call)

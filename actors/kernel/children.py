@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from raysume import ids
-from raysume.actors.kernel import program
+from raysume.actors.kernel import program, traces
 from raysume.actors.kernel.branches import Branch, ChildLeaf, Outcome, path_to
 from raysume.actors.kernel.commits import ChildEnded, ChildOrder
 from raysume.actors.kernel.records import ChildDone, ChildRecord
@@ -122,4 +122,6 @@ def finish(turn: InstanceTurn, root: Branch, done: ChildDone) -> Generator[Any, 
 
 
 def _ask(kernel: Kernel, instance: Instance, child: ChildRecord) -> None:
-    kernel.commit.children.append(ChildOrder(instance=instance.id, child=child))
+    kernel.commit.children.append(
+        ChildOrder(instance=instance.id, child=child, trace=traces.of(instance))
+    )

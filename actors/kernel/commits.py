@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from raysume.actors.kernel.bids import Bid, Claim, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
@@ -196,6 +196,8 @@ class StepOrder:
     instance: str
     step: str
     attempt: int
+    trace: str | None = None
+    """The W3C trace context in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +206,8 @@ class ChildOrder:
 
     instance: str
     child: ChildRecord
+    trace: str | None = None
+    """The W3C trace context in which it was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +241,16 @@ class LogLine:
     facts: dict[str, Any]
 
 
+Unmatched = Literal["no_wait", "match_raised", "not_open", "inactive", "elsewhere"]
+"""Why nobody here took a call as it was applied.
+
+no_wait: no wait has its key, or no predicate held. match_raised: the same, and a predicate raised.
+not_open: waits fit that could not take it: they look back first, or it was theirs before, or it is
+another's by a verdict. inactive: it would have started an instance of a workflow that takes none.
+elsewhere: another member or version starts one with it, or it did so before.
+"""
+
+
 @dataclass(slots=True, kw_only=True)
 class Commit:
     """The result of applying a batch of events."""
@@ -246,6 +260,8 @@ class Commit:
     headers: dict[int, ShardHeader] = field(default_factory=dict)
     """The header of every shard in `turns`, as of this commit."""
     applied_calls: int = 0
+    unmatched: dict[str, int] = field(default_factory=dict[str, int])
+    """Reason -> applied calls that nobody here took (see `passed`)."""
     steps: list[StepOrder] = field(default_factory=list)
     steps_cancelled: list[tuple[str, str]] = field(default_factory=list)
     children: list[ChildOrder] = field(default_factory=list)
@@ -267,12 +283,18 @@ class Commit:
     """(instance, returned value) of the instances that completed, for whoever runs in this process."""
     logs: list[LogLine] = field(default_factory=list)
 
+    def passed(self, reason: Unmatched) -> None:
+        """Nobody here took a call."""
+        self.unmatched[reason] = self.unmatched.get(reason, 0) + 1
+
     def absorb(self, later: Commit) -> None:
         """This commit holds what `later` holds too: both are made durable together."""
         for number, turns in later.turns.items():
             self.turns.setdefault(number, []).extend(turns)
         self.headers.update(later.headers)
         self.applied_calls += later.applied_calls
+        for reason, calls in later.unmatched.items():
+            self.unmatched[reason] = self.unmatched.get(reason, 0) + calls
         self.steps += later.steps
         self.steps_cancelled += later.steps_cancelled
         self.children += later.children

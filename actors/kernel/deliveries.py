@@ -74,6 +74,8 @@ class StartRequest(msgspec.Struct, frozen=True):
     """When the request came: microseconds since the epoch, UTC."""
     origin: str | None = None
     """Of a child workflow: the await that started it."""
+    trace: str | None = None
+    """The W3C trace context of the request, or of the turn that started the child."""
 
 
 class StartAnswer(msgspec.Struct, frozen=True):

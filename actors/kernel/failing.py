@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from raysume.actors.kernel import following, hooks, program, routing
+from raysume.actors.kernel import following, hooks, program, routing, traces
 from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
 from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.compensations import (
@@ -319,5 +319,10 @@ def ask_steps(kernel: Kernel, instance: Instance) -> None:
     for step in instance.steps.values():
         if step.due_us is None and step.id not in recorded:
             kernel.commit.steps.append(
-                StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
+                StepOrder(
+                    instance=instance.id,
+                    step=step.id,
+                    attempt=step.attempt,
+                    trace=traces.of(instance),
+                )
             )

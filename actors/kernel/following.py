@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysume.actors.kernel import children, looking_back
+from raysume.actors.kernel import children, looking_back, traces
 from raysume.actors.kernel.commits import StepOrder
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import (
@@ -44,6 +44,7 @@ def new_turn(kernel: Kernel, instance: Instance) -> InstanceTurn:
         window_us=kernel.window_us,
         subscribed=kernel.subscribed,
         provided=instance.provided,
+        trace=instance.turn_trace,
     )
 
 
@@ -69,6 +70,8 @@ def record_turn(
 ) -> None:
     """The instance as it is now is in the commit, with what happened."""
     instance.updated_us = max(instance.updated_us, kernel.now_us)
+    if instance.turn_trace is not None:
+        traces.leave(instance)
     made = TurnRecord(instance.record(), opened, ended, outgoing, instance.cause)
     instance.cause = None
     turns = kernel.commit.turns.get(instance.shard)
@@ -123,7 +126,9 @@ def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
     instance.steps[step.id] = step
     if step.due_us is None:
         kernel.commit.steps.append(
-            StepOrder(instance=instance.id, step=step.id, attempt=step.attempt)
+            StepOrder(
+                instance=instance.id, step=step.id, attempt=step.attempt, trace=traces.of(instance)
+            )
         )
 
 

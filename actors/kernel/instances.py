@@ -57,7 +57,9 @@ class Instance:
         "steps",
         "tags",
         "timers",
+        "trace",
         "turn",
+        "turn_trace",
         "undoing",
         "updated_us",
         "waits",
@@ -103,6 +105,10 @@ class Instance:
         self.undoing: str | None = None
         self.compensations: bytes | None = None
         self.kept: bytes | None = None
+        self.trace: str | None = None
+        """The W3C trace context that its last turn left, or that of what it takes a turn for."""
+        self.turn_trace: str | None = None
+        """That of the traced turn that it takes (see `traces`)."""
 
     @property
     def is_active(self) -> bool:
@@ -143,6 +149,8 @@ class Instance:
             self.undoing,
             self.compensations,
             self.kept,
+            0,
+            self.trace,
         )
 
     @classmethod
@@ -172,4 +180,5 @@ class Instance:
         self.children = {child.leaf: child for child in record.children}
         self.failures, self.undoing = record.failures, record.undoing
         self.compensations, self.kept = record.compensations, record.kept
+        self.trace = record.trace
         return self

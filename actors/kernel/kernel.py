@@ -89,6 +89,7 @@ class Kernel:
         window: timedelta = limits.MAILBOX_WINDOW,
         retention: timedelta = limits.HISTORY_RETENTION,
         subscribed: frozenset[str] | None = None,
+        spans: bool = False,
     ) -> None:
         """
         Args:
@@ -104,11 +105,12 @@ class Kernel:
             window: how far back a wait looks for calls that came before it.
             retention: how long finished instances are known (see `expire`).
             subscribed: URNs of the methods whose calls reach this kernel; None: of all.
+            spans: whether turns have spans of their own in the traces of what they are taken for.
         """
         self.workflow, self.version, self.service = workflow, version, workflow.service
         self.keep_live, self.runs_inline = keep_live, runs_inline
         self.methods = methods
-        self.hurries, self.subscribed = hurries, subscribed
+        self.hurries, self.subscribed, self.spans = hurries, subscribed, spans
         self.window_us, self.retention_us = duration_us(window), duration_us(retention)
         self.standing = Standing(workflow)
         self.shards: dict[int, Shard] = {}

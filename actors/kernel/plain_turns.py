@@ -65,6 +65,11 @@ class PlainTurn:
         return self.made().instance
 
     @property
+    def trace(self) -> str | None:
+        """See `raysume.durable.Turn`."""
+        return self._instance.turn_trace
+
+    @property
     def provided(self) -> Provided:
         """See `InstanceTurn`."""
         return self.made().provided

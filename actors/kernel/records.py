@@ -210,6 +210,8 @@ class InstanceRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The last saved point while `state` is that of undoing after a failure."""
     journal_seq: int = 0
     """Of a checkpointed record: the position of the journal row that it stands in too."""
+    trace: str | None = None
+    """The W3C trace context in which it waits: that of its last turn."""
 
 
 class LeafOpened(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -245,6 +247,8 @@ class Cause(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Of the method, wait, step or workflow; or the reason that was given."""
     id: str | None = None
     """Of the call, the wait, the timer, the step or the other instance."""
+    trace: str | None = None
+    """The W3C trace context in which that came."""
 
 
 class TurnRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from raysume import ids, limits
-from raysume.actors.kernel import looking_back
+from raysume.actors.kernel import looking_back, traces
 from raysume.actors.kernel.bids import ANY_VERSION, Bid, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import queued_in
@@ -72,14 +72,20 @@ def apply_call(
             taken.add(holder.id)
             given = given or entry.wait.exclusive
             meet(kernel, holder, entry, item)
-    if start is None or taken or not kernel.workflow.active:
+    if taken:
         return
-    if verdict is not None:
-        may_start = verdict.starter == kernel.version or (
-            verdict.starter == ANY_VERSION and may_start
-        )
-    if may_start:
-        _start(kernel, start, item)
+    if start is None:
+        kernel.commit.passed("not_open" if found else "match_raised" if failures else "no_wait")
+    elif not kernel.workflow.active:
+        kernel.commit.passed("inactive")
+    elif not (_may_start(kernel, verdict, may_start) and _start(kernel, start, item)):
+        kernel.commit.passed("elsewhere")
+
+
+def _may_start(kernel: Kernel, verdict: Verdict | None, may_start: bool) -> bool:
+    if verdict is None:
+        return may_start
+    return verdict.starter == kernel.version or (verdict.starter == ANY_VERSION and may_start)
 
 
 def bid_for(
@@ -160,19 +166,23 @@ def fits(kernel: Kernel, instance: Instance, entry: Entry, item: DeliveredCall) 
     return meets(entry.wait, item)
 
 
-def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> None:
+def _start(kernel: Kernel, entry: Entry, item: DeliveredCall) -> bool:
+    """Whether the call has started an instance here."""
     instance_id = ids.instance_id_of(kernel.workflow.name, item.call.id)
     if not kernel.owns(instance_id) or kernel.knows(instance_id):
-        return  # another member's, or the call's id was used before
+        return False  # another member's, or the call's id was used before
     place = (item.pos, item.offset)
     if ids.shard_of(instance_id, limits.SHARDS) not in kernel.shards:
         kernel.recent.started_an_instance(place)
-        return  # another member of the pool starts it
+        return False  # another member of the pool starts it
     instance = kernel.new_instance(instance_id, item.call.at_us, place)
     instance.origin = item.call.id
+    if item.call.headers is not None:
+        traces.hear(instance, item.call.headers)
     kernel.recent.started_an_instance(place)
     ordinal = kernel.standing.ordinal_of(entry.wait.id)
     kernel.stimulate(instance, Begin(call=item, ordinal=ordinal))
+    return True
 
 
 def _can_take(instance: Instance, entry: Entry, item: DeliveredCall) -> bool:

@@ -39,7 +39,7 @@ def start(kernel: Kernel, event: Started) -> None:
         return
     if instance is None and status is None:
         instance = kernel.new_instance(request.id, request.at_us, kernel.newest)
-        instance.origin = request.origin
+        instance.origin, instance.trace = request.origin, request.trace
         kernel.stimulate(instance, Begin(input=request.input))
     if instance is not None:
         status = instance.status

@@ -19,6 +19,7 @@ from raysume.actors.kernel import (
     program,
     routing,
     schedules,
+    traces,
 )
 from raysume.actors.kernel.branches import Branch, StepLeaf, UndoLeaf, path_to
 from raysume.actors.kernel.causes import cause_of
@@ -56,6 +57,8 @@ def take(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> None:
     if not _counts(kernel, instance, stimulus):
         kernel.touch(instance)
         return
+    if instance.trace is not None:
+        traces.enter(kernel, instance)
     begun = isinstance(stimulus, CallMet) and plain_turns.take(kernel, instance, stimulus)
     if begun is True:
         return
@@ -140,6 +143,8 @@ def _counts(kernel: Kernel, instance: Instance, stimulus: Stimulus) -> bool:
         item = stimulus.call
         wait = instance.waits.get(stimulus.wait)
         if wait is not None:
+            if item.call.headers is not None:
+                traces.hear(instance, item.call.headers)
             key = key_of(wait) if len(wait.keys) < 2 else key_met(wait, item, kernel.methods)
             if key is not None:
                 instance.mailbox.receive(wait, key, (item.pos, item.offset))

@@ -33,6 +33,7 @@ from raysume.instances import RunningInstance
 from raysume.matching import Binding
 from raysume.records import OutgoingCall
 from raysume.steps import Step
+from raysume.tracing import traced
 from raysume.waits import Sleep, Wait
 
 
@@ -69,6 +70,8 @@ class InstanceTurn:
     """URNs of the methods whose calls reach this pool; None: of all."""
     provided: Provided = field(default_factory=dict[int, Any])
     """What `Depends` made for the instance, by id."""
+    trace: str | None = None
+    """The W3C trace context of what the code does."""
     state: bytes | None = None
     """What is to be saved, when that is known already."""
     first_sleep: Sleep | None = None
@@ -109,7 +112,7 @@ class InstanceTurn:
 
     def publish(self, call: OutgoingCall) -> None:
         """See `raysume.durable.Turn.publish`."""
-        self.outgoing.append(msgspec.msgpack.encode(call))
+        self.outgoing.append(msgspec.msgpack.encode(traced(call, self.trace)))
 
     def entered(self, name: str, coroutine: CoroutineType[Any, Any, Any]) -> None:
         """A subflow was entered by a direct `await`."""

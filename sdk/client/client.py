@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -109,7 +110,8 @@ class Client:
                 for batch in self._batches(calls, window):
                     _settle(window, stream, left=stream.in_flight_max - 1)
                     sequence = stream.take(batch.count)
-                    window.append(workers.submit(self._send_batch, batch, sequence, stream))
+                    send = copy_context().run  # the trace is that of the caller
+                    window.append(workers.submit(send, self._send_batch, batch, sequence, stream))
                 _settle(window, stream, left=0)
             finally:
                 stream.is_over = True

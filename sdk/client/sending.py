@@ -13,6 +13,7 @@ from raysume.client.endpoint import Endpoint
 from raysume.client.retries import Operation, Pause
 from raysume.client.wire import Answer, Lost, Outcome, Request, retry_after_s
 from raysume.limits import CLIENT_CONNECT_S, CLIENT_IDLE_S
+from raysume.tracing import HEADER, traceparent
 
 T = TypeVar("T")
 
@@ -31,10 +32,11 @@ def _options(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _arguments(request: Request, answer_s: float) -> dict[str, Any]:
+    context = traceparent() if request.verb == "POST" else None
     return {
         "params": request.query or None,
         "content": request.body,
-        "headers": request.headers,
+        "headers": request.headers if context is None else {**request.headers, HEADER: context},
         "timeout": httpx.Timeout(
             answer_s, connect=min(CLIENT_CONNECT_S, answer_s), read=answer_s + request.wait_s
         ),

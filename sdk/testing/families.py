@@ -46,6 +46,7 @@ class Families:
                 input=child.input,
                 at_us=now_us,
                 origin=origin,
+                trace=order.trace,
             )
             return pool, [Started(request=request, token=0)]
         self._awaited[key] = parent, order

@@ -194,6 +194,7 @@ class ShellPool:
                 key=f"{order.instance}/{order.step}",
                 step_id=order.step,
                 attempt=order.attempt,
+                trace=order.trace,
             )
 
     def save(self, commit: Commit) -> Commit:

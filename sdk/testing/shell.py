@@ -44,6 +44,7 @@ from raysume.testing.commands import InstanceCommands
 from raysume.testing.families import Families
 from raysume.testing.pools import ShellPool, method_of, pools_of
 from raysume.testing.views import Counts, Run
+from raysume.tracing import traced, traceparent
 from raysume.workflows import Workflow
 
 P = ParamSpec("P")
@@ -147,7 +148,7 @@ class TestShell(InstanceCommands):
         else:
             values = declared.model_of(given)
         encoded = None if output is None else declared.encode_output(output)
-        call = as_pushed(declared.outgoing(values, output=encoded))
+        call = traced(as_pushed(declared.outgoing(values, output=encoded)), traceparent())
         self._take(call)
         await self._settle()
         return call.id

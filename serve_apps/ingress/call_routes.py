@@ -20,6 +20,7 @@ from raysume.serve_apps.ingress.envelopes import Items, decode_array, decode_lin
 from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response, unusable
 from raysume.serve_apps.ingress.reception import Reception
 from raysume.serve_apps.ingress.requests import (
+    accepting,
     call_of,
     expect_json,
     ingress_of,
@@ -43,7 +44,7 @@ _SLICE = 500
     status_code=202,
     summary="Accept one call",
     response_model=None,
-    openapi_extra=schemas.body(schemas.CallBody),
+    openapi_extra={**schemas.body(schemas.CallBody), "parameters": [schemas.TRACEPARENT]},
     responses=schemas.answers(
         (202, schemas.CallAccepted, "On disk"),
         (200, schemas.CallAccepted, "Was on disk before"),
@@ -55,10 +56,10 @@ async def accept_call(request: Request) -> Response:
     only_parameters(request)
     expect_json(request)
     ingress, publisher = ingress_of(request), publisher_of(request)
-    with ingress.bodies.lease() as lease:
+    with accepting(request) as span, ingress.bodies.lease() as lease:
         reception = Reception(ingress.methods, principal_of(request))
         reception.take(decode_one(await lease.read(request)))
-        [call] = reception.finish()
+        [call] = reception.finish(span.trace)
         batch = Batch(calls=[call], publisher=publisher)
         accepted = await ingress.accept(batch, reception.methods)
     _refuse(batch, accepted)
@@ -80,7 +81,8 @@ async def accept_call(request: Request) -> Response:
                 "in": "query",
                 "description": "`true`: answer with the calls' ids.",
                 "schema": {"type": "boolean", "default": False},
-            }
+            },
+            schemas.TRACEPARENT,
         ],
         "requestBody": {
             "required": True,
@@ -111,7 +113,7 @@ async def accept_batch(request: Request) -> Response:
     if ids not in ("true", "false", "1", "0"):
         raise unusable("ids", "must be true or false")
     ingress, publisher = ingress_of(request), publisher_of(request)
-    with ingress.bodies.lease() as lease:
+    with accepting(request) as span, ingress.bodies.lease() as lease:
         reception = Reception(ingress.methods, principal_of(request))
         declared = media_type_of(request)
         match declared:
@@ -121,7 +123,7 @@ async def accept_batch(request: Request) -> Response:
                 await _take_lines(reception, lease, request)
             case _:
                 raise unsupported(declared, "application/json", _NDJSON)
-        calls = reception.finish()
+        calls = reception.finish(span.trace)
         batch, accepted = Batch(calls=calls, publisher=publisher), Accepted(outcomes=())
         if calls:
             accepted = await ingress.accept(batch, reception.methods)

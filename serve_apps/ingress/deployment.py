@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from raysume.actors.garbage import collect_seldom
+from raysume.actors.metrics import RayExport
 from raysume.actors.process_logs import log_to_stderr
+from raysume.actors.spans import from_environment
 from raysume.actors.specs import EngineSpec
 from raysume.actors.untyped import serve
 from raysume.errors import InvalidCall
@@ -36,6 +38,8 @@ class Replica:
             owner=owner_of_this_process("ingress"),
             call_retention=timedelta(seconds=self._spec.call_retention_s),
         )
+        ingress: Ingress = self._app.state.ingress
+        ingress.metrics, ingress.spans = RayExport(), from_environment()
         collect_seldom()
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from raysume.actors.metrics import Export, export_regularly
+from raysume.actors.spans import Spans
 from raysume.errors import Overloaded, Unavailable
 from raysume.limits import (
     CALL_LOG_READ_THREADS,
@@ -27,6 +29,7 @@ from raysume.serve_apps.ingress.acceptance import Acceptor
 from raysume.serve_apps.ingress.bodies import BodyBudget
 from raysume.serve_apps.ingress.delivery import Dispatcher
 from raysume.serve_apps.ingress.engine import Catalogue, Engine, WorkflowEntry
+from raysume.serve_apps.ingress.metrics import IngressMeters
 from raysume.serve_apps.ingress.progress import Progress
 from raysume.serve_apps.ingress.tokens import TokenBook
 from raysume.serve_apps.ingress.validation import Checker, MethodChecks, compile_schema
@@ -63,18 +66,27 @@ class Ingress:
         self.bodies = BodyBudget()
         self._call_log = call_log
         self._acceptor = Acceptor(call_log, owner=owner, emit=self._stored)
-        self._dispatcher = Dispatcher(engine.deliver)
+        self.meters = IngressMeters()
+        self.metrics: Export | None = None
+        """Where what is counted goes once a second, as of `start`; None: nowhere."""
+        self.spans: Spans | None = None
+        """Of requests in sampled traces; None: there are none."""
+        self._dispatcher = Dispatcher(self.meters.timing(engine.deliver))
         self._checks: MethodChecks | None = None
         self._inputs: dict[tuple[str, str], Checker] = {}
         self._deployed = Progress()
         self._in_turn, self._turns_taken = Progress(), 0
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._readers: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
         """Calls are accepted, or `health` says why not; both come right by themselves."""
         self._readers = ThreadPoolExecutor(CALL_LOG_READ_THREADS, "raysume-read")
-        self._watch = asyncio.get_running_loop().create_task(self._follow(), name="catalogue")
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._follow(), name="catalogue")]
+        if self.metrics is not None:
+            report = partial(self.meters.report, self.metrics)
+            self._tasks.append(loop.create_task(export_regularly(report), name="metrics"))
         await self._acceptor.start()
         try:
             async with asyncio.timeout(INGRESS_START_S):
@@ -84,9 +96,9 @@ class Ingress:
 
     async def stop(self) -> None:
         """What was accepted is stored and answered, and delivered if the pools take it in time."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._acceptor.stop()
         await asyncio.sleep(0)
         try:
@@ -238,6 +250,7 @@ class Ingress:
         return self._acceptor.appends
 
     def _stored(self, segments: Sequence[Segment], closed: Sequence[Partition]) -> None:
+        self.meters.has_stored(segments)
         for partition in closed:
             if partition.next_offset > 0:
                 self._dispatcher.announce(partition.id, partition.next_offset)

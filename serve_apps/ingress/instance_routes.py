@@ -16,7 +16,7 @@ from raysume.serve_apps.ingress import instances, schemas
 from raysume.serve_apps.ingress.cursors import decode_cursor, encode_cursor
 from raysume.serve_apps.ingress.envelopes import decode_object
 from raysume.serve_apps.ingress.problems import ItemError, Problem, json_response, unusable
-from raysume.serve_apps.ingress.requests import expect_json, ingress_of, only_parameters
+from raysume.serve_apps.ingress.requests import accepting, expect_json, ingress_of, only_parameters
 
 router = APIRouter(prefix="/v1", tags=["instances"])
 
@@ -40,11 +40,11 @@ async def start_instance(request: Request, name: str) -> Response:
     only_parameters(request)
     expect_json(request)
     ingress = ingress_of(request)
-    with ingress.bodies.lease() as lease:
+    with accepting(request) as span, ingress.bodies.lease() as lease:
         raw = await lease.read(request)
         body = decode_object(raw, field="body") if raw.strip() else {}
         given, id = _start_body(body)
-        answer = await instances.start(ingress, name, given, id)
+        answer = await instances.start(ingress, name, given, id, trace=span.trace)
     return json_response(
         {
             "id": answer.id,

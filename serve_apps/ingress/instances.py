@@ -26,9 +26,17 @@ Place = tuple[str, str]
 
 
 async def start(
-    ingress: Ingress, workflow: str, given: dict[str, Any], id: str | None
+    ingress: Ingress,
+    workflow: str,
+    given: dict[str, Any],
+    id: str | None,
+    *,
+    trace: str | None = None,
 ) -> StartAnswer:
     """The instance exists, durably.
+
+    Args:
+        trace: the W3C trace context in which it begins.
 
     Raises:
         Problem: 404, 409 or 422 when the workflow cannot be started like this.
@@ -61,6 +69,7 @@ async def start(
         id=id or "",
         input=msgspec.json.encode(given),
         at_us=time.time_ns() // 1000,
+        trace=trace,
     )
     answer = await ingress.engine.start(entry.pool, msgspec.msgpack.encode(request))
     return msgspec.msgpack.decode(answer, type=StartAnswer)

@@ -26,6 +26,7 @@ from raysume.serve_apps.ingress.problems import ItemError, Problem
 from raysume.serve_apps.ingress.tokens import Principal
 from raysume.serve_apps.ingress.validation import CheckedMethod, MethodChecks, errors_in
 from raysume.storage.call_ports import NewCall
+from raysume.tracing import HEADER
 
 _log = structlog.get_logger("raysume.ingress")
 
@@ -71,14 +72,17 @@ class Reception:
                     continue
             self._check(index, envelope, value, method)
 
-    def finish(self) -> list[NewCall]:
+    def finish(self, trace: str | None = None) -> list[NewCall]:
         """The calls, in the order they came.
+
+        Args:
+            trace: the W3C trace context of those that carry none of their own.
 
         Raises:
             Problem: at least one call was refused; its status is that of the first one.
         """
         if not self._refusals:
-            return self.calls
+            return self.calls if trace is None else [_traced(call, trace) for call in self.calls]
         status, code, first = self._refusals[0]
         items = {error.item for _, _, error in self._refusals}
         at = f", {first.field}" if first.field else ""
@@ -213,6 +217,12 @@ def _new_call(
         client_id=True,
         local_only=local_only,
     )
+
+
+def _traced(call: NewCall, trace: str) -> NewCall:
+    if call.headers is not None and HEADER in call.headers:
+        return call
+    return msgspec.structs.replace(call, headers={**(call.headers or {}), HEADER: trace})
 
 
 def _size(envelope: Envelope) -> int:

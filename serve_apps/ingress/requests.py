@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from raysume.actors.spans import Running, within
 from raysume.explanations import keeping_calls
 from raysume.limits import PUBLISHER_ID_CHARS_MAX
 from raysume.serve_apps.ingress.gate import PRINCIPAL
@@ -15,6 +17,7 @@ from raysume.serve_apps.ingress.tokens import Principal
 from raysume.storage.call_ports import FoundCall, Publisher
 from raysume.storage.moments import from_us
 from raysume.storage.segments import made_at_us
+from raysume.tracing import checked
 
 _SEQUENCE_MAX = (1 << 62) - 1
 
@@ -103,6 +106,18 @@ def publisher_of(request: Request) -> Publisher | None:
     if not digits or int(sequence) > _SEQUENCE_MAX:
         raise unusable("Raysume-Sequence", "must be a number from 0: that of the first call")
     return Publisher(id=id, first=int(sequence), in_order=in_order == "true")
+
+
+def trace_of(request: Request) -> str | None:
+    """The W3C trace context of the request; None: it has none, several, or a malformed one."""
+    found = [value for name, value in request.scope["headers"] if name == b"traceparent"]
+    return checked(found[0].decode("latin-1")) if len(found) == 1 else None
+
+
+def accepting(request: Request) -> AbstractContextManager[Running]:
+    """A span around the acceptance of what the request brings, if its trace is sampled."""
+    spans = ingress_of(request).spans
+    return within(spans, "raysume.accept", trace_of(request), {"url.path": request.url.path})
 
 
 def only_parameters(request: Request, *known: str) -> None:

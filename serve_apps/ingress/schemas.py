@@ -370,3 +370,12 @@ def body(model: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:
     for name, schema in others.items():
         content[name.replace("__", "/").replace("_", "-")] = {"schema": schema}
     return {"requestBody": {"required": True, "content": content}}
+
+
+TRACEPARENT: dict[str, Any] = {
+    "name": "traceparent",
+    "in": "header",
+    "description": "The W3C trace context of the calls that carry none among their headers.",
+    "schema": {"type": "string"},
+}
+"""A parameter of routes that accept calls."""

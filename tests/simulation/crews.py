@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.simulation.disks import shards_of
 from tests.simulation.hosting import SEAL, SOON_S, GatedStore, WatchedHost, pushed, sent
-from tests.simulation.refs import shards_of
 
 from raysume import limits
 from raysume.actors import moving

@@ -8,7 +8,7 @@ between), and holds what is written against what must be true of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checking import require
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 SEAL = Seal(b"simulation-key-of-32-bytes-length")
+
+
+def shards_of(workflow: str, version: str, numbers: Iterable[int]) -> list[ShardRef]:
+    """Some shards of a version, by number."""
+    return [ShardRef(workflow=workflow, version=version, number=number) for number in numbers]
 
 
 class Witness:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from tests.simulation.refs import shards_of
+from tests.simulation.disks import shards_of
 
 from raysume import limits
 from raysume.actors.hosting import PoolHost

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checking import require
 from tests.simulation.clockwork import Process
-from tests.simulation.disks import SEAL, SimLog, SimStore, is_expected
-from tests.simulation.refs import shards_of
+from tests.simulation.disks import SEAL, SimLog, SimStore, is_expected, shards_of
 from tests.simulation.workflows import AWAITED
 
 from raysume import ids, limits
-from raysume.actors.hosting import PoolHost, about_to_take_over
+from raysume.actors.beginning import about_to_take_over
+from raysume.actors.hosting import PoolHost
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel.deliveries import StartAnswer, StartRequest
 from raysume.actors.kernel.kernel import Kernel

@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "actors/kernel": ({"sdk", "storage"}, {"msgspec", "zstandard"}),
     "actors": (
         {"sdk", "storage", "actors/kernel"},
-        {"msgspec", "psutil", "ray", "structlog", "uvloop", "zstandard"},
+        {"msgspec", "opentelemetry", "psutil", "ray", "structlog", "uvloop", "zstandard"},
     ),
     "sdk/testing": (
         {"sdk", "storage", "actors/kernel", "actors"},
@@ -134,8 +134,8 @@ def test_everything_that_is_imported_is_a_dependency_of_its_own() -> None:
     declared = {re.split(r"[\[<>=;! ]", text)[0].lower() for text in project["dependencies"]}
     imported = {name for _, names in ALLOWED.values() for name in names}
     # pytest is there whenever its plugin is; pydantic_core is part of pydantic; psycopg is of the
-    # extra `postgres`, and whoever lacks it is told so.
+    # extra `postgres`, opentelemetry of the extra `otel`, and whoever lacks one is told so.
     assert {name.replace("_", "-") for name in imported - OPTIONAL} <= declared
 
 
-OPTIONAL = {"_pytest", "psycopg", "pytest", "pydantic_core"}
+OPTIONAL = {"_pytest", "opentelemetry", "psycopg", "pytest", "pydantic_core"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -32,6 +33,7 @@ from raysume.serve_apps.cli.root import raysume as command
 from raysume.serve_apps.ingress import MethodEntry, build_app
 from raysume.storage.call_ports import CallQuery
 from raysume.storage.memory.calls import MemoryCallLog
+from raysume.tracing import step_context
 
 
 class Refund(BaseModel):
@@ -119,6 +121,31 @@ def test_calls_are_pushed_once_and_in_order(ingress: Ingress) -> None:
     assert [call.input.order for call in read] == list(range(1_501))
     assert (read[0].id, read[0].output, read[0].headers) == ("mine", True, {"a": "b"})
     assert read[1].output is None
+
+
+def test_calls_of_traced_code_are_in_its_trace(ingress: Ingress) -> None:
+    context = f"00-{'a' * 32}-{'1' * 16}-01"
+    many = [{"method": refunded, "input": {"order": n}, "output": True} for n in range(1_001)]
+
+    async def push_async() -> None:
+        async with AsyncClient() as client:
+            await client.push(refunded, input={"order": 1_001}, output=True)
+            await client.push_many(many[:1])
+
+    token = step_context.set(context)
+    try:
+        with Client() as client:
+            client.push(refunded, input={"order": 0}, output=True)
+            client.push_many(many)
+        asyncio.run(push_async())
+    finally:
+        step_context.reset(token)
+    with Client() as client:
+        client.push(refunded, input={"order": 2_000}, output=True)
+        read = list(client.calls(refunded))
+    told = [call.headers.get("traceparent") for call in read]
+    assert told == [context] * 1_004 + [None]
+    assert len(ingress.inputs()) == 1_005
 
 
 @pytest.mark.usefixtures("ingress")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.cluster.collecting import Collector
 from tests.integration.cluster.running import Engine, Pipe
 
 from raysume import Client
@@ -34,8 +35,16 @@ def post(letters: Path) -> Post:
 
 
 @pytest.fixture(scope="package")
+def collector() -> Iterator[Collector]:
+    """Where the engine sends its spans."""
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture(scope="package")
 def engine(
-    tmp_path_factory: pytest.TempPathFactory, signals: Path, letters: Path
+    tmp_path_factory: pytest.TempPathFactory, signals: Path, letters: Path, collector: Collector
 ) -> Iterator[Engine]:
     """The engine, with the workflows of engine_workflows.py."""
     engine = Engine(
@@ -43,6 +52,7 @@ def engine(
         tmp_path_factory.mktemp("engine") / "data",
         ENGINE_SIGNALS=str(signals),
         SAMPLE_LETTERS=str(letters),
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         PYTHONPATH=str(EXAMPLES),
     ).start()
     yield engine

@@ -33,6 +33,7 @@ class Turn:
 
     task: Any = None
     instance: Any = None
+    trace: str | None = None
     provided: dict[int, Any] = field(default_factory=dict)
 
     def has_passed(self, moment: datetime) -> bool:

@@ -216,6 +216,7 @@ class Turn:
 
     task: asyncio.Task[Any] | None = None
     instance = None
+    trace: str | None = None
 
     def __init__(self) -> None:
         self.names: list[str] = []

@@ -20,6 +20,7 @@ from raysume.records import OutgoingCall
 class Turn:
     instance: Any
     task: Any = None
+    trace: str | None = None
 
     def has_passed(self, moment: datetime) -> bool:
         raise NotImplementedError(moment)

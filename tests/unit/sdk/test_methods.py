@@ -107,6 +107,7 @@ def test_inside_a_turn_the_call_goes_to_the_turn() -> None:
     class Turn:
         task: Any = None
         instance: Any = None
+        trace: str | None = None
         calls: list[OutgoingCall] = field(default_factory=list[OutgoingCall])
 
         def has_passed(self, moment: datetime) -> bool:

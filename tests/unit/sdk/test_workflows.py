@@ -30,6 +30,7 @@ class Turn:
 
     task: Any = None
     instance: Any = None
+    trace: str | None = None
 
     def has_passed(self, moment: datetime) -> bool:
         raise NotImplementedError(moment)
