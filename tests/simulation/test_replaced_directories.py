@@ -90,7 +90,11 @@ async def test_shards_given_to_a_member_that_has_not_said_hello_belong_to_its_pr
 
     owners: list[str] = []
     actor = SimpleNamespace(hold_place=SimpleNamespace(remote=Member().hold_place))
-    monkeypatch.setattr(crews, "pool_actor", lambda *_: actor)
+
+    def pool_actor(*_: Any) -> SimpleNamespace:
+        return actor
+
+    monkeypatch.setattr(crews, "pool_actor", pool_actor)
     office = HeldOffice(Watched(), owner="1:0:directory", lost=lambda: None)
     crew = PoolCrew(deployed()[0].pool, office, ENGINE, [])
     async with Hosted(tmp_path, trade, ordered, offered) as pool:
