@@ -23,9 +23,12 @@ def scraped(engine: Engine) -> dict[str, list[tuple[dict[str, str], float]]]:
             f"{engine.dashboard}/api/prometheus/sd", headers={"Authorization": f"Bearer {token}"}
         )
         for target in {one for group in discovered.json() for one in group["targets"]}:
-            answer = http.get(f"http://{target}/metrics")
+            try:
+                answer = http.get(f"http://{target}/metrics")
+            except httpx.ConnectError:
+                continue  # the dashboard's own ports are among them, whether it listens or not
             if answer.status_code != 200:
-                continue  # the dashboard's own addresses are among the targets
+                continue
             for family in text_string_to_metric_families(answer.text):
                 for sample in family.samples:
                     found.setdefault(sample.name, []).append((dict(sample.labels), sample.value))
@@ -44,6 +47,7 @@ def test_the_metrics_of_calls_reach_prometheus(engine: Engine, client: Client) -
     client.push("engine.closed", input={"key": "nobody has it", "n": 5}, output=True)
     client.push("engine.closed", input={"key": "measured", "n": 2}, output=True)
     assert run.result(timeout=30) == 3
+    begin(client, "pair", "engine.opened", "measured as it waits", n=1)
 
     def look() -> dict[str, list[tuple[dict[str, str], float]]] | None:
         found = scraped(engine)
@@ -52,6 +56,7 @@ def test_the_metrics_of_calls_reach_prometheus(engine: Engine, client: Client) -
             and total(found, "raysume_calls_matched_total", workflow="pair") >= 2
             and total(found, "raysume_calls_unmatched_total", workflow="pair", reason="no_wait") > 0
             and total(found, "raysume_checkpoint_bytes_total", workflow="pair") > 0
+            and total(found, "raysume_instances", workflow="pair", temperature="loaded") >= 1
         )
         return found if complete else None
 
@@ -59,8 +64,7 @@ def test_the_metrics_of_calls_reach_prometheus(engine: Engine, client: Client) -
     for name in ("apply", "commit"):
         assert total(found, f"raysume_{name}_seconds_count", workflow="pair") > 0
     assert total(found, "raysume_delivery_seconds_count") > 0
-    assert total(found, "raysume_active_waits", workflow="pair") >= 1
-    assert total(found, "raysume_instances", workflow="pair", temperature="loaded") >= 1
+    assert total(found, "raysume_active_waits", workflow="pair") >= 2
     told = {name for name in found if name.startswith("ray_raysume_")}
     known = {f"ray_{metric.name}" for metric in TABLE}
     ends = ("_bucket", "_count", "_sum", "_created")
@@ -81,15 +85,16 @@ def test_a_sampled_trace_goes_from_the_request_to_the_last_attempt_of_a_step(
     assert run.result(timeout=30).startswith("traced: ")
 
     def look() -> list[Collected] | None:
+        """Each process sends its own, some seconds later."""
         spans = collector.of(trace)
-        turns = [span for span in spans if span.name == "raysume.turn"]
-        done = any(span.attributes["raysume.status"] == "completed" for span in turns)
-        return spans if done and len(turns) >= 2 else None
+        ends = [span.attributes.get("raysume.status") for span in spans]
+        accepted = any(span.name == "raysume.accept" for span in spans)
+        return spans if accepted and "completed" in ends else None
 
     spans = until(look)
     kinds = Counter(span.name for span in spans)
-    assert kinds["raysume.accept"] == 1
-    assert kinds["raysume.step"] == 3
+    assert kinds["raysume.turn"] >= 2
+    assert (kinds["raysume.accept"], kinds["raysume.step"]) == (1, 3)
     known = {span.id for span in spans}
     assert len(known) == len(spans)
     [top] = [span for span in spans if span.parent not in known]
