@@ -138,7 +138,7 @@ def medians(found: Iterable[Mapping[str, float]]) -> dict[str, Any]:
     told: dict[str, Any] = {
         name: round(statistics.median(run[name] for run in runs), 3) for name in names
     }
-    return told | {"spread": {name: sorted(run[name] for run in runs) for name in names}}
+    return told | {"spread": {name: sorted(round(run[name], 3) for run in runs) for name in names}}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
