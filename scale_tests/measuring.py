@@ -156,13 +156,18 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 # --- options and printing --------------------------------------------------------
 
 
-def usual_options(description: str | None, *, runs: int = 3) -> argparse.ArgumentParser:
-    """A parser with the options that every measurement of a whole engine has."""
+def usual_options(description: str | None, *, runs: int | None = 3) -> argparse.ArgumentParser:
+    """A parser with the options that measurements of a whole engine have.
+
+    Args:
+        runs: how many there are usually; None: one, always.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", choices=sorted(STORES), default="sqlite")
-    parser.add_argument("--runs", type=int, default=runs, help="how often it is measured")
+    if runs is not None:
+        parser.add_argument("--runs", type=int, default=runs, help="how often it is measured")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     return parser
