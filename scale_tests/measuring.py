@@ -24,6 +24,9 @@ from scale_tests.conditions import STORES, StoreKind, conditions, on_store
 LOOK_S: Final = 0.02
 """Between two looks at an engine that is working something off."""
 
+Stats = dict[str, Any]
+"""See `raysume.actors.figures.figures_of`."""
+
 # --- the engine ------------------------------------------------------------------
 
 
@@ -41,9 +44,9 @@ class Engine:
         )
         self._pool = actor_named(self._name)
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Stats:
         """The figures of the pool."""
-        stats: dict[str, Any] = ray.get(self._pool.stats.remote())
+        stats: Stats = ray.get(self._pool.stats.remote())
         return stats
 
     def state(self, instance: str) -> dict[str, Any]:
@@ -51,12 +54,16 @@ class Engine:
         state: dict[str, Any] = ray.get(self._pool.state.remote(instance))
         return state
 
-    def wait_for_turns(self, turns: int, *, patience_s: float) -> dict[str, Any]:
+    def wait_for_turns(self, turns: int, *, patience_s: float) -> Stats:
         """The stats, once that many turns are durable or nothing has moved for `patience_s`."""
+        return self.wait_until(lambda stats: bool(stats["turns"] >= turns), patience_s=patience_s)
+
+    def wait_until(self, is_done: Callable[[Stats], bool], *, patience_s: float) -> Stats:
+        """The stats, once they are as asked or no turn has become durable for `patience_s`."""
         seen, since = -1, time.monotonic()
         while True:
             stats = self.stats()
-            if stats["turns"] >= turns or time.monotonic() - since > patience_s:
+            if is_done(stats) or time.monotonic() - since > patience_s:
                 return stats
             if stats["turns"] != seen:
                 seen, since = stats["turns"], time.monotonic()
@@ -69,10 +76,10 @@ class Engine:
         return pid
 
     def wait_for_successor(
-        self, of: int, is_ready: Callable[[dict[str, Any]], bool], *, patience_s: float
-    ) -> dict[str, Any]:
+        self, of: int, is_ready: Callable[[Stats], bool], *, patience_s: float
+    ) -> Stats:
         """The stats of another process than `of`, once it has all shards and `is_ready`."""
-        stats: dict[str, Any] = {}
+        stats: Stats = {}
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             with contextlib.suppress(RayError):  # it is not back yet
