@@ -12,26 +12,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import statistics
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-import msgspec
-import psutil
-
-from raysume.actors.untyped import actor_named, ray
 from raysume.client import AsyncClient, AsyncRun
 from raysume.errors import NotFound
 from raysume.ids import instance_id_of
 from raysume.serve_apps.development import Development
-from scale_tests.conditions import STORES, conditions, on_store
+from scale_tests.conditions import STORES, conditions
+from scale_tests.measuring import (
+    Engine,
+    cpu_of_engine,
+    fresh_folder,
+    open_instances,
+    percentile,
+    spread,
+    tell,
+)
+from scale_tests.pushing import Load, push_for
 
 WORKLOADS = Path(__file__).with_name("workloads.py")
 POOL = "account"
@@ -60,94 +62,6 @@ class Figures:
     seconds: float
     batch: int
     connections: int
-
-
-class Engine:
-    """Looks at the running engine from outside its hot path."""
-
-    def __init__(self, development: Development) -> None:
-        self._pool = next(
-            actor_named(name) for name in development.pool_pids() if name.startswith(POOL + "@")
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """The figures of the pool."""
-        stats: dict[str, Any] = ray.get(self._pool.stats.remote())
-        return stats
-
-    def state(self, instance: str) -> dict[str, Any]:
-        """The saved state of an instance."""
-        state: dict[str, Any] = ray.get(self._pool.state.remote(instance))
-        return state
-
-    def wait_for_turns(self, turns: int, *, patience_s: float) -> dict[str, Any]:
-        """The stats, once that many turns are durable or nothing has moved for `patience_s`."""
-        seen, since = -1, time.monotonic()
-        while True:
-            stats = self.stats()
-            if stats["turns"] >= turns or time.monotonic() - since > patience_s:
-                return stats
-            if stats["turns"] != seen:
-                seen, since = stats["turns"], time.monotonic()
-            time.sleep(0.02)
-
-
-def cpu_of_engine() -> float:
-    """Seconds of CPU used so far by every process that this one started, directly or not."""
-    total = 0.0
-    for process in psutil.Process().children(recursive=True):
-        try:
-            times = process.cpu_times()
-            total += times.user + times.system
-        except psutil.Error:
-            continue
-    return total
-
-
-async def push_for(
-    development: Development,
-    options: argparse.Namespace,
-    rng: random.Random,
-    counts: list[int],
-    seconds: float,
-) -> float:
-    """Payments are pushed for the time asked, and counted by account; the seconds taken."""
-    stop = time.monotonic() + seconds
-    encoder = msgspec.json.Encoder()
-    limits = httpx.Limits(max_connections=options.connections)
-    path = "/v1/calls" if options.single else "/v1/calls:batch"
-
-    async def worker(client: httpx.AsyncClient) -> None:
-        while time.monotonic() < stop:
-            accounts = [rng.randrange(options.waits) for _ in range(options.batch)]
-            calls = [
-                {"method": "scale.paid", "input": {"account": one, "amount": 3, "note": "x" * 40}}
-                for one in accounts
-            ]
-            answer = await client.post(
-                path, content=encoder.encode(calls[0] if options.single else calls)
-            )
-            if answer.status_code == 429:
-                await asyncio.sleep(float(answer.headers.get("retry-after", "0.1")))
-                continue
-            if answer.status_code != 202:
-                raise SystemExit(f"refused: {answer.status_code} {answer.text[:500]}")
-            for one in accounts:
-                counts[one] += 1
-
-    begun = time.monotonic()
-    async with httpx.AsyncClient(
-        base_url=development.url,
-        headers={
-            "Authorization": f"Bearer {development.token}",
-            "Content-Type": "application/json",
-        },
-        limits=limits,
-        timeout=30,
-        trust_env=False,
-    ) as client:
-        await asyncio.gather(*(worker(client) for _ in range(options.connections)))
-    return time.monotonic() - begun
 
 
 async def measure_latency(development: Development, *, probes: int, rate: float) -> list[float]:
@@ -184,18 +98,9 @@ async def _instance(client: AsyncClient, id: str) -> AsyncRun[Any]:
         await asyncio.sleep(0.02)
 
 
-def open_accounts(development: Development, engine: Engine, waits: int) -> float:
-    """`waits` instances wait for payments; bytes of the pool's memory for each."""
-    before = engine.stats()["rss_bytes"]
-    with development.client() as client:
-        client.push_many(
-            {"method": "scale.opened", "id": f"open-{number}", "input": {"account": number}}
-            for number in range(waits)
-        )
-    stats = engine.wait_for_turns(waits, patience_s=30)
-    if stats["instances"]["waiting"] != waits:
-        raise SystemExit(f"{stats['instances']} instances instead of {waits} waiting")
-    return float(stats["rss_bytes"] - before) / waits
+def payment(account: int) -> dict[str, Any]:
+    """A payment into the account."""
+    return {"method": "scale.paid", "input": {"account": account, "amount": 3, "note": "x" * 40}}
 
 
 def count_lost(engine: Engine, counts: list[int], turns: int, rng: random.Random) -> int:
@@ -213,19 +118,22 @@ def count_lost(engine: Engine, counts: list[int], turns: int, rng: random.Random
 def run(options: argparse.Namespace, data_dir: Path) -> list[Figures]:
     """Several measurements of one engine on a fresh data directory."""
     rng = random.Random(options.seed)
+    load = Load(batch=options.batch, connections=options.connections, is_single=options.single)
     with Development(WORKLOADS, data_dir=data_dir, port=0, dashboard=False) as development:
-        engine = Engine(development)
-        bytes_per_wait = open_accounts(development, engine, options.waits)
+        engine = Engine(development, POOL)
+        bytes_per_wait = open_instances(development, engine, "scale.opened", options.waits)
         latencies = asyncio.run(measure_latency(development, probes=options.probes, rate=50))
         counts = [0] * options.waits
         first = engine.stats()["turns"]
-        asyncio.run(push_for(development, options, rng, counts, WARM_UP_S))
+        asyncio.run(push_for(development, load, payment, rng, counts, WARM_UP_S))
         engine.wait_for_turns(first + sum(counts), patience_s=20)
         found: list[Figures] = []
         for _ in range(options.runs):
             before, cpu, sent = engine.stats()["turns"], cpu_of_engine(), sum(counts)
             own_cpu, begun = time.process_time(), time.monotonic()
-            pushed_s = asyncio.run(push_for(development, options, rng, counts, options.seconds))
+            pushed_s = asyncio.run(
+                push_for(development, load, payment, rng, counts, options.seconds)
+            )
             accepted = sum(counts) - sent
             turns = engine.wait_for_turns(before + accepted, patience_s=20)["turns"] - before
             took = time.monotonic() - begun
@@ -235,8 +143,8 @@ def run(options: argparse.Namespace, data_dir: Path) -> list[Figures]:
                     committed_per_s=round(turns / took, 1),
                     lost=accepted - turns,
                     behind_s=round(took - pushed_s, 2),
-                    resume_p50_ms=round(statistics.median(latencies), 2),
-                    resume_p99_ms=round(statistics.quantiles(latencies, n=100)[98], 2),
+                    resume_p50_ms=round(percentile(latencies, 50), 2),
+                    resume_p99_ms=round(percentile(latencies, 99), 2),
                     cpu_us_per_call=round((cpu_of_engine() - cpu) / accepted * 1e6, 1),
                     client_cpu_us_per_call=round(
                         (time.process_time() - own_cpu) / accepted * 1e6, 1
@@ -275,28 +183,16 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def spread(found: list[Figures], name: str) -> list[float]:
-    """One figure of all runs, from the least to the greatest."""
-    return sorted(getattr(one, name) for one in found)
-
-
 def main() -> None:
     """Runs the measurement and prints its figures."""
     options = parsed()
     made_in = conditions(options.store)
-    with (
-        tempfile.TemporaryDirectory(prefix="raysume-scale-") as folder,
-        on_store(options.store),
-    ):
-        found = run(options, Path(folder))
+    with fresh_folder(options.store) as folder:
+        found = run(options, folder)
     figures = sorted(found, key=lambda one: one.committed_per_s)[len(found) // 2]
     figures = replace(figures, lost=max(one.lost for one in found))
-    line = asdict(figures) | {"spread": {name: spread(found, name) for name in SPREAD}}
-    if options.json:
-        print(json.dumps(line | {"conditions": made_in}))
-        return
-    for name, value in line.items():
-        print(f"{name:<24} {value!s:>14}")
+    line = asdict(figures) | {"spread": spread(found, SPREAD)}
+    tell(line, made_in if options.json else {}, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from raysume import Client
 from raysume.actors.ray_steps import RUNNER_NAME, Runner
 from raysume.serve_apps.development import Development
 from scale_tests.conditions import conditions
-from scale_tests.pushed_calls import WORKLOADS, cpu_of_engine
+from scale_tests.measuring import cpu_of_engine
+from scale_tests.pushed_calls import WORKLOADS
 
 PLACES = {"ray task": "steps_result", "pool": "steps_result_here"}
 

@@ -14,13 +14,14 @@ import signal
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import psutil
 import structlog
 
 from raysume.serve_apps.proxying import LOOPBACK, SERVING, free_port, own_haproxy
 from scale_tests.faults.mourning import Mourner
+from scale_tests.processes import TITLES, Part
 
 HEAD_BACK_S_MAX = 120
 """How long a raylet of a worker waits for its head to come back."""
@@ -28,19 +29,6 @@ HEAD_BACK_S_MAX = 120
 _OBJECTS_BYTES = 100_000_000
 _START_ATTEMPTS = 4
 _log = structlog.get_logger("faults")
-
-Part = Literal["pool", "directory", "ingress", "runner", "controller", "proxy"]
-"""A kind of the engine's processes."""
-
-_TITLES: Mapping[Part, str] = {
-    "pool": "ray::Pool",
-    "directory": "ray::Directory",
-    "ingress": "ray::ServeReplica:raysume:ingress",
-    "runner": "ray::Runner",
-    "controller": "ray::ServeController",
-    "proxy": "ray::ProxyActor",
-}
-"""How the process of an actor calls itself."""
 
 
 class Nodes:
@@ -201,7 +189,7 @@ class Nodes:
             with contextlib.suppress(psutil.Error):
                 for process in psutil.Process(_raylet_pid(node)).children(recursive=True):
                     with contextlib.suppress(psutil.Error, IndexError):
-                        if process.cmdline()[0].startswith(_TITLES[part]):
+                        if process.cmdline()[0].startswith(TITLES[part]):
                             found.append(process)
         return sorted(found, key=lambda process: process.pid)
 

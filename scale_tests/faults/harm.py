@@ -15,7 +15,8 @@ from typing import Final, Protocol
 import psutil
 import structlog
 
-from scale_tests.faults.cluster import Nodes, Part
+from scale_tests.faults.cluster import Nodes
+from scale_tests.processes import Part
 
 PAUSE_S: Final = (0.5, 8.0)
 """How long a stopped process stands still, from and to."""
