@@ -65,9 +65,9 @@ class Figures:
 class Engine:
     """Looks at the running engine from outside its hot path."""
 
-    def __init__(self, development: Development) -> None:
+    def __init__(self, development: Development, pool: str = POOL) -> None:
         self._pool = next(
-            actor_named(name) for name in development.pool_pids() if name.startswith(POOL + "@")
+            actor_named(name) for name in development.pool_pids() if name.startswith(pool + "@")
         )
 
     def stats(self) -> dict[str, Any]:
