@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +25,11 @@ class Pins:
 
     python: tuple[str, ...]
     npm: tuple[str, ...] = ()
+    brought: tuple[str, ...] = ()
+    """Of Python too: what the packages of the peer need."""
 
     def versions(self) -> dict[str, str]:
-        """Package -> version."""
+        """Package -> version, of the peer's own."""
         python = (pin.split("==") for pin in self.python)
         npm = (pin.rsplit("@", 1) for pin in self.npm)
         return {name.split("[")[0]: version for name, version in (*python, *npm)}
@@ -64,7 +66,11 @@ class Environment:
 def pinned(name: str) -> Pins:
     """The versions of one environment."""
     table = tomllib.loads(PINS.read_text(encoding="utf-8"))[name]
-    return Pins(python=tuple(table["python"]), npm=tuple(table.get("npm", ())))
+    return Pins(
+        python=tuple(table["python"]),
+        npm=tuple(table.get("npm", ())),
+        brought=tuple(table["brought"]),
+    )
 
 
 def environment(name: str, cache: Path) -> Environment:
@@ -76,12 +82,13 @@ def environment(name: str, cache: Path) -> Environment:
     pins = pinned(name)
     made = Environment(folder=cache / name, pins=pins)
     stamp = made.folder / "installed.json"
-    wanted = json.dumps([pins.python, pins.npm, sys.version_info[:2]])
+    wanted = json.dumps([asdict(pins), sys.version_info[:2]])
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
         return made
     shutil.rmtree(made.folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", made.folder])
-    _run([made.python, "-m", "pip", "install", "--disable-pip-version-check", *pins.python])
+    packages = (*pins.python, *pins.brought)
+    _run([made.python, "-m", "pip", "install", "--disable-pip-version-check", *packages])
     if pins.npm:
         # Scripts of packages are not run: their programs come ready in the packages.
         options = ("--no-audit", "--no-fund", "--ignore-scripts", "--save-exact")

@@ -61,6 +61,6 @@ def test_what_programs_import_needs_only_the_standard_library(module: str) -> No
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_peer_is_pinned_exactly(peer: str) -> None:
     pins = pinned(peer)
-    assert all(pin.count("==") == 1 for pin in pins.python)
+    assert all(pin.count("==") == 1 for pin in (*pins.python, *pins.brought))
     assert all("@" in pin[1:] for pin in pins.npm)
     assert all(version[0].isdigit() for version in pins.versions().values())
