@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scale_tests.peers.conversation import Refused
-from scale_tests.peers.peer import Load, Peer, PeerFailed
+from scale_tests.peers.peer import Load, Peer, PeerFailed, Unavailable
 
 WAKES: Final = 5
 """Single events to the long instance, before it is killed."""
@@ -47,8 +47,13 @@ def measure(peer: Peer, load: Load, folder: Path) -> Round:
         _measure_long(peer, load, found.figures)
     except Refused as reason:
         found.refused = str(reason)
+    except Unavailable:
+        raise
     except PeerFailed as reason:
         found.failed = str(reason)
+    except Exception as error:
+        # Whatever breaks one system, the figures of the others are worth their hour.
+        found.failed = f"{type(error).__name__}: {error}"
     finally:
         peer.stop()
     return found

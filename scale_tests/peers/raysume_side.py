@@ -43,6 +43,7 @@ class Raysume:
         self._client: Client | None = None
         self._load: Load | None = None
         self._folder: Path | None = None
+        self._engines: dict[str, Engine] = {}
         self._turns = 0
 
     @property
@@ -133,6 +134,7 @@ class Raysume:
 
     def stop(self) -> None:
         """The cluster is gone."""
+        self._engines.clear()
         self._exit.close()
         self._development = self._client = None
 
@@ -157,7 +159,9 @@ class Raysume:
         return self._development
 
     def _engine(self, workflow: str) -> Engine:
-        return Engine(self.development, workflow)
+        if workflow not in self._engines:
+            self._engines[workflow] = Engine(self.development, workflow)
+        return self._engines[workflow]
 
     def _start(self, first: int, count: int) -> None:
         self.client.push_many(

@@ -109,10 +109,16 @@ def test_what_was_measured_before_a_refusal_stands(tmp_path: Path) -> None:
     assert peer.asked[-1] == "stop"
 
 
-def test_a_failure_is_told_and_the_system_stopped(tmp_path: Path) -> None:
-    peer = Written({"send_all": PeerFailed("no answer")})
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(PeerFailed("no answer"), "no answer"), (KeyError("turns"), "KeyError: 'turns'")],
+)
+def test_a_failure_is_told_and_the_system_stopped(
+    tmp_path: Path, error: Exception, told: str
+) -> None:
+    peer = Written({"send_all": error})
     found = measure(peer, LOAD, tmp_path)
-    assert found.failed == "no answer"
+    assert found.failed == told
     assert "latency_p50_ms" in found.figures
     assert peer.asked[-1] == "stop"
 
