@@ -81,7 +81,7 @@ def prepared(options: argparse.Namespace, skipped: dict[str, str]) -> list[Peer]
 def run(
     systems: list[Peer], load: Load, runs: int, skipped: dict[str, str]
 ) -> dict[str, list[Round]]:
-    """All rounds of all systems; what could not be started is in `skipped`, and not among them."""
+    """All rounds of all systems; one that does not start is in `skipped`, and not tried again."""
     found: dict[str, list[Round]] = {}
     for number in range(runs):
         for system in systems:
