@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -39,6 +41,7 @@ class Raysume:
 
     def __init__(self) -> None:
         self._exit = ExitStack()
+        self._tokens = tempfile.TemporaryDirectory(prefix="peers-token-")
         self._development: Development | None = None
         self._client: Client | None = None
         self._load: Load | None = None
@@ -52,8 +55,16 @@ class Raysume:
         return {"raysume": version("raysume"), "ray": ray.__version__}
 
     def prepare(self, cache: Path) -> None:
-        """It is installed: it is this project."""
+        """It is installed: it is this project. All clusters of the run have one token of Ray's.
+
+        Ray reads the token once in a process; the second cluster would refuse that of the first.
+        """
         _ = cache
+        path = Path(self._tokens.name) / "ray_token"
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+        # A cluster leaves what is set before it as it is.
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(path))
 
     def begin(self, folder: Path, load: Load) -> None:
         """The cluster runs."""
