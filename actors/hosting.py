@@ -107,10 +107,8 @@ class PoolHost:
         self._events: deque[Event] = deque()
         self._backlog = 0
         self._uncommitted: list[Commit] = []
-        self.answers = Answers(self.report)
-        self.endings = Endings()
-        self._work = asyncio.Event()
-        self._committable, self.alarm = asyncio.Event(), Alarm()
+        self.answers, self.endings = Answers(self.report), Endings()
+        self._work, self._committable, self.alarm = asyncio.Event(), asyncio.Event(), Alarm()
         self.progress = asyncio.Condition()
         self._committed = self.applied = 0
         self._commits = ThreadPoolExecutor(1, "raysume-commit")

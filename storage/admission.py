@@ -102,7 +102,8 @@ def _admit_batch(
     seen = 0
     if publisher is not None:
         if publisher.in_order and expected.get(publisher.id, publisher.first) < publisher.first:
-            admission.accepted.append(Accepted(outcomes=["early"] * len(batch.calls)))
+            early: list[Outcome] = ["early"] * len(batch.calls)
+            admission.accepted.append(Accepted(outcomes=early))
             return
         seen = min(max(expected.get(publisher.id, 0) - publisher.first, 0), len(batch.calls))
     outcomes: list[Outcome] = ["duplicate"] * seen
