@@ -19,21 +19,23 @@ import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from raysume import limits
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
-from raysume.actors.kernel.commits import Delivered
+from raysume.actors.kernel.commits import Commit, Delivered
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.records import CallRecord
 from raysume.storage.opening import open_store
-from raysume.storage.ports import ShardRef, Store
+from raysume.storage.ports import ShardRef, Store, StoreCommit
 from raysume.storage.sealing import Seal
+from raysume.workflows import Workflow
 from scale_tests.workloads import account
 
 BATCH = 500
@@ -43,18 +45,38 @@ BEGIN_US = 1_700_000_000_000_000
 class Bench:
     """A kernel and its journal; what each stage took."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workflow: Workflow[..., Any] = account,
+        *,
+        loaded_instances: int | None = None,
+        recent_calls: int = limits.RECENT_CALLS_MAX,
+        writes: bool = True,
+    ) -> None:
+        """
+        Args:
+            loaded_instances, recent_calls: see `Kernel`.
+            writes: False: what is prepared goes nowhere, and no cache of the store grows.
+        """
         refs = [
-            ShardRef(workflow=account.name, version="1", number=n) for n in range(limits.SHARDS)
+            ShardRef(workflow=workflow.name, version="1", number=n) for n in range(limits.SHARDS)
         ]
         self._store = store
         self._journal = PoolJournal(store, store.acquire(refs, owner="bench"), Seal(b"k" * 32))
-        self.kernel = Kernel(account, "1", methods=method_of, runs_inline=True)
+        self.kernel = Kernel(
+            workflow,
+            "1",
+            methods=method_of,
+            runs_inline=True,
+            loaded_instances=loaded_instances,
+            recent_calls=recent_calls,
+        )
         self._journal.recover(self.kernel)
-        turn = learning_turn(account, "1", BEGIN_US)
+        turn = learning_turn(workflow, "1", BEGIN_US)
         driving.run_inline(turn, self.kernel.standing.learning(turn))
         self.kernel.standing.stand(self.kernel.index)
-        self._offset = 0
+        self._offset, self._writes = 0, writes
         self.spent: dict[str, list[int]] = {}
         """Stage -> nanoseconds of CPU of each batch."""
 
@@ -64,21 +86,10 @@ class Bench:
         yield
         self.spent.setdefault(name, []).append(time.process_time_ns() - began)
 
-    def deliver(self, method: str, inputs: list[bytes]) -> None:
-        """The calls are delivered, applied and durable."""
+    def deliver(self, method: str, inputs: list[bytes]) -> int:
+        """The calls are delivered, applied and durable; how many turns they led to."""
         calls = [
-            DeliveredCall(
-                self._offset + n,
-                self._offset,
-                CallRecord(
-                    f"018f0000-0000-7000-8000-{self._offset + n:012x}",
-                    method,
-                    "scale",
-                    BEGIN_US + self._offset + n,
-                    body,
-                    b"true",
-                ),
-            )
+            DeliveredCall(self._offset + n, self._offset, call_of(method, self._offset + n, body))
             for n, body in enumerate(inputs)
         ]
         end = self._offset + len(calls)
@@ -92,9 +103,26 @@ class Bench:
         with self._stage("encode"):
             prepared = self._journal.prepare(commit, now_us=BEGIN_US + end, checkpoint=False)
         with self._stage("store"):
-            self._store.commit(prepared)
+            self._write(prepared)
         with self._stage("note"):
             self._journal.committed(commit)
+        return sum(len(turns) for turns in commit.turns.values())
+
+    def checkpoint(self) -> None:
+        """What the deliveries so far changed is in the instance table."""
+        moment_us = BEGIN_US + self._offset
+        self._write(self._journal.prepare(Commit(), now_us=moment_us, checkpoint=True))
+        self._journal.let_go(self.kernel)
+
+    def _write(self, prepared: StoreCommit) -> None:
+        if self._writes:
+            self._store.commit(prepared)
+
+
+def call_of(method: str, number: int, body: bytes) -> CallRecord:
+    """The call with this number."""
+    id = f"018f0000-0000-7000-8000-{number:012x}"
+    return CallRecord(id, method, "scale", BEGIN_US + number, body, b"true")
 
 
 def main() -> None:
