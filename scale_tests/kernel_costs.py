@@ -33,7 +33,7 @@ from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
 from raysume.records import CallRecord
 from raysume.storage.opening import open_store
-from raysume.storage.ports import ShardRef, Store
+from raysume.storage.ports import ShardRef, Store, StoreCommit
 from raysume.storage.sealing import Seal
 from raysume.workflows import Workflow
 from scale_tests.workloads import account
@@ -52,10 +52,12 @@ class Bench:
         *,
         loaded_instances: int | None = None,
         recent_calls: int = limits.RECENT_CALLS_MAX,
+        writes: bool = True,
     ) -> None:
         """
         Args:
             loaded_instances, recent_calls: see `Kernel`.
+            writes: False: what is prepared goes nowhere, and no cache of the store grows.
         """
         refs = [
             ShardRef(workflow=workflow.name, version="1", number=n) for n in range(limits.SHARDS)
@@ -74,7 +76,7 @@ class Bench:
         turn = learning_turn(workflow, "1", BEGIN_US)
         driving.run_inline(turn, self.kernel.standing.learning(turn))
         self.kernel.standing.stand(self.kernel.index)
-        self._offset = 0
+        self._offset, self._writes = 0, writes
         self.spent: dict[str, list[int]] = {}
         """Stage -> nanoseconds of CPU of each batch."""
 
@@ -101,7 +103,7 @@ class Bench:
         with self._stage("encode"):
             prepared = self._journal.prepare(commit, now_us=BEGIN_US + end, checkpoint=False)
         with self._stage("store"):
-            self._store.commit(prepared)
+            self._write(prepared)
         with self._stage("note"):
             self._journal.committed(commit)
         return sum(len(turns) for turns in commit.turns.values())
@@ -109,8 +111,12 @@ class Bench:
     def checkpoint(self) -> None:
         """What the deliveries so far changed is in the instance table."""
         moment_us = BEGIN_US + self._offset
-        self._store.commit(self._journal.prepare(Commit(), now_us=moment_us, checkpoint=True))
+        self._write(self._journal.prepare(Commit(), now_us=moment_us, checkpoint=True))
         self._journal.let_go(self.kernel)
+
+    def _write(self, prepared: StoreCommit) -> None:
+        if self._writes:
+            self._store.commit(prepared)
 
 
 def call_of(method: str, number: int, body: bytes) -> CallRecord:
