@@ -107,20 +107,26 @@ def payments(accounts: Iterable[int], amount: int = 1) -> list[CallRecord]:
 # --- cases -----------------------------------------------------------------------
 
 
-def memory(size: int, loaded: int) -> Figures:
+def memory(size: int, loaded: int, *, are_cold: bool = False) -> Figures:
     """Bytes of this process for each of `size` waiting instances.
 
     Args:
         loaded: how many of them are objects; the others are packed.
+        are_cold: the others are in the store only.
     """
     with fresh_store() as store:
         # Two things do not grow with the instances for ever, and are left out: the calls that are
         # kept for look-back, and the database's cache of pages.
         bench = Bench(store, loaded_instances=loaded, recent_calls=1_000, writes=False)
+        if are_cold:
+            bench.kernel.instances.bytes_max = 0
         begin(bench, range(WARM_UP))
         before = resident_bytes()
         begin(bench, range(WARM_UP, WARM_UP + size))
-        return {"bytes_per_wait": round((resident_bytes() - before) / size, 1)}
+        grown = resident_bytes() - before
+        if are_cold and (left := bench.kernel.instances.packed) > size // 100:
+            raise SystemExit(f"{left} instances are not cold")
+        return {"bytes_per_wait": round(grown / size, 1)}
 
 
 def keyed(size: int, runs: int) -> Figures:
@@ -245,6 +251,8 @@ def run_case(name: str, size: int, runs: int) -> Figures:
             return memory(size, size + WARM_UP)
         case "warm":
             return memory(size, 0)
+        case "cold":
+            return memory(size, 0, are_cold=True)
         case "keyed":
             return keyed(size, runs)
         case "keyless":

@@ -4,11 +4,9 @@
 
 Kernels and journals in processes of their own, one for each case and size, without Ray or HTTP, on
 real SQLite files with synchronous=FULL. Memory: growth of the process for each instance that
-waits, hot (as objects) and warm (packed, see ADR 20). Costs are microseconds of CPU, medians of
+waits, hot (as objects), warm (packed, see ADR 20) and cold (in the store only, ADR 22). Costs are microseconds of CPU, medians of
 several runs; the first one, to warm up, does not count. `match_cost_ratio` is `match_us` at the
 largest number of keyed waits divided by that at a thousand.
-
-`cold_bytes_per_wait` is null as long as a kernel keeps the state of every instance in memory.
 """
 
 from __future__ import annotations
@@ -29,10 +27,11 @@ SMALLEST: Final = 1_000
 KEYLESS_MAX: Final = 100_000
 HOT_WAITS: Final = 50_000
 WARM_WAITS: Final = 100_000
+COLD_WAITS: Final = 100_000
 WAKE_WAITS: Final = 10_000
 
-KEPT: Final = {"hot": HOT_WAITS, "warm": WARM_WAITS, "cold": 0}
-"""How an instance is kept -> how many are made to see what it takes; 0: no kernel keeps them so."""
+KEPT: Final = {"hot": HOT_WAITS, "warm": WARM_WAITS, "cold": COLD_WAITS}
+"""How an instance is kept -> how many are made to see what it takes."""
 
 
 def sizes(most: int) -> list[int]:
@@ -71,9 +70,6 @@ def memory_figures(options: argparse.Namespace) -> dict[str, Any]:
     spreads: dict[str, list[float]] = {}
     for kept, waits in KEPT.items():
         name, size = f"{kept}_bytes_per_wait", min(waits, options.max)
-        if size == 0:
-            figures[name] = None
-            continue
         found = [in_process(kept, size, 1)["bytes_per_wait"] for _ in range(options.runs)]
         figures[name], spreads[name] = statistics.median(found), sorted(found)
     return figures | {"spread": spreads}

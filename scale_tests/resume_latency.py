@@ -9,8 +9,9 @@ at low load to hot instances, at low load to cold ones, and to both beside a loa
 the engine takes (found by pushing as fast as it goes, or given by --half-rate).
 
 Hot instances are a few that are called again and again. Each cold one gets a single call, and
-was not touched since it was made; after it `--waits` others were made, and called since. Where
-these are more than the pool keeps as objects (`cold_are_packed`), a cold one has to be loaded.
+was not touched since it was made; after it `--waits` others were made, and called since. The pool
+has room for the records of a few only (`--memory-budget`), so that those of cold ones are read from
+the store.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from raysume import limits
+from raysume import configure
 from raysume.client import Client
 from raysume.serve_apps.development import Development
 from scale_tests.measuring import (
@@ -67,13 +68,14 @@ class Accounts:
             probes: of one series.
         """
         half = probes // 2
-        colds = runs * (probes + half)
-        hots = (2 * runs + 1) * HOT
-        self.total = colds + hots + others
-        self.others = range(colds + hots, self.total)
+        self.colds = runs * (probes + half)
+        """How many are never called before they are probed."""
+        others_from = self.colds + (2 * runs + 1) * HOT
+        self.total = others_from + others
+        self.others = range(others_from, self.total)
         """They take the load, and come and go in the pool's memory."""
-        self._colds = iter(range(colds))
-        self._hots = iter(range(colds, colds + hots))
+        self._colds = iter(range(self.colds))
+        self._hots = iter(range(self.colds, others_from))
 
     def cold(self, count: int) -> list[int]:
         """So many that were never called."""
@@ -117,6 +119,7 @@ class Latencies:
         """The figures of all runs."""
         open_instances(self._development, self._engine, OPENED, self._accounts.total)
         self._push(WARM_UP_S)
+        self._wait_until_cold()
         self._series(client, self._warmed(self._probes // 4), 0)
         half_rate = self._options.half_rate or self._push(MAXIMUM_S) / 2
         runs = [self._run(client, half_rate) for _ in range(self._options.runs)]
@@ -126,8 +129,18 @@ class Latencies:
             "half_load_batch": self._options.batch,
             "probes": self._probes,
             "waits": self._accounts.total,
-            "cold_are_packed": self._options.waits > limits.LOADED_INSTANCES_MAX * 9 // 8,
         }
+
+    def _wait_until_cold(self) -> None:
+        """The records of all instances that were never called are in the store only."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self._engine.stats()["kept"]["cold"] < self._accounts.colds:
+            if time.monotonic() > deadline:
+                raise SystemExit(
+                    f"{self._engine.stats()['kept']}: the {self._accounts.colds} instances that were "
+                    "never called are not cold. Give more --waits, or a smaller --memory-budget."
+                )
+            time.sleep(0.1)
 
     def _run(self, client: Client, half_rate: float) -> dict[str, float]:
         half = self._probes // 2
@@ -218,6 +231,7 @@ def _percentiles(name: str, ages: Sequence[float]) -> dict[str, float]:
 
 def run(options: argparse.Namespace, data_dir: Path) -> dict[str, Any]:
     """The figures of one engine on a fresh data directory."""
+    configure(memory_budget=options.memory_budget)
     with (
         Development(TIMED, data_dir=data_dir, port=0, dashboard=False) as development,
         development.client() as client,
@@ -230,6 +244,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = usual_options(__doc__)
     add = parser.add_argument
     add("--waits", type=int, default=50_000, help="instances made after the cold ones")
+    add("--memory-budget", type=int, default=2_000_000, help="bytes of records kept in memory")
     add("--rate", type=float, default=50.0, help="calls a second whose time is taken")
     add("--seconds", type=float, default=20.0, help="how long each series lasts")
     add("--half-rate", type=float, default=0.0, help="calls a second of the load beside it")
