@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from raysume.actors.kernel.folding import Folded, folded, unfolded
 from raysume.actors.kernel.records import WaitRecord
 from raysume.call import Call
 from raysume.errors import InvariantViolated
@@ -57,7 +58,7 @@ class _Waiting(Generic[K]):
     __slots__ = ("_by_key",)
 
     def __init__(self) -> None:
-        self._by_key: dict[K, Entry | str | dict[Entry | str, None]] = {}
+        self._by_key: dict[K, Entry | Folded | dict[Entry | Folded, None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._by_key)
@@ -65,7 +66,7 @@ class _Waiting(Generic[K]):
     def __iter__(self) -> Iterator[K]:
         return iter(self._by_key)
 
-    def put(self, key: K, one: Entry | str) -> None:
+    def put(self, key: K, one: Entry | Folded) -> None:
         """`one` waits under the key; an id may be put there again."""
         there = self._by_key.get(key)
         if there is None:
@@ -75,7 +76,7 @@ class _Waiting(Generic[K]):
         elif there != one:
             self._by_key[key] = {there: None, one: None}
 
-    def drop(self, key: K, one: Entry | str) -> None:
+    def drop(self, key: K, one: Entry | Folded) -> None:
         """`one` waits under the key no more; an id that was dropped may be dropped again."""
         there = self._by_key.get(key)
         if isinstance(there, dict):
@@ -85,7 +86,7 @@ class _Waiting(Generic[K]):
         elif there == one:
             del self._by_key[key]
 
-    def under(self, key: K) -> Entry | str | dict[Entry | str, None] | None:
+    def under(self, key: K) -> Entry | Folded | dict[Entry | Folded, None] | None:
         """Whoever waits under the key: nobody, one, or several."""
         return self._by_key.get(key)
 
@@ -171,42 +172,47 @@ class WaitIndex:
             del self._by_method[wait.method]
         self._size -= 1
 
-    def add_packed(self, id: str, waits: Iterable[WaitRecord]) -> None:
-        """All waits of a holder, which is found by its id alone from the beginning."""
+    def add_packed(self, kept: Folded, waits: Iterable[WaitRecord]) -> None:
+        """All waits of a holder, which is found by its id alone from the beginning.
+
+        Args:
+            kept: its id; the very object that others keep, too.
+        """
         for wait in waits:
-            self._put(wait, id)
+            self._put(wait, kept)
             self._size += 1
 
-    def pack(self, entries: Iterable[Entry]) -> None:
-        """All waits of a holder, which is found by its id alone from now on."""
+    def pack(self, kept: Folded, entries: Iterable[Entry]) -> None:
+        """All waits of a holder, which is found by its id alone from now on (see `add_packed`)."""
         for entry in entries:
-            id, wait = entry.holder.id, entry.wait
+            wait = entry.wait
             waits = self._by_method[wait.method]
             if wait.keys:
                 waiting = waits.shapes[wait.shape].waiting
                 for key in wait.keys:
                     waiting.drop(key, entry)
-                    waiting.put(key, id)
+                    waiting.put(key, kept)
             else:
                 waits.keyless.drop(wait.predicate, entry)
-                waits.keyless.put(wait.predicate, id)
+                waits.keyless.put(wait.predicate, kept)
 
     def unpack(self, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
         """All waits of a holder that was packed; the entries by wait."""
         found: dict[str, Entry] = {}
+        kept = folded(holder.id)
         for wait in waits:
             of_method = self._by_method[wait.method]
             if wait.keys:
                 waiting = of_method.shapes[wait.shape].waiting
                 for key in wait.keys:
-                    waiting.drop(key, holder.id)
+                    waiting.drop(key, kept)
             else:
-                of_method.keyless.drop(wait.predicate, holder.id)
+                of_method.keyless.drop(wait.predicate, kept)
             entry = found[wait.id] = Entry(holder, wait, wait.order)
             self._put(wait, entry)
         return found
 
-    def _put(self, wait: WaitRecord, one: Entry | str) -> None:
+    def _put(self, wait: WaitRecord, one: Entry | Folded) -> None:
         waits = self._by_method.get(wait.method)
         if waits is None:
             waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))
@@ -295,13 +301,11 @@ class WaitIndex:
         return [one for one in there or () if isinstance(one, Entry)]
 
 
-def _ids_in(there: Entry | str | dict[Entry | str, None] | None) -> Collection[str]:
+def _ids_in(there: Entry | Folded | dict[Entry | Folded, None] | None) -> Collection[str]:
     """The packed holders among those who wait under a key."""
-    if isinstance(there, str):
-        return (there,)
     if isinstance(there, dict):
-        return [one for one in there if isinstance(one, str)]
-    return ()
+        return [unfolded(one) for one in there if not isinstance(one, Entry)]
+    return () if there is None or isinstance(there, Entry) else (unfolded(there),)
 
 
 def _judge(

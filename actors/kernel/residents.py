@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 
 from raysume import ids, limits
+from raysume.actors.kernel.folding import Folded, FoldedIds, folded, unfolded
 from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import InstanceRecord
@@ -93,10 +94,10 @@ class Residents(MutableMapping[str, Instance]):
         self._loaded_max = limits.LOADED_INSTANCES_MAX if loaded_max is None else loaded_max
         self._loaded: dict[str, Instance] = {}
         """The one that was loaded last stands last."""
-        self._packed: dict[str, bytes] = {}
+        self._packed: dict[Folded, bytes] = {}
         """The one that was packed last stands last."""
         self._packed_bytes = 0
-        self._cold: set[str] = set()
+        self._cold = FoldedIds()
         self.keeper: Keeper = _Nowhere()
         self.bytes_max = limits.MEMORY_BUDGET
         """How many bytes the packed ones may have."""
@@ -129,10 +130,10 @@ class Residents(MutableMapping[str, Instance]):
         del self._loaded[id]
 
     def __contains__(self, id: object) -> bool:
-        return id in self._loaded or id in self._packed or id in self._cold
+        return id in self._loaded or (isinstance(id, str) and self.sleeps(id))
 
     def __iter__(self) -> Iterator[str]:
-        return chain(self._cold, self._packed, self._loaded)
+        return chain(self._cold, map(unfolded, self._packed), self._loaded)
 
     def __len__(self) -> int:
         return len(self._loaded) + len(self._packed) + len(self._cold)
@@ -165,7 +166,7 @@ class Residents(MutableMapping[str, Instance]):
 
     def sleeps(self, id: str) -> bool:
         """Whether the instance is there, and no object."""
-        return id in self._packed or id in self._cold
+        return folded(id) in self._packed or id in self._cold
 
     def peek(self, id: str) -> Instance | None:
         """The instance, or a copy of it, to be looked at only."""
@@ -181,19 +182,21 @@ class Residents(MutableMapping[str, Instance]):
         """
         known = [one for one in read if one.id in self._cold and self.keeper.holds(one)]
         yield from (_instance_of(_as_left(one)) for one in known)
-        cold = self._cold.intersection(ids).difference(one.id for one in known)
+        there = {one.id for one in known}
+        cold = [id for id in ids if id in self._cold and id not in there]
         if cold:
             yield from (_instance_of(_as_left(one)) for one in self._read(cold))
         for id in ids:
             found = self._loaded.get(id)
             if found is not None:
                 yield found
-            elif id in self._packed:
-                yield _instance_of(_decode(self._packed[id]))
+            elif (packed := self._packed.get(folded(id))) is not None:
+                yield _instance_of(_decode(packed))
 
     def newest_first(self) -> Iterator[Instance]:
         """As `values`, those used last at the beginning."""
-        for id in chain(reversed(list(self._loaded)), reversed(list(self._packed))):
+        packed = map(unfolded, reversed(list(self._packed)))
+        for id in chain(reversed(list(self._loaded)), packed):
             yield from self.peek_all((id,))
         yield from self._peek_cold()
 
@@ -206,11 +209,12 @@ class Residents(MutableMapping[str, Instance]):
         """The saved instance is there, packed or cold; False: it is to be an object, and is not."""
         if len(self._loaded) < self._loaded_max or not _is_idle(record):
             return False
-        self._index.add_packed(record.id, record.waits)
+        kept = folded(record.id)
+        self._index.add_packed(kept, record.waits)
         if self._has_surplus and self.keeper.holds(record):
-            self._cold.add(record.id)
+            self._cold.add_folded(kept)
         else:
-            self._pack(record)
+            self._pack(kept, record)
         return True
 
     def pack_surplus(self) -> None:
@@ -225,8 +229,9 @@ class Residents(MutableMapping[str, Instance]):
             instance = self._loaded.pop(id)
             record = instance.record() if _is_told_by_record(instance) else None
             if record is not None and _is_idle(record):
-                self._index.pack(instance.entries.values())
-                self._pack(record)
+                kept = folded(id)
+                self._index.pack(kept, instance.entries.values())
+                self._pack(kept, record)
             else:
                 self._loaded[id] = instance  # it is looked at again when others have been
 
@@ -244,23 +249,24 @@ class Residents(MutableMapping[str, Instance]):
         if not self._has_surplus:
             return
         changing = under_way()
-        for id in list(islice(self._packed, limits.LEFT_INSTANCES_MAX)):
-            packed = self._packed.pop(id)
-            if id not in changing and self.keeper.holds(_decode(packed)):
-                self._cold.add(id)
+        for kept in list(islice(self._packed, limits.LEFT_INSTANCES_MAX)):
+            packed = self._packed.pop(kept)
+            record = _decode(packed)
+            if record.id not in changing and self.keeper.holds(record):
+                self._cold.add_folded(kept)
                 self._packed_bytes -= len(packed)
                 if not self._has_surplus:
                     return
             else:
-                self._packed[id] = packed  # it is looked at again when others have been
+                self._packed[kept] = packed  # it is looked at again when others have been
 
     def wake(self, ids: Collection[str]) -> None:
         """Those of the instances that sleep are objects. What is cold is read at once."""
-        cold = self._cold.intersection(ids)
+        cold = [id for id in ids if id in self._cold]
         if cold:
             self.bring(self._read(cold))
         for id in ids:
-            if id in self._packed:
+            if folded(id) in self._packed:
                 self._unpacked(id)
 
     def bring(self, records: Iterable[InstanceRecord]) -> None:
@@ -281,15 +287,15 @@ class Residents(MutableMapping[str, Instance]):
             )
         return records
 
-    def _pack(self, record: InstanceRecord) -> None:
-        packed = self._packed[record.id] = _encode(record)
+    def _pack(self, kept: Folded, record: InstanceRecord) -> None:
+        packed = self._packed[kept] = _encode(record)
         self._packed_bytes += len(packed)
 
     def _unpacked(self, id: str) -> Instance:
         if id in self._cold:
             self.bring(self._read((id,)))
             return self._loaded[id]
-        packed = self._packed.pop(id)
+        packed = self._packed.pop(folded(id))
         self._packed_bytes -= len(packed)
         return self._load(_decode(packed))
 
