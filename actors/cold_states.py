@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from raysume import ids, limits
-from raysume.errors import Fenced
+from raysume.storage.commit_rules import fenced
 
 if TYPE_CHECKING:
     from raysume.actors.journaling import PoolJournal
@@ -36,9 +36,4 @@ class ColdStates:
         epochs = {one.key: one.epoch for one in self._store.shards()}
         for key, epoch in self._journal.keys.items():
             if epochs.get(key) != epoch:
-                raise Fenced(
-                    f"shard {key} is no longer owned under epoch {epoch}: another incarnation took "
-                    "it over. Nothing was written; this incarnation must stop.",
-                    shard=key,
-                    epoch=epoch,
-                )
+                raise fenced(key, epoch)

@@ -33,12 +33,7 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
     """
     for shard, epoch in commit.epochs.items():
         if shard not in held or held[shard].epoch != epoch:
-            raise Fenced(
-                f"shard {shard} is no longer owned under epoch {epoch}: another incarnation took "
-                "it over. Nothing was written; this incarnation must stop.",
-                shard=shard,
-                epoch=epoch,
-            )
+            raise fenced(shard, epoch)
     last = {shard: row.last_seq for shard, row in held.items()}
     for row in commit.journal:
         if row.shard not in commit.epochs:
@@ -57,6 +52,16 @@ def check_commit(commit: StoreCommit, held: Mapping[int, Held]) -> None:
         named.add(checkpoint.shard)
         _check_checkpoint(checkpoint, held[checkpoint.shard], last[checkpoint.shard])
     _check_trims(commit, held)
+
+
+def fenced(shard: int, epoch: int) -> Fenced:
+    """What whoever owned the shard under this epoch is told."""
+    return Fenced(
+        f"shard {shard} is no longer owned under epoch {epoch}: another incarnation took "
+        "it over. Nothing was written; this incarnation must stop.",
+        shard=shard,
+        epoch=epoch,
+    )
 
 
 def check_holder(office: Office, epoch: int, *, lost: Callable[[], None] | None = None) -> None:

@@ -35,22 +35,26 @@ def replaced(store: Store) -> Office:
     return former
 
 
+class Member(Ordered):
+    """The orders of a member that was started, and its host."""
+
+    _name, _owner = "trade@1/0", "7:7:trade"
+
+    def __init__(self, pool: Hosted) -> None:
+        self._pool = pool
+
+    def _started(self) -> PoolHost:
+        return self._pool.host
+
+    def _may_be_started(self) -> bool:
+        return True
+
+
 async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
     tmp_path: Path,
 ) -> None:
-    class Member(Ordered):
-        """The orders of a member, and its host."""
-
-        _name, _owner = "trade@1/0", "7:7:trade"
-
-        def _started(self) -> PoolHost:
-            return pool.host
-
-        def _may_be_started(self) -> bool:
-            return True
-
     async with Hosted(tmp_path, trade, ordered, offered) as pool:
-        member, older, newer = Member(), (4, 7), (5, 1)
+        member, older, newer = Member(pool), (4, 7), (5, 1)
         assert await member.hold_place(older)
         assert await member.hold_place(newer)
         for late in (
@@ -70,17 +74,6 @@ async def test_a_member_obeys_no_directory_that_is_older_than_one_it_has_obeyed(
 async def test_shards_given_to_a_member_that_has_not_said_hello_belong_to_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Member(Ordered):
-        """One that another directory started."""
-
-        _name, _owner = "trade@1/0", "7:7:trade"
-
-        def _started(self) -> PoolHost:
-            return pool.host
-
-        def _may_be_started(self) -> bool:
-            return True
-
     class Watched(MemoryStore):
         """Remembers who took shards over."""
 
@@ -89,10 +82,9 @@ async def test_shards_given_to_a_member_that_has_not_said_hello_belong_to_its_pr
             return super().acquire(refs, owner=owner)
 
     owners: list[str] = []
-    actor = SimpleNamespace(hold_place=SimpleNamespace(remote=Member().hold_place))
 
     def pool_actor(*_: Any) -> SimpleNamespace:
-        return actor
+        return SimpleNamespace(hold_place=SimpleNamespace(remote=Member(pool).hold_place))
 
     monkeypatch.setattr(crews, "pool_actor", pool_actor)
     office = HeldOffice(Watched(), owner="1:0:directory", lost=lambda: None)
