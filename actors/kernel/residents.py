@@ -198,11 +198,12 @@ class Residents(MutableMapping[str, Instance]):
         packed = map(unfolded, reversed(list(self._packed)))
         for id in chain(reversed(list(self._loaded)), packed):
             yield from self.peek_all((id,))
-        yield from self._peek_cold()
+        yield from self.peek_in_parts(list(self._cold))
 
-    def _peek_cold(self) -> Iterator[Instance]:
-        cold = iter(list(self._cold))
-        while some := list(islice(cold, limits.COLD_READ_MAX)):
+    def peek_in_parts(self, ids: Iterable[str]) -> Iterator[Instance]:
+        """As `peek_all`, but what is cold is read in parts, as the iterator is consumed."""
+        left = iter(ids)
+        while some := list(islice(left, limits.COLD_READ_MAX)):
             yield from self.peek_all(some)
 
     def add_packed(self, record: InstanceRecord) -> bool:
@@ -311,9 +312,7 @@ class _Peeked(ValuesView[Instance]):
         self._residents = residents
 
     def __iter__(self) -> Iterator[Instance]:
-        all_ids = iter(list(self._residents))
-        while some := list(islice(all_ids, limits.COLD_READ_MAX)):
-            yield from self._residents.peek_all(some)
+        yield from self._residents.peek_in_parts(list(self._residents))
 
 
 def _instance_of(record: InstanceRecord) -> Instance:
