@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from raysume import limits
+
+
+@contextmanager
+def no_collection() -> Generator[None, None, None]:
+    """Nobody looks for cycles meanwhile: for making very many objects that all stay.
+
+    A recovery takes a third less time so.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def collect_seldom() -> None:

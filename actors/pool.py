@@ -20,7 +20,7 @@ from raysume.actors.beginning import about_to_take_over
 from raysume.actors.commanding import CommandKind, PointAsked, command
 from raysume.actors.families import Families
 from raysume.actors.figures import figures_of, first_methods
-from raysume.actors.garbage import collect_seldom
+from raysume.actors.garbage import collect_seldom, no_collection
 from raysume.actors.hosting import PoolHost
 from raysume.actors.kernel.deliveries import DeliveredCall, StartRequest
 from raysume.actors.loading import load
@@ -109,7 +109,8 @@ class Pool(Ordered):
         handover.recall(host, self._spec.name)
         host.effects.follow_child = Families(store).follow
         host.effects.trace_with(from_environment())
-        recovered = await host.start(owned)
+        with no_collection():
+            recovered = await host.start(owned)
         shards = sorted(host.kernel.shards)
         _log.info(
             "pool_ready", pool=self._name, recovered=recovered, pid=os.getpid(), shards=shards

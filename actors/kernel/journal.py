@@ -61,8 +61,8 @@ class Codec:
         self._compress = zstandard.ZstdCompressor(level=1).compress
         self._decompress = zstandard.ZstdDecompressor().decompress
 
-    def _context(self, kind: str, *numbers: int) -> bytes:
-        return self._prefix + ":".join((kind, *map(str, numbers))).encode()
+    def _context(self, kind: bytes, *numbers: int) -> bytes:
+        return self._prefix + (kind + b":%d" * len(numbers)) % numbers
 
     def journal_row(
         self,
@@ -73,7 +73,7 @@ class Codec:
     ) -> bytes:
         """The body of journal row `seq`."""
         body = self._compress(_ENCODE(JournalBody(header, list(turns), list(before))))
-        return self._sealer.seal(self._context("journal", seq), body)
+        return self._sealer.seal(self._context(b"journal", seq), body)
 
     def read_journal_row(self, seq: int, body: bytes) -> JournalBody:
         """What journal row `seq` holds.
@@ -81,14 +81,14 @@ class Codec:
         Raises:
             SealBroken: the row is not the one that was written there.
         """
-        opened = self._sealer.open(self._context("journal", seq), body)
+        opened = self._sealer.open(self._context(b"journal", seq), body)
         decoded = _JOURNAL.decode(self._decompress(opened))
         _check_format(decoded.header.format)
         return decoded
 
     def instance_row(self, record: InstanceRecord) -> bytes:
         """The body of an instance's row."""
-        context = self._context("instance", record.number)
+        context = self._context(b"instance", record.number)
         return self._sealer.seal(context, _ENCODE(record))
 
     def read_instance_row(self, number: int, body: bytes) -> InstanceRecord:
@@ -97,12 +97,12 @@ class Codec:
         Raises:
             SealBroken: the row is not one that was written there.
         """
-        opened = self._sealer.open(self._context("instance", number), body)
+        opened = self._sealer.open(self._context(b"instance", number), body)
         return _INSTANCE.decode(opened)
 
     def history_row(self, seq: int, nth: int, past: PastTurn) -> bytes:
         """The body of a turn that outlives its journal row: the `nth` of row `seq`."""
-        context = self._context("history", past.turn.instance.number, seq, nth)
+        context = self._context(b"history", past.turn.instance.number, seq, nth)
         return self._sealer.seal(context, self._compress(_ENCODE(past)))
 
     def read_history_row(self, number: int, seq: int, nth: int, body: bytes) -> PastTurn:
@@ -111,19 +111,19 @@ class Codec:
         Raises:
             SealBroken: it is not the one that was written there.
         """
-        opened = self._sealer.open(self._context("history", number, seq, nth), body)
+        opened = self._sealer.open(self._context(b"history", number, seq, nth), body)
         return _PAST.decode(self._decompress(opened))
 
     def place_digest(self, number: int, turn: int, updated_us: int) -> int:
         """The share of one instance row in its shard's multiset digest."""
-        return self._sealer.digest(self._context("row", number, turn, updated_us))
+        return self._sealer.digest(self._context(b"row", number, turn, updated_us))
 
     def checkpoint_header(
         self, seq: int, header: ShardHeader, unsent: Sequence[Outgoing], digest: int, rows: int
     ) -> bytes:
         """The header of a checkpoint as of journal row `seq`."""
         made = CheckpointHeader(header, list(unsent), digest.to_bytes(16, "big"), rows)
-        return self._sealer.seal(self._context("checkpoint", seq), _ENCODE(made))
+        return self._sealer.seal(self._context(b"checkpoint", seq), _ENCODE(made))
 
     def read_checkpoint_header(self, seq: int, body: bytes) -> CheckpointHeader:
         """What a checkpoint's header holds.
@@ -131,7 +131,7 @@ class Codec:
         Raises:
             SealBroken: it is not the one that was written for `seq`.
         """
-        opened = self._sealer.open(self._context("checkpoint", seq), body)
+        opened = self._sealer.open(self._context(b"checkpoint", seq), body)
         decoded = _CHECKPOINT.decode(opened)
         _check_format(decoded.header.format)
         return decoded
