@@ -91,6 +91,26 @@ CHECKPOINT_PART_ROWS_MAX: Final = 250
 """Instances of a checkpoint in one transaction, some 10 ms, unless one shard alone has more: turns
 that end meanwhile wait for it."""
 
+READ_WHOLE_ROWS_MAX: Final = 1_000
+"""Checkpointed instances of a shard that a start reads at once, states and all: some 20 ms. Of a
+larger shard it reads the index, and states when they are met."""
+
+INDEX_PAGE: Final = 4_096
+"""Numbers of instances whose entries in a shard's index are stored together: a row of some 250 kB,
+which is made anew in about 3 ms."""
+
+INDEX_RUNS_MAX: Final = 16
+"""Index runs of a page, beside its largest one, before they are merged: each is a row to read at
+the start. They are, too, when together they are as long as that one."""
+
+INDEX_SPREAD_BYTES: Final = 256_000
+"""Bytes of index runs that checkpoints wrote before they are distributed to pages: some 4,000
+instances, at most 2 ms of work."""
+
+INDEX_MERGE_BYTES: Final = 500_000
+"""Bytes of index runs that are merged with one transaction, some 5 ms, and twice what it writes of
+them: what is merged grows with what is written."""
+
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 50)
 """When pools and ingress replicas look for cycles of objects: after so many more have been made than
 freed (some 10 MB), and, of older ones, each so many times. See `gc.set_threshold`."""
@@ -444,6 +464,9 @@ HISTORY_TURNS_MAX: Final = 100
 
 READ_ROWS_MAX: Final = 2_000
 """Rows fetched at once by an unbounded read: no read holds the database for longer."""
+
+INDEX_RUNS_READ_MAX: Final = 16
+"""Index runs fetched at once: up to some 5 MB."""
 
 READ_SEGMENTS_MAX: Final = 8
 """Segments fetched at once by an unbounded read: up to 40,000 calls in memory."""

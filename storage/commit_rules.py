@@ -95,6 +95,10 @@ def _check_checkpoint(checkpoint: Checkpoint, held: Held, last_seq: int) -> None
         raise InvariantViolated(
             f"the checkpoint of shard {checkpoint.shard} has a row of another shard"
         )
+    if any(run.shard != checkpoint.shard for run in checkpoint.runs):
+        raise InvariantViolated(
+            f"the checkpoint of shard {checkpoint.shard} has an index run of another shard"
+        )
     removed = set(checkpoint.removed)
     if len(removed) < len(checkpoint.removed) or any(r.number in removed for r in checkpoint.rows):
         raise InvariantViolated(

@@ -103,6 +103,18 @@ class InstanceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return from_us(self.started_us)
 
 
+class IndexRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What start-up must know of instances that checkpoints wrote: a part of the shard's index."""
+
+    shard: int
+    page: int
+    """0: of any instances; else of those with numbers of one range (see `index_runs`)."""
+    nth: int
+    """From 1. Within a page, the higher one is newer. None is ever used twice in a shard."""
+    body: bytes
+    """Opaque."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The dirty instances of one shard as of journal position `seq`, which is committed by then."""
@@ -116,6 +128,10 @@ class Checkpoint:
     exists, `status`, `updated_us`, `body` and `tags` are replaced; the rest never changes."""
     removed: Sequence[int] = ()
     """Numbers of instances whose rows go, with all that depends on them; none of them in `rows`."""
+    runs: Sequence[IndexRun] = ()
+    """New parts of the shard's index."""
+    merged: Sequence[tuple[int, int]] = ()
+    """(page, nth) of those that go, because others have what they had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +257,8 @@ class Store(Protocol):
             Fenced: an epoch is not the current one; nothing was written, and the caller
                 must stop for good.
             InvariantViolated: the journal would get a hole, a checkpoint go back or beyond it, a
-                trim beyond the checkpoint, an instance exist twice, or one be removed that is not
-                there; nothing was written.
+                trim beyond the checkpoint, an instance exist twice, or an instance or an index run
+                be removed that is not there; nothing was written.
             StoreUnavailable: the outcome is not known; the caller must discard its memory
                 and recover from what the store holds.
         """
@@ -254,6 +270,10 @@ class Store(Protocol):
 
     def instances_of(self, shard: int) -> Iterator[InstanceRow]:
         """All checkpointed instances of a shard, by number."""
+        ...
+
+    def index_runs(self, shard: int, *, page: int | None = None) -> Iterator[IndexRun]:
+        """The index runs of a shard, or of one page of it: by page, the oldest of each first."""
         ...
 
     def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:

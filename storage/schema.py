@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["state", "calls"]
 
 REVISIONS: Final[dict[Kind, tuple[str, ...]]] = {
-    "state": ("state_0001", "state_0002", "state_0003", "state_0004"),
+    "state": ("state_0001", "state_0002", "state_0003", "state_0004", "state_0005"),
     "calls": ("calls_0001", "calls_0002", "calls_0003"),
 }
 """All revisions that this release knows, oldest first; the last one is the one it works with."""

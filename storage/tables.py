@@ -120,6 +120,16 @@ class InstanceTable(StateTable, table=True):
     body: bytes = _bytes()
 
 
+class IndexRunTable(StateTable, table=True):
+    """What start-up must know of instances that checkpoints wrote."""
+
+    __tablename__: ClassVar[Any] = "index_run"
+    shard: int = _big(primary_key=True)
+    page: int = _big(primary_key=True)
+    nth: int = _big(primary_key=True)
+    body: bytes = _bytes()
+
+
 class InstanceTagTable(StateTable, table=True):
     """A tag of a checkpointed instance: listings by tag begin here."""
 

@@ -19,6 +19,7 @@ from raysume.storage.ports import (
     Checkpoint,
     Decision,
     HistoryRow,
+    IndexRun,
     InstanceQuery,
     InstanceRow,
     JournalRow,
@@ -39,6 +40,8 @@ class _Shard:
     instances: dict[int, InstanceRow] = field(default_factory=dict[int, InstanceRow])
     history: dict[int, list[HistoryRow]] = field(default_factory=dict[int, list[HistoryRow]])
     """By the instance's number, oldest first."""
+    runs: dict[tuple[int, int], IndexRun] = field(default_factory=dict[tuple[int, int], IndexRun])
+    """By (page, nth)."""
 
     @property
     def checkpoint_seq(self) -> int:
@@ -136,6 +139,14 @@ class MemoryStore:
             found = self._shards.get(shard)
             rows = {} if found is None else found.instances
             return iter([rows[number] for number in sorted(rows)])
+
+    def index_runs(self, shard: int, *, page: int | None = None) -> Iterator[IndexRun]:
+        """See `Store.index_runs`."""
+        with self._lock:
+            self._check_open()
+            found = self._shards.get(shard)
+            runs = {} if found is None else found.runs
+            return iter([runs[place] for place in sorted(runs) if page in (None, place[0])])
 
     def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
         """See `Store.journal_of`."""
@@ -320,8 +331,11 @@ class MemoryStore:
 
     def _check_removed(self, checkpoints: Sequence[Checkpoint]) -> None:
         for checkpoint in checkpoints:
-            if not self._shards[checkpoint.shard].instances.keys() >= set(checkpoint.removed):
+            shard = self._shards[checkpoint.shard]
+            if not shard.instances.keys() >= set(checkpoint.removed):
                 raise InvariantViolated("an instance that is not there was to be removed")
+            if not shard.runs.keys() >= set(checkpoint.merged):
+                raise InvariantViolated("an index run that is not there was to be removed")
 
     def _remove(self, shard: _Shard, number: int) -> None:
         """The instance is gone, with everything that depends on it."""
@@ -346,6 +360,9 @@ class MemoryStore:
                 )
         for number in checkpoint.removed:
             self._remove(shard, number)
+        for merged in checkpoint.merged:
+            del shard.runs[merged]
+        shard.runs.update(((run.page, run.nth), run) for run in checkpoint.runs)
         shard.checkpoint = (checkpoint.seq, checkpoint.header)
 
 

@@ -7,12 +7,13 @@ from copy import copy
 from typing import Any, ClassVar, Final, Generic, Self
 
 from raysume.crash_points import crash_point
-from raysume.limits import JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX
+from raysume.limits import INDEX_RUNS_READ_MAX, JOURNAL_READ_ROWS_MAX, READ_ROWS_MAX
 from raysume.storage.commit_rules import Held, check_commit, check_holder
 from raysume.storage.ports import (
     Checkpoint,
     Decision,
     HistoryRow,
+    IndexRun,
     InstanceQuery,
     InstanceRow,
     JournalRow,
@@ -25,6 +26,7 @@ from raysume.storage.sql import decisions, history, offices
 from raysume.storage.sql.connections import AConnection, Connection, Database
 from raysume.storage.sql.decisions import keep
 from raysume.storage.sql.deleting import remove_instances
+from raysume.storage.sql.index_runs import LAST_PAGE, page_of_runs, write_runs
 from raysume.storage.sql.instances import (
     UPSERT,
     find_rows,
@@ -113,6 +115,11 @@ class SqlStore(Generic[AConnection]):
         """See `Store.instances_of`. Rows are fetched in parts, as the iterator is consumed."""
         self._database.check_open()
         return self._instances_of(shard)
+
+    def index_runs(self, shard: int, *, page: int | None = None) -> Iterator[IndexRun]:
+        """See `Store.index_runs`. Rows are fetched in parts, as the iterator is consumed."""
+        self._database.check_open()
+        return self._index_runs(shard, page)
 
     def journal_of(self, shard: int, *, after: int) -> Iterator[JournalRow]:
         """See `Store.journal_of`. Rows are fetched in parts, as the iterator is consumed."""
@@ -252,6 +259,7 @@ class SqlStore(Generic[AConnection]):
         if checkpoint.removed:
             base = key_of(checkpoint.shard, 0)
             remove_instances(connection, [base + number for number in checkpoint.removed])
+        write_runs(connection, checkpoint)
         crash_point("sql_during_checkpoint")
         connection.execute(_CHECKPOINT, (checkpoint.shard, checkpoint.seq, checkpoint.header))
 
@@ -264,6 +272,16 @@ class SqlStore(Generic[AConnection]):
             if len(rows) < READ_ROWS_MAX:
                 return
             after = key_of(shard, rows[-1].number)
+
+    def _index_runs(self, shard: int, page: int | None) -> Iterator[IndexRun]:
+        after, last = (page or 0, 0), LAST_PAGE if page is None else page
+        while True:
+            with self._database.read("read index runs") as connection:
+                runs = page_of_runs(connection, shard, after, last)
+            yield from runs
+            if len(runs) < INDEX_RUNS_READ_MAX:
+                return
+            after = (runs[-1].page, runs[-1].nth)
 
     def _decisions_of(
         self, workflow: str, after: tuple[int, int], upto: tuple[int, int] | None
