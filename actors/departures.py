@@ -6,18 +6,7 @@ import heapq
 from collections.abc import Iterator
 
 from raysume.actors.kernel.records import InstanceRecord
-from raysume.actors.kernel.status import FINISHED
-
-ENDED = frozenset(status.value for status in FINISHED)
-"""Statuses, as they are saved, of instances that never take a turn again."""
-
-
-def may_leave(record: InstanceRecord) -> bool:
-    """Whether nothing happens with the instance any more.
-
-    One whose cancelled children are not known to have ended still waits to hear of them.
-    """
-    return record.status in ENDED and not record.children
+from raysume.actors.kernel.status import may_leave
 
 
 class Departures:
@@ -41,10 +30,14 @@ class Departures:
     def add(self, record: InstanceRecord) -> None:
         """The instance is in a checkpoint, and leaves when its time has come, if it may."""
         if may_leave(record):
-            self._ends[record.number] = record.updated_us
-            heapq.heappush(self._queue, (record.updated_us, record.number, record.id))
+            self.put(record.number, record.id, record.updated_us)
         else:
             self._ends.pop(record.number, None)
+
+    def put(self, number: int, id: str, ended_us: int) -> None:
+        """The instance is in a checkpoint, and leaves when its time has come."""
+        self._ends[number] = ended_us
+        heapq.heappush(self._queue, (ended_us, number, id))
 
     def take(self, ended_before_us: int) -> Iterator[tuple[int, str]]:
         """(number, id) of those that ended before, the first one first; each leaves as it is given."""

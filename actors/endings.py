@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from raysume.actors.departures import ENDED
 from raysume.actors.kernel.commits import Commit
+from raysume.actors.kernel.status import ENDED
 
 
 class Endings:

@@ -8,7 +8,7 @@ a row is too old, the turns of instances that still exist go into the history ta
 from __future__ import annotations
 
 from array import array
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -39,6 +39,22 @@ class Positions:
         if missing > 0:
             self._seqs.extend([0] * missing)
         self._seqs[number] = seq
+
+    def put_all(self, numbers: Sequence[int], seqs: Sequence[int]) -> None:
+        """The last turns of these instances are in these rows.
+
+        Args:
+            numbers: ascending.
+        """
+        if not numbers:
+            return
+        first, last = numbers[0], numbers[-1]
+        self.put(last, seqs[-1])
+        if last - first == len(numbers) - 1:
+            self._seqs[first : last + 1] = array("Q", seqs)
+        else:
+            for number, seq in zip(numbers, seqs, strict=True):
+                self._seqs[number] = seq
 
 
 @dataclass(frozen=True, slots=True)

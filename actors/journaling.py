@@ -12,13 +12,15 @@ import msgspec
 
 from raysume import limits
 from raysume.actors.cold_states import ColdStates
-from raysume.actors.departures import ENDED
 from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.kernel.journal import Codec, Sealer
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import InstanceRecord, ShardHeader
-from raysume.actors.shard_logs import NEVER_US, ShardLog, adopt
+from raysume.actors.kernel.status import ENDED
+from raysume.actors.recovering import Read, adopt, read_shard
+from raysume.actors.shard_indexes import IndexSizes
+from raysume.actors.shard_logs import NEVER_US, ShardLog
 from raysume.crash_points import crash_point
 from raysume.errors import ShardMoved
 from raysume.storage.ports import (
@@ -41,17 +43,23 @@ class PoolJournal:
         store: Store,
         owned: Iterable[OwnedShard],
         sealer: Sealer,
+        *,
+        sizes: IndexSizes | None = None,
     ) -> None:
-        self._store, self._sealer = store, sealer
+        """
+        Args:
+            sizes: how the shards' indexes are kept; None: as `limits` says.
+        """
+        self._store, self._sealer, self._sizes = store, sealer, sizes or IndexSizes()
         self._ended: list[str] = []
         self._removed: list[str] = []
         self._first_end_us: int | None = None
-        self._write_only(ShardLog(one, sealer) for one in owned)
+        self._write_only(ShardLog(one, sealer, self._sizes) for one in owned)
 
     # --- recovery ----------------------------------------------------------------
 
     def recover(self, kernel: Kernel) -> int:
-        """The kernel holds everything that was durable; call `kernel.resume` next.
+        """The kernel knows everything that was durable; call `kernel.resume` next.
 
         Returns:
             How many instances there are.
@@ -63,15 +71,20 @@ class PoolJournal:
         kernel.instances.keeper = ColdStates(self._store, self)
         found = 0
         for log in self._shards.values():
-            found += adopt(kernel, log, self._read(log))
+            read = read_shard(self._store, log)
+            adopt(kernel, log, read)
+            self._ended += read.ended
+            found += read.count
         self._look_ahead()
         crash_point("after_recovery")
         return found
 
-    def read(self, owned: Iterable[OwnedShard]) -> list[tuple[ShardLog, list[InstanceRecord]]]:
+    def read(self, owned: Iterable[OwnedShard]) -> list[tuple[ShardLog, Read]]:
         """What is durable of shards that come from elsewhere (see `take`)."""
-        logs = [ShardLog(one, self._sealer) for one in owned]
-        return [(log, self._read(log)) for log in logs]
+        logs = [ShardLog(one, self._sealer, self._sizes) for one in owned]
+        found = [(log, read_shard(self._store, log)) for log in logs]
+        self._ended += [id for _, read in found for id in read.ended]
+        return found
 
     def take(self, logs: Iterable[ShardLog]) -> None:
         """The journal writes these shards too, which were read and adopted."""
@@ -109,40 +122,6 @@ class PoolJournal:
             log = self._shards[number]
             log.stands(header)
             log.is_parting = True
-
-    def _read(self, log: ShardLog) -> list[InstanceRecord]:
-        key = log.owned.key
-        records: dict[int, InstanceRecord] = {}
-        where = f"shard {log.owned.ref.number} of {log.owned.ref.workflow}"
-        saved = self._store.checkpoint_of(key)
-        for row in self._store.instances_of(key):
-            record = log.codec.read_instance_row(row.number, row.body)
-            log.rows.put(record)
-            records[row.number] = record
-            log.latest.put(row.number, record.journal_seq)
-        if saved is not None:
-            log.seq, body = saved
-            checkpoint = log.codec.read_checkpoint_header(log.seq, body)
-            log.rows.check(checkpoint, where=where)
-            log.header = checkpoint.header
-            log.unsent = {outgoing.sequence: outgoing for outgoing in checkpoint.unsent}
-        log.committed_seq = log.seq
-        oldest_us = Chronicle(self._store, key, log.codec).oldest_us()
-        log.oldest_us = NEVER_US if oldest_us is None else oldest_us
-        for journal in self._store.journal_of(key, after=log.seq):
-            log.oldest_us = min(log.oldest_us, journal.at_us)
-            read = log.codec.read_journal_row(journal.seq, journal.body)
-            for turn in read.turns:
-                records[turn.instance.number] = turn.instance
-                log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
-            log.seq = journal.seq
-            log.committed(journal.seq, read.header, (turn.instance for turn in read.turns))
-        for record in records.values():
-            if record.number not in log.dirty:
-                log.departures.add(record)
-                if record.status in ENDED:
-                    self._ended.append(record.id)
-        return list(records.values())
 
     # --- commits -----------------------------------------------------------------
 
@@ -249,23 +228,31 @@ class PoolJournal:
 
     def _checkpoints(self, logs: Iterable[ShardLog], older_than_us: int) -> list[Checkpoint]:
         made: list[Checkpoint] = []
-        left = limits.INSTANCES_REMOVED_MAX
+        left, merging = limits.INSTANCES_REMOVED_MAX, self._sizes.merge_bytes
         for log in logs:
             gone = log.take_expired(older_than_us, limit=left)
             left -= len(gone)
-            if log.header is None or not (log.dirty or gone or log.is_parting):
+            if log.header is None or not (
+                log.dirty or gone or log.is_parting or log.index.is_behind
+            ):
                 continue
             log.is_parting = False
             records = sorted(log.dirty.values(), key=lambda record: record.number)
+            shares = [log.rows.put(record) for record in records]
             for record in records:
-                log.rows.put(record)
                 log.departures.add(record)
+            removed = [number for number, _ in gone]
+            changes = log.index_changes(
+                self._store, zip(records, shares, strict=True), removed, merging
+            )
+            merging = changes.left
             header = log.codec.checkpoint_header(
                 log.committed_seq,
                 log.header,
                 list(log.unsent.values()),
                 log.rows.total,
                 len(log.rows),
+                log.index.mark,
             )
             made.append(
                 Checkpoint(
@@ -273,7 +260,9 @@ class PoolJournal:
                     seq=log.committed_seq,
                     header=header,
                     rows=[self._row(log, record) for record in records],
-                    removed=[number for number, _ in gone],
+                    removed=removed,
+                    runs=changes.runs,
+                    merged=changes.merged,
                 )
             )
             self._ended.extend(record.id for record in records if record.status in ENDED)

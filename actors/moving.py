@@ -19,7 +19,7 @@ from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.records import ShardHeader
 from raysume.actors.office import store_under
-from raysume.actors.shard_logs import adopt
+from raysume.actors.recovering import adopt
 from raysume.actors.waking import wake
 from raysume.crash_points import crash_point
 from raysume.errors import InvariantViolated
@@ -190,8 +190,8 @@ async def _take(host: PoolHost, owned: Sequence[OwnedShard]) -> None:
             _begin_where(host, headers)
         await _check_place(host, headers)
         await host.in_commits(lambda: host.journal.take([log for log, _ in found]))
-        for log, records in found:
-            adopt(kernel, log, records)
+        for log, read in found:
+            adopt(kernel, log, read)
         kernel.arbitration.got(kernel)
         if was_empty:
             calls, covers = await loop.run_in_executor(None, host.recent_calls)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from raysume.actors import handover
-from raysume.actors.departures import ENDED
 from raysume.actors.handover import Boundary
 from raysume.actors.kernel.journal import Sealer
-from raysume.actors.kernel.status import Status
+from raysume.actors.kernel.status import ENDED, Status
 from raysume.actors.membership import Assignment, assigned
 from raysume.actors.shard_logs import ShardLog
 from raysume.actors.specs import PoolSpec

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from raysume.actors.departures import Departures
 from raysume.actors.history import Positions
+from raysume.actors.kernel.index_entries import run_of
 from raysume.actors.kernel.journal import Codec, RowsDigest, Sealer
-from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, ShardHeader
-from raysume.actors.kernel.shards import Shard
-from raysume.storage.ports import OwnedShard
+from raysume.actors.shard_indexes import Changes, IndexSizes, ShardIndex
+from raysume.storage.ports import OwnedShard, Store
 
 NEVER_US: Final = (1 << 63) - 1
 """Later than any moment: of a shard that has no journal rows."""
+
+_MERGED_BYTES: Final = 150
+"""Bytes that are merged for each entry that is written, of some 60 bytes: merging keeps up."""
 
 
 class ShardLog:
     """What one shard has durably, and what its next checkpoint must write."""
 
-    def __init__(self, owned: OwnedShard, sealer: Sealer) -> None:
-        self.owned = owned
+    def __init__(self, owned: OwnedShard, sealer: Sealer, sizes: IndexSizes | None = None) -> None:
+        self.owned, self.sizes = owned, sizes or IndexSizes()
         self.codec = Codec(
             sealer,
             workflow=owned.ref.workflow,
@@ -32,6 +35,7 @@ class ShardLog:
         self.rows = RowsDigest(self.codec)
         self.latest = Positions()
         """As of `committed_seq`: where the past of each instance begins."""
+        self.index = ShardIndex(owned.key, self.codec, self.sizes)
         self.seq = 0
         """The last journal row written or being written."""
         self.committed_seq = 0
@@ -46,6 +50,10 @@ class ShardLog:
         self.is_parting = False
         """Whether the next checkpoint holds the header even when no instance changed."""
 
+    def forget_rows(self) -> None:
+        """Nothing is known of the instance rows."""
+        self.rows, self.latest = RowsDigest(self.codec), Positions()
+
     def take_expired(self, ended_before_us: int, *, limit: int) -> list[tuple[int, str]]:
         """(number, id) of finished instances that ended before: their rows are no longer counted."""
         gone: list[tuple[int, str]] = []
@@ -54,6 +62,25 @@ class ShardLog:
                 self.rows.remove(number)
                 gone.append((number, id))
         return gone
+
+    def index_changes(
+        self,
+        store: Store,
+        records: Iterable[tuple[InstanceRecord, bytes]],
+        gone: Iterable[int],
+        merging: int,
+    ) -> Changes:
+        """What the checkpoint that writes these instances changes of the index.
+
+        Args:
+            records: each with the share of its row, by number.
+            gone: numbers of instances that it removes.
+            merging: bytes that may be merged.
+        """
+        changes = Changes(merging + _MERGED_BYTES * len(self.dirty))
+        delta = run_of(records, gone, seq_of=self.latest.of)
+        self.index.write(store, delta, changes)
+        return changes
 
     def committed(self, seq: int, header: ShardHeader, records: Iterable[InstanceRecord]) -> None:
         """The journal row `seq` is durable."""
@@ -68,13 +95,3 @@ class ShardLog:
         self.header = header
         for sequence in [number for number in self.unsent if number < header.sent]:
             del self.unsent[sequence]
-
-
-def adopt(kernel: Kernel, log: ShardLog, records: Collection[InstanceRecord]) -> int:
-    """The kernel holds the shard as it was read; how many instances it has."""
-    shard = Shard(log.owned.ref.number, log.header)
-    shard.unsent = dict(sorted(log.unsent.items()))
-    kernel.adopt(shard, log.header)
-    for record in records:
-        kernel.restore(record, shard=shard.number)
-    return len(records)

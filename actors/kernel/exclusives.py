@@ -53,12 +53,16 @@ class Exclusives:
     def restore(self, record: InstanceRecord) -> None:
         """What the saved instance took, and has in its inbox, is taken."""
         if record.exclusive is not None:
-            self._floor = max(self._floor, record.exclusive.passed)
-            for place in record.exclusive.places:
-                self.take(place)
+            self.restore_places(record.exclusive)
         for stimulus in record.inbox:
             if isinstance(stimulus, CallMet) and stimulus.exclusive:
                 self.take((stimulus.call.pos, stimulus.call.offset))
+
+    def restore_places(self, record: ExclusiveRecord) -> None:
+        """What a saved instance took is taken."""
+        self._floor = max(self._floor, record.passed)
+        for place in record.places:
+            self.take(place)
 
 
 def with_place(record: ExclusiveRecord | None, place: Place) -> ExclusiveRecord:

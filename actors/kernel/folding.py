@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableSet
+from collections.abc import Iterable, Iterator, MutableSet
 from typing import Final, TypeAlias
 
 _HEX_DIGITS: Final = 32
@@ -52,6 +52,10 @@ class FoldedIds(MutableSet[str]):
     def add_folded(self, kept: Folded) -> None:
         """The id that is kept so is one of them: as this very object."""
         self._kept.add(kept)
+
+    def add_all(self, kept: Iterable[Folded]) -> None:
+        """The ids that are kept so are some of them: as these very objects."""
+        self._kept.update(kept)
 
     def discard(self, value: str) -> None:
         """The id is none of them."""

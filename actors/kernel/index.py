@@ -10,7 +10,7 @@ it is woken when a call has one of these keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -75,6 +75,16 @@ class _Waiting(Generic[K]):
             there[one] = None
         elif there != one:
             self._by_key[key] = {there: None, one: None}
+
+    def put_all(self, keys: Sequence[K], ids: Sequence[Folded]) -> None:
+        """Each of these holders waits under the key that stands at its place."""
+        if self._by_key.keys().isdisjoint(keys):
+            size = len(self._by_key)
+            self._by_key.update(zip(keys, ids, strict=True))
+            if len(self._by_key) == size + len(keys):
+                return
+        for key, one in zip(keys, ids, strict=True):  # several under one key: all are put there
+            self.put(key, one)
 
     def drop(self, key: K, one: Entry | Folded) -> None:
         """`one` waits under the key no more; an id that was dropped may be dropped again."""
@@ -182,6 +192,17 @@ class WaitIndex:
             self._put(wait, kept)
             self._size += 1
 
+    def add_sleeping(
+        self, method: str, shape: tuple[str, ...], keys: Sequence[bytes], kept: Sequence[Folded]
+    ) -> None:
+        """Holders with one wait for the method, each under one key; found by their ids alone.
+
+        Args:
+            kept: see `add_packed`.
+        """
+        self._shape_of(method, shape).waiting.put_all(keys, kept)
+        self._size += len(keys)
+
     def pack(self, kept: Folded, entries: Iterable[Entry]) -> None:
         """All waits of a holder, which is found by its id alone from now on (see `add_packed`)."""
         for entry in entries:
@@ -213,17 +234,25 @@ class WaitIndex:
         return found
 
     def _put(self, wait: WaitRecord, one: Entry | Folded) -> None:
-        waits = self._by_method.get(wait.method)
-        if waits is None:
-            waits = self._by_method[wait.method] = _MethodWaits(self._methods(wait.method))
         if not wait.keys:
-            waits.keyless.put(wait.predicate, one)
+            self._waits_for(wait.method).keyless.put(wait.predicate, one)
             return
-        shape = waits.shapes.get(wait.shape)
-        if shape is None:
-            shape = waits.shapes[wait.shape] = _Shape(extractor(waits.method, wait.shape))
+        waiting = self._shape_of(wait.method, wait.shape).waiting
         for key in wait.keys:
-            shape.waiting.put(key, one)
+            waiting.put(key, one)
+
+    def _waits_for(self, method: str) -> _MethodWaits:
+        waits = self._by_method.get(method)
+        if waits is None:
+            waits = self._by_method[method] = _MethodWaits(self._methods(method))
+        return waits
+
+    def _shape_of(self, method: str, shape: tuple[str, ...]) -> _Shape:
+        waits = self._waits_for(method)
+        found = waits.shapes.get(shape)
+        if found is None:
+            found = waits.shapes[shape] = _Shape(extractor(waits.method, shape))
+        return found
 
     # --- calls look for them -----------------------------------------------------
 

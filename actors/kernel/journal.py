@@ -7,15 +7,18 @@ moved, exchanged or set back to an older turn is found when it is read.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 import zstandard
 
+from raysume.actors.kernel.index_runs import Run
 from raysume.actors.kernel.records import (
     RECORD_FORMAT,
     CheckpointHeader,
+    IndexMark,
     InstanceRecord,
     JournalBody,
     Outgoing,
@@ -50,6 +53,7 @@ _JOURNAL = msgspec.msgpack.Decoder(JournalBody)
 _INSTANCE = msgspec.msgpack.Decoder(InstanceRecord)
 _PAST = msgspec.msgpack.Decoder(PastTurn)
 _CHECKPOINT = msgspec.msgpack.Decoder(CheckpointHeader)
+_RUN = msgspec.msgpack.Decoder(Run)
 
 
 class Codec:
@@ -118,11 +122,41 @@ class Codec:
         """The share of one instance row in its shard's multiset digest."""
         return self._sealer.digest(self._context(b"row", number, turn, updated_us))
 
+    def index_run(self, page: int, nth: int, run: Run) -> bytes:
+        """The body of an index run: the `nth` of the shard, of this page."""
+        return self._sealer.seal(self._context(b"index", page, nth), _ENCODE(run))
+
+    def read_index_run(self, page: int, nth: int, body: bytes) -> Run:
+        """What the run says.
+
+        Raises:
+            SealBroken: it is not the one that was written there.
+        """
+        return _RUN.decode(self.open_index_run(page, nth, body))
+
+    def open_index_run(self, page: int, nth: int, body: bytes) -> bytes:
+        """Something that was written as this run.
+
+        Raises:
+            SealBroken: it was not.
+        """
+        return self._sealer.open(self._context(b"index", page, nth), body)
+
+    def run_digest(self, page: int, nth: int) -> int:
+        """The share of an index run in the multiset digest of its shard's runs."""
+        return self._sealer.digest(self._context(b"run", page, nth))
+
     def checkpoint_header(
-        self, seq: int, header: ShardHeader, unsent: Sequence[Outgoing], digest: int, rows: int
+        self,
+        seq: int,
+        header: ShardHeader,
+        unsent: Sequence[Outgoing],
+        digest: int,
+        rows: int,
+        index: IndexMark | None = None,
     ) -> bytes:
         """The header of a checkpoint as of journal row `seq`."""
-        made = CheckpointHeader(header, list(unsent), digest.to_bytes(16, "big"), rows)
+        made = CheckpointHeader(header, list(unsent), digest.to_bytes(16, "big"), rows, index)
         return self._sealer.seal(self._context(b"checkpoint", seq), _ENCODE(made))
 
     def read_checkpoint_header(self, seq: int, body: bytes) -> CheckpointHeader:
@@ -162,10 +196,21 @@ class RowsDigest:
         """Whether the instance's row is of that turn, made at that time."""
         return self._shares.of(record.number) == self._share(record)
 
-    def put(self, record: InstanceRecord) -> None:
-        """The row of this instance is `record` now."""
+    def put(self, record: InstanceRecord) -> bytes:
+        """The row of this instance is `record` now; its share."""
         share = self._share(record)
         self.total = (self.total - self._shares.put(record.number, share) + share) & _MASK
+        return share.to_bytes(16, "big")
+
+    def put_all(self, numbers: Sequence[int], shares: bytes) -> None:
+        """The rows of these instances, of which none is known yet, have these shares.
+
+        Args:
+            numbers: ascending.
+        """
+        self._shares.put_all(numbers, shares)
+        halves = struct.unpack(f">{2 * len(numbers)}Q", shares)
+        self.total = (self.total + (sum(halves[::2]) << 64) + sum(halves[1::2])) & _MASK
 
     def remove(self, number: int) -> None:
         """The instance has no row any more."""
@@ -174,13 +219,17 @@ class RowsDigest:
     def _share(self, record: InstanceRecord) -> int:
         return self._codec.place_digest(record.number, record.turn, record.updated_us)
 
+    def fits(self, header: CheckpointHeader) -> bool:
+        """Whether the rows are those of the checkpoint."""
+        return len(self) == header.rows and self.total == int.from_bytes(header.digest, "big")
+
     def check(self, header: CheckpointHeader, *, where: str) -> None:
         """Returns when the rows are those of the checkpoint.
 
         Raises:
             SealBroken: rows are missing, added, or set back.
         """
-        if len(self) != header.rows or self.total != int.from_bytes(header.digest, "big"):
+        if not self.fits(header):
             raise SealBroken(
                 f"the instance rows of {where} are not those of its checkpoint: rows were "
                 "removed, added or set back. Restore the database from a backup taken as a whole."

@@ -143,7 +143,7 @@ class Kernel:
         self.schedule = Schedule(self)
         self.guard: Guard | None = None
         """Asked before each turn, where turns have ended the process."""
-        self._orders = 0
+        self.last_order = 0
         self._ready: list[str] = []
         self._touched: dict[str, Instance] = {}
 
@@ -163,7 +163,7 @@ class Kernel:
         """The instance is there as saved; its unfinished work goes on with `resume`."""
         self.exclusives.restore(record)
         for wait in record.waits:
-            self._orders = max(self._orders, wait.order)
+            self.last_order = max(self.last_order, wait.order)
         self.timers.restore(record)
         if self.instances.add_packed(record):
             return
@@ -315,8 +315,8 @@ class Kernel:
 
     def take_order(self) -> int:
         """The place of a new wait in the order of registration."""
-        self._orders = max(self._orders + 1, self.now_us)
-        return self._orders
+        self.last_order = max(self.last_order + 1, self.now_us)
+        return self.last_order
 
     def touch(self, instance: Instance) -> None:
         """The instance changed without a turn: it is recorded in this commit."""

@@ -301,6 +301,15 @@ class JournalBody(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """For each turn, the last journal position with a turn of the same instance; 0: there is none."""
 
 
+class IndexMark(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Which index runs belong to a checkpoint."""
+
+    last: int
+    """No run had a higher number."""
+    digest: bytes
+    """Keyed multiset digest over their (page, nth); empty: some are not written yet."""
+
+
 class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a checkpoint's header holds."""
 
@@ -310,3 +319,5 @@ class CheckpointHeader(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Keyed multiset digest over (number, turn) of all instance rows of the shard."""
     rows: int
     """How many instance rows there are."""
+    index: IndexMark | None = None
+    """None: a release wrote it that had no index runs."""

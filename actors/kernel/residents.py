@@ -208,7 +208,7 @@ class Residents(MutableMapping[str, Instance]):
 
     def add_packed(self, record: InstanceRecord) -> bool:
         """The saved instance is there, packed or cold; False: it is to be an object, and is not."""
-        if len(self._loaded) < self._loaded_max or not _is_idle(record):
+        if len(self._loaded) < self._loaded_max or not is_idle(record):
             return False
         kept = folded(record.id)
         self._index.add_packed(kept, record.waits)
@@ -217,6 +217,10 @@ class Residents(MutableMapping[str, Instance]):
         else:
             self._pack(kept, record)
         return True
+
+    def add_cold(self, kept: Iterable[Folded]) -> None:
+        """These are there, cold: the keeper has them, and their waits are in the index."""
+        self._cold.add_all(kept)
 
     def pack_surplus(self) -> None:
         """No more are objects than may be, unless they have something under way.
@@ -229,7 +233,7 @@ class Residents(MutableMapping[str, Instance]):
         for id in list(islice(self._loaded, surplus)):
             instance = self._loaded.pop(id)
             record = instance.record() if _is_told_by_record(instance) else None
-            if record is not None and _is_idle(record):
+            if record is not None and is_idle(record):
                 kept = folded(id)
                 self._index.pack(kept, instance.entries.values())
                 self._pack(kept, record)
@@ -339,10 +343,13 @@ def _is_told_by_record(instance: Instance) -> bool:
     return instance.entries.keys() == instance.waits.keys()
 
 
-def _is_idle(record: InstanceRecord) -> bool:
+def is_idle(record: InstanceRecord) -> bool:
     """Whether the instance waits, and nothing of it is under way."""
     if record.status != Status.WAITING.value or record.undoing is not None:
         return False
     if record.inbox or record.steps or record.children:
         return False
-    return all(wait.order and not wait.looks_back for wait in record.waits)
+    for wait in record.waits:  # noqa: SIM110 - all() takes longer, and every checkpointed record is asked
+        if wait.looks_back or not wait.order:
+            return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 _SIZE: Final = 16
@@ -33,6 +35,27 @@ class RowShares:
             return 0
         at = number % _PER_PAGE * _SIZE
         return int.from_bytes(page[at : at + _SIZE], "big")
+
+    def put_all(self, numbers: Sequence[int], shares: bytes) -> None:
+        """These shares are there, of numbers that have none yet.
+
+        Args:
+            numbers: ascending.
+        """
+        start = 0
+        while start < len(numbers):
+            index, at = divmod(numbers[start], _PER_PAGE)
+            end = bisect_left(numbers, (index + 1) * _PER_PAGE, start)
+            page = self._pages.setdefault(index, bytearray(_PER_PAGE * _SIZE))
+            if numbers[end - 1] - numbers[start] == end - 1 - start:
+                page[at * _SIZE : (at + end - start) * _SIZE] = shares[start * _SIZE : end * _SIZE]
+            else:
+                for place in range(start, end):
+                    at = numbers[place] % _PER_PAGE * _SIZE
+                    page[at : at + _SIZE] = shares[place * _SIZE : (place + 1) * _SIZE]
+            self._used[index] = self._used.get(index, 0) + end - start
+            start = end
+        self._size += len(numbers)
 
     def put(self, number: int, share: int) -> int:
         """The share is this one now, 0 for none; what it was before."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from raysume.errors import InvariantViolated
+
+if TYPE_CHECKING:
+    from raysume.actors.kernel.records import InstanceRecord
 
 
 class Status(StrEnum):
@@ -39,6 +43,9 @@ class Event(StrEnum):
 FINISHED = frozenset({Status.COMPLETED, Status.CANCELLED})
 """Statuses that change no more by themselves: only a rewind leads out of them."""
 
+ENDED = frozenset(status.value for status in FINISHED)
+"""Statuses, as they are saved, of instances that never take a turn again."""
+
 _AFTER = {
     Event.TURN_BEGAN: Status.RUNNING,
     Event.SUSPENDED_AT_WAIT: Status.WAITING,
@@ -62,3 +69,11 @@ def next_status(status: Status, event: Event) -> Status:
     if status in FINISHED and event is not Event.REWOUND:
         raise InvariantViolated(f"an instance that is {status} got the event {event}")
     return _AFTER[event]
+
+
+def may_leave(record: InstanceRecord) -> bool:
+    """Whether nothing happens with the instance any more.
+
+    One whose cancelled children are not known to have ended still waits to hear of them.
+    """
+    return record.status in ENDED and not record.children

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.records import InstanceRecord
@@ -24,6 +24,8 @@ class Timers:
     def __init__(self, instances: Residents) -> None:
         self._instances = instances
         self._heap: list[tuple[int, str, str]] = []
+        self._is_heap = True
+        """False: some were put at its end."""
         self._postponed: dict[str, Instance] = {}
         """Instances whose timers wait until their waits have finished looking back."""
 
@@ -36,6 +38,13 @@ class Timers:
         """The timers of a saved instance ring when they are due."""
         for timer in record.timers:
             heapq.heappush(self._heap, (timer.due_us, record.id, timer.id))
+
+    def restore_all(
+        self, dues_us: Iterable[int], ids: Iterable[str], timers: Iterable[str]
+    ) -> None:
+        """Timers of saved instances, of each that which stands at its place, ring when they are due."""
+        self._heap.extend(zip(dues_us, ids, timers, strict=True))
+        self._is_heap = False
 
     @property
     def next_due_us(self) -> int | None:
@@ -60,6 +69,9 @@ class Timers:
         return None
 
     def _resume(self) -> None:
+        if not self._is_heap:
+            heapq.heapify(self._heap)
+            self._is_heap = True
         for instance in list(self._postponed.values()):
             if not instance.looks_back:
                 del self._postponed[instance.id]
@@ -83,6 +95,7 @@ class Timers:
 
     def due(self, upto_us: int) -> Iterator[str]:
         """The instances with an entry due at or before `upto_us`, in any order."""
+        self._resume()
         places = [0]
         while places:
             place = places.pop()

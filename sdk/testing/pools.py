@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from raysume import limits
-from raysume.actors.departures import may_leave
 from raysume.actors.history import Past
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
@@ -30,7 +29,7 @@ from raysume.actors.kernel.questions import answer, container_in, state_of
 from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord, StepDone
 from raysume.actors.kernel.rewinding import open_ids
 from raysume.actors.kernel.standing import learning_turn
-from raysume.actors.kernel.status import Status
+from raysume.actors.kernel.status import Status, may_leave
 from raysume.actors.kernel.timers import RETRY_TIMER
 from raysume.actors.kernel.trees import tree_of
 from raysume.actors.stepping import attempt_step

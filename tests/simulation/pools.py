@@ -33,6 +33,7 @@ from raysume.actors.kernel.commits import (
     TurnTask,
 )
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
+from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.records import InstanceRecord, Outgoing, StepDone
@@ -113,7 +114,7 @@ class SimPool:
             for number in range(limits.SHARDS)
         ]
         owned = self.store.acquire(refs, owner="simulation")
-        self.journal = PoolJournal(self.store, owned, SEAL)
+        self.journal = PoolJournal(self.store, owned, SEAL, sizes=self.world.index_sizes)
         self.kernel = Kernel(
             self.workflow,
             self.version,
@@ -125,6 +126,8 @@ class SimPool:
         )
         self.kernel.instances.bytes_max = self.world.memory_budget
         self.journal.recover(self.kernel)
+        logs = [self.journal.log_of(ref.number) for ref in refs]
+        assert not any(log is not None and log.index.is_behind for log in logs), "an index was lost"
         for partition, mark in self.promises.watermarks.items():
             recovered = self.kernel.watermarks.get(partition, 0)
             assert recovered >= mark, "calls that were dealt with would be applied again"
@@ -356,7 +359,13 @@ class SimPool:
     def final_records(self) -> list[InstanceRecord]:
         """Every instance as a new incarnation finds it in the store."""
         self.boot()
-        return [instance.record() for instance in self.kernel.instances.values()]
+        found = [instance.record() for instance in self.kernel.instances.values()]
+        ref = self.journal.ref
+        rows = self.store.named_instances(
+            self.kernel.ended, workflow=ref.workflow, version=ref.version
+        )
+        ended = [Instance.of(self.journal.read_row(row), shard=0) for row in rows]
+        return found + [instance.record() for instance in ended]
 
 
 def chooser(seed: int) -> random.Random:

@@ -16,6 +16,7 @@ from tests.simulation.workloads import Push, Start, Workload
 
 from raysume import ids, registry
 from raysume.actors.kernel.deliveries import DeliveredCall, Delivery, StartAnswer, StartRequest
+from raysume.actors.shard_indexes import IndexSizes
 from raysume.records import Segment
 from raysume.storage.call_ports import Batch, NewCall
 from raysume.storage.memory.calls import MemoryCallLog
@@ -30,6 +31,9 @@ TOLD_AFTER_US = 60_000_000
 """A pool that missed mail hears of it after that time at the latest."""
 
 START_US = 1_700_000_000_000_000
+
+TINY_INDEX = IndexSizes(page=2, runs=2, spread_bytes=300, merge_bytes=1_000, whole_rows=0)
+"""Starts go by the index however few instances there are, and its runs are merged often."""
 
 
 class World:
@@ -48,6 +52,7 @@ class World:
         self.recent_calls = self.rng.choice((3, 10, 1_000))
         self.loaded_instances = max(0, seed % 4 - 1)
         self.memory_budget = seed // 4 % 2 * 500
+        self.index_sizes = TINY_INDEX if seed // 8 % 2 else IndexSizes()
         self.now_us = START_US
         self.trace: list[str] = []
         self.crashes: Counter[str] = Counter()

@@ -18,6 +18,7 @@ from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import START_OF_LOG, InstanceRecord
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
+from raysume.actors.shard_indexes import IndexSizes
 from raysume.durable import turn_scope
 from raysume.records import CallRecord
 from raysume.storage.memory.state import MemoryStore
@@ -82,9 +83,14 @@ class Bench:
     """One workflow's kernel with its journal on a store in memory."""
 
     def __init__(
-        self, workflow: Workflow[Any, Any], *, memory_budget: int | None = None, **options: Any
+        self,
+        workflow: Workflow[Any, Any],
+        *,
+        memory_budget: int | None = None,
+        index_sizes: IndexSizes | None = None,
+        **options: Any,
     ) -> None:
-        self.workflow, self.options = workflow, options
+        self.workflow, self.options, self.index_sizes = workflow, options, index_sizes
         self.memory_budget = memory_budget
         self.store = MemoryStore()
         self.now_us = START_US
@@ -96,7 +102,8 @@ class Bench:
 
     def _boot(self) -> None:
         refs = [ShardRef(workflow=self.workflow.name, version="1", number=n) for n in range(16)]
-        self.journal = PoolJournal(self.store, self.store.acquire(refs, owner="bench"), SEAL)
+        owned = self.store.acquire(refs, owner="bench")
+        self.journal = PoolJournal(self.store, owned, SEAL, sizes=self.index_sizes)
         options = {"runs_inline": self.workflow.definition.inline, **self.options}
         self.kernel = Kernel(self.workflow, "1", methods=method_of, **options)
         if self.memory_budget is not None:
