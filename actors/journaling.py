@@ -14,6 +14,7 @@ from raysume import limits
 from raysume.actors.cold_states import ColdStates
 from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
+from raysume.actors.kernel.index_runs import Run
 from raysume.actors.kernel.journal import Codec, Sealer
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import InstanceRecord, ShardHeader
@@ -84,6 +85,17 @@ class PoolJournal:
         logs = [ShardLog(one, self._sealer, self._sizes) for one in owned]
         found = [(log, read_shard(self._store, log)) for log in logs]
         self._ended += [id for _, read in found for id in read.ended]
+        return found
+
+    def index_of(self, numbers: Iterable[int]) -> list[Run]:
+        """What the index says of the instances of these shards, each once, as checkpointed.
+
+        Nothing of a shard whose index is being written anew, or changes meanwhile.
+        """
+        found: list[Run] = []
+        for log in [self._shards[number] for number in numbers]:
+            alike = ShardLog(log.owned, self._sealer, self._sizes)
+            found += alike.index.read(self._store, log.index.mark, decodes=True) or ()
         return found
 
     def take(self, logs: Iterable[ShardLog]) -> None:

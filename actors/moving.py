@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from raysume import ids, limits
-from raysume.actors.kernel import parting
+from raysume.actors.kernel import parting, restoring
 from raysume.actors.kernel.commits import Delivered
 from raysume.actors.kernel.deliveries import Delivery
 from raysume.actors.kernel.records import ShardHeader
@@ -134,10 +134,9 @@ async def _give(host: PoolHost, shards: Collection[int], under: Office | None) -
         noted = {*leaving, *sorted(kernel.shards.keys() - set(leaving))[:1]}  # what stays: a bid
         host.journal.note_places({number: kernel.header_of(number) for number in noted})
         await host.checkpoint()
-        gone = [id for id in kernel.instances.cold if ids.shard_of(id, limits.SHARDS) in leaving]
-        await wake(host, gone)  # the index is told what they wait for by their records
+        cold = await _forget_cold(host, leaving)
         await host.in_commits(lambda: _yield(host, leaving, under))
-        instances = parting.part_with(kernel, leaving)
+        instances = cold + parting.part_with(kernel, leaving)
         _drop_events(host, leaving)
         await host.effects.part_with(leaving, instances)
         _drop_events(host, leaving)
@@ -147,6 +146,18 @@ async def _give(host: PoolHost, shards: Collection[int], under: Office | None) -
         raise
     finally:
         host.released.set()
+
+
+async def _forget_cold(host: PoolHost, leaving: Collection[int]) -> list[str]:
+    """Cold instances of the shards have left memory, as far as the index in the store tells what they
+    wait for; their ids. Of the others the states have been read, which tell it."""
+    loop, instances = asyncio.get_running_loop(), host.kernel.instances
+    gone: list[str] = []
+    if instances.cold:
+        for run in await loop.run_in_executor(None, host.journal.index_of, leaving):
+            gone += restoring.forget_run(host.kernel, run)
+    await wake(host, [id for id in instances.cold if ids.shard_of(id, limits.SHARDS) in leaving])
+    return gone
 
 
 def _yield(host: PoolHost, leaving: Collection[int], under: Office | None) -> None:

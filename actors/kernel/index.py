@@ -203,6 +203,20 @@ class WaitIndex:
         self._shape_of(method, shape).waiting.put_all(keys, kept)
         self._size += len(keys)
 
+    def drop_sleeping(
+        self, method: str, shape: tuple[str, ...], keys: Iterable[bytes], kept: Iterable[Folded]
+    ) -> None:
+        """These holders, which were added so (see `add_sleeping`) and sleep, wait no more."""
+        waits = self._by_method[method]
+        waiting = waits.shapes[shape].waiting
+        for key, one in zip(keys, kept, strict=True):
+            waiting.drop(key, one)
+            self._size -= 1
+        if not waiting:
+            del waits.shapes[shape]
+        if waits.is_empty:
+            del self._by_method[method]
+
     def pack(self, kept: Folded, entries: Iterable[Entry]) -> None:
         """All waits of a holder, which is found by its id alone from now on (see `add_packed`)."""
         for entry in entries:

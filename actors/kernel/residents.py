@@ -222,6 +222,10 @@ class Residents(MutableMapping[str, Instance]):
         """These are there, cold: the keeper has them, and their waits are in the index."""
         self._cold.add_all(kept)
 
+    def forget_cold(self, id: str) -> None:
+        """The instance, which is cold, is not there; its waits have left the index."""
+        self._cold.discard(id)
+
     def pack_surplus(self) -> None:
         """No more are objects than may be, unless they have something under way.
 

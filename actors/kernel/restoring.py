@@ -1,4 +1,5 @@
-"""Instances are in a kernel again as the index of their shard tells them: asleep, or ended."""
+"""Instances are in a kernel again as the index of their shard tells them: asleep, or ended; and they
+leave it so."""
 
 from __future__ import annotations
 
@@ -24,6 +25,31 @@ def restore_run(kernel: Kernel, run: Run) -> None:
             kernel.ended.update((unfolded(one), status) for one in columns.folded_ids)
     for odd in run.odd:
         _odd(kernel, odd)
+
+
+def forget_run(kernel: Kernel, run: Run) -> list[str]:
+    """Instances of the run that are cold and wait for one key are not there any more.
+
+    Args:
+        run: has the newest entries of these instances.
+
+    Returns:
+        Their ids.
+    """
+    forgotten: list[str] = []
+    cold = kernel.instances.cold
+    for columns in run.columns:
+        if columns.kind != SLEEPS or not columns.method:
+            continue
+        keyed = zip(chunks(columns.keys), columns.folded_ids, strict=True)
+        left = [(key, one) for key, one in keyed if unfolded(one) in cold]
+        if left:
+            keys, kept = zip(*left, strict=True)
+            kernel.index.drop_sleeping(columns.method, columns.shape, keys, kept)
+            forgotten += map(unfolded, kept)
+    for id in forgotten:
+        kernel.instances.forget_cold(id)
+    return forgotten
 
 
 def _sleeping(kernel: Kernel, columns: Columns) -> None:

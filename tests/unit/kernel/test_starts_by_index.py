@@ -15,6 +15,7 @@ from raysume import WaitTimeout, any_of, limits, step, wait, workflow
 from raysume.actors.kernel.commits import Commit, TimersDue
 from raysume.actors.kernel.journal import Codec
 from raysume.actors.kernel.records import CheckpointHeader
+from raysume.actors.kernel.restoring import forget_run
 from raysume.actors.shard_indexes import IndexSizes
 from raysume.errors import SealBroken
 from raysume.matching import Parsed
@@ -322,3 +323,27 @@ def test_runs_are_merged_so_that_few_are_left() -> None:
         checkpoint(bench, bench.now_us - 5)
     assert len(runs_of(bench)) < 16 * 8
     assert same(bench)
+
+
+def test_cold_instances_leave_as_the_index_tells_what_they_wait_for() -> None:
+    bench = waiting(KEYS * 2)
+    bench.push(begun, key="a", n=2)
+    checkpoint(bench)
+    assert same(bench)
+    kernel = bench.kernel
+    left = [
+        id for run in bench.journal.index_of(range(limits.SHARDS)) for id in forget_run(kernel, run)
+    ]
+    assert len(left) == len(set(left)) == 2 * len(KEYS)
+    assert len(kernel.instances) == 1, "what waits for two keys is woken instead"
+    assert len(kernel.index) == len(kernel.standing.waits) + 2
+    bench.push(one, key="b", n=9)
+    assert len(kernel.instances) == 1
+
+
+def test_an_index_that_is_being_written_tells_nothing() -> None:
+    bench = waiting("a")
+    [run] = runs_of(bench)
+    forge(bench, run.shard, merged=[run])
+    assert not same(bench)
+    assert bench.journal.index_of(range(limits.SHARDS)) == []
