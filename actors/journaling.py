@@ -204,6 +204,11 @@ class PoolJournal:
         """How many instances changed since they were last checkpointed."""
         return sum(len(log.dirty) for log in self._shards.values())
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether instances changed since, or a shard's index is not whole in the store."""
+        return any(log.dirty or log.index.is_behind for log in self._shards.values())
+
     def uncheckpointed(self) -> list[InstanceRecord]:
         """The committed records that only the journal holds."""
         return [record for log in self._shards.values() for record in log.dirty.values()]

@@ -110,7 +110,7 @@ CHECKPOINT_BYTES = Metric(
     name="raysume_checkpoint_bytes_total",
     kind="counter",
     labels=_POOL,
-    meaning="Bytes of instance rows written by checkpoints.",
+    meaning="Bytes of instance rows and index runs written by checkpoints.",
 )
 TIMER_LAG_SECONDS = Metric(
     name="raysume_timer_lag_seconds",
@@ -180,6 +180,7 @@ class PoolMeters:
         """A transaction has committed."""
         for checkpoint in prepared.checkpoints:
             self.checkpoint_bytes += sum(len(row.body) for row in checkpoint.rows)
+            self.checkpoint_bytes += sum(len(run.body) for run in checkpoint.runs)
 
 
 # --- once a second -----------------------------------------------------------------

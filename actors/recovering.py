@@ -8,12 +8,12 @@ or that was written by an older release is not used: then all rows are read, and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from raysume import limits
 from raysume.actors.history import Chronicle
 from raysume.actors.kernel.folding import unfolded
-from raysume.actors.kernel.index_runs import ENDED as HAS_ENDED
-from raysume.actors.kernel.index_runs import UNDER_WAY, Run, without
+from raysume.actors.kernel.index_runs import OVER, UNDER_WAY, Run, without
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.records import CheckpointHeader, InstanceRecord
 from raysume.actors.kernel.restoring import restore_run
@@ -23,7 +23,7 @@ from raysume.actors.shard_indexes import NO_RUNS
 from raysume.actors.shard_logs import NEVER_US, ShardLog
 from raysume.storage.ports import InstanceRow, Store
 
-_SCANNED_PART = 4
+_SCANNED_PART: Final = 4
 """With more than one of so many rows under way, all are fetched in order: that is faster."""
 
 
@@ -164,7 +164,7 @@ def _read_journal(store: Store, log: ShardLog, by_number: dict[int, InstanceReco
 
 def _note_ends(log: ShardLog, run: Run) -> None:
     for columns in run.columns:
-        if columns.kind == HAS_ENDED:
+        if columns.kind == OVER:
             ids = map(unfolded, columns.folded_ids)
             for number, id, ended_us in zip(columns.numbers, ids, columns.times, strict=True):
                 log.departures.put(number, id, ended_us)

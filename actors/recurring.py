@@ -69,5 +69,5 @@ async def make_checkpoints(host: PoolHost, interval_s: float) -> None:
     while True:
         expired = host.journal.has_expired(host.older_than_us())
         await asyncio.sleep(limits.REMOVAL_PAUSE_S if expired else interval_s)
-        if expired or host.journal.dirty:
+        if expired or host.journal.is_behind:
             await host.checkpoint()

@@ -40,6 +40,7 @@ from scale_tests.workloads import account
 
 BATCH = 500
 BEGIN_US = 1_700_000_000_000_000
+SEAL_KEY = b"k" * 32
 
 
 class Bench:
@@ -63,7 +64,7 @@ class Bench:
             ShardRef(workflow=workflow.name, version="1", number=n) for n in range(limits.SHARDS)
         ]
         self._store = store
-        self._journal = PoolJournal(store, store.acquire(refs, owner="bench"), Seal(b"k" * 32))
+        self._journal = PoolJournal(store, store.acquire(refs, owner="bench"), Seal(SEAL_KEY))
         self.kernel = Kernel(
             workflow,
             "1",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, cast
 
 from raysume.actors.kernel.folding import Folded, folded
-from raysume.actors.kernel.index_runs import ENDED, SIZE, SLEEPS, UNDER_WAY, Columns, Kind, Odd, Run
+from raysume.actors.kernel.index_runs import OVER, SIZE, SLEEPS, UNDER_WAY, Columns, Kind, Odd, Run
 from raysume.actors.kernel.records import InstanceRecord, WaitRecord
 from raysume.actors.kernel.residents import is_idle
 from raysume.actors.kernel.status import Status, may_leave
@@ -14,7 +14,14 @@ from raysume.actors.kernel.status import Status, may_leave
 _WAITING: Final = Status.WAITING.value
 
 _Entry = tuple[int, int, bytes, Folded, bytes, int, int, str]
-"""number, seq, share, id, key, order, time, timer: as `Columns` have them, one below the other."""
+"""number, seq, share, id, key, order, time, timer."""
+
+_Ints = tuple[int, ...]
+_Values = tuple[bytes, ...]
+_Transposed = tuple[
+    _Ints, _Ints, _Values, tuple[Folded, ...], _Values, _Ints, _Ints, tuple[str, ...]
+]
+"""The same of several entries, as `Columns` have them."""
 
 
 def run_of(
@@ -52,7 +59,7 @@ def run_of(
         elif not may_leave(record):
             kind = (UNDER_WAY, "", (), "", is_folded, False)
         elif record.exclusive is None:
-            kind, time = (ENDED, "", (), record.status, is_folded, False), record.updated_us
+            kind, time = (OVER, "", (), record.status, is_folded, False), record.updated_us
         if kind is None:
             odd.append(_odd(record, share, seq))
             continue
@@ -67,7 +74,8 @@ def run_of(
 
 def _columns(kind: Kind, entries: list[_Entry]) -> Columns:
     of, method, shape, status, is_folded, has_timers = kind
-    numbers, seqs, shares, ids, keys, orders, times, timers = zip(*entries, strict=True)
+    transposed = cast("_Transposed", tuple(zip(*entries, strict=True)))
+    numbers, seqs, shares, ids, keys, orders, times, timers = transposed
     return Columns(
         kind=of,
         method=method,
@@ -77,9 +85,9 @@ def _columns(kind: Kind, entries: list[_Entry]) -> Columns:
         numbers=list(numbers),
         seqs=list(seqs),
         shares=b"".join(shares),
-        ids=b"".join(ids) if is_folded else list(ids),
+        ids=b"".join(cast("_Values", ids)) if is_folded else list(cast("tuple[str, ...]", ids)),
         keys=b"".join(keys),
-        times=list(times) if has_timers or of == ENDED else [],
+        times=list(times) if has_timers or of == OVER else [],
         timers=list(timers) if has_timers else [],
     )
 

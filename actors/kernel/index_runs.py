@@ -22,7 +22,7 @@ SIZE: Final = 16
 
 SLEEPS: Final = 0
 """Of entries: the instance only waits, and need not be read."""
-ENDED: Final = 1
+OVER: Final = 1
 """It has ended, and nothing is to happen with it but its removal."""
 UNDER_WAY: Final = 2
 """Its row is to be read."""

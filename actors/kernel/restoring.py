@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raysume.actors.kernel.folding import folded, unfolded
-from raysume.actors.kernel.index_runs import ENDED, SLEEPS, chunks
+from raysume.actors.kernel.index_runs import OVER, SLEEPS, chunks
 from raysume.actors.kernel.status import Status
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def restore_run(kernel: Kernel, run: Run) -> None:
     for columns in run.columns:
         if columns.kind == SLEEPS:
             _sleeping(kernel, columns)
-        elif columns.kind == ENDED:
+        elif columns.kind == OVER:
             status = Status(columns.status)
             kernel.ended.update((unfolded(one), status) for one in columns.folded_ids)
     for odd in run.odd:
@@ -44,7 +44,7 @@ def forget_run(kernel: Kernel, run: Run) -> list[str]:
         keyed = zip(chunks(columns.keys), columns.folded_ids, strict=True)
         left = [(key, one) for key, one in keyed if unfolded(one) in cold]
         if left:
-            keys, kept = zip(*left, strict=True)
+            keys, kept = [key for key, _ in left], [one for _, one in left]
             kernel.index.drop_sleeping(columns.method, columns.shape, keys, kept)
             forgotten += map(unfolded, kept)
     for id in forgotten:

@@ -194,9 +194,9 @@ def shares(newest: dict[int, int | None]) -> dict[int, bytes]:
 
 @given(several())
 def test_of_several_runs_the_newest_entry_of_an_instance_counts(
-    given: tuple[list[Run], dict[int, int | None]],
+    case: tuple[list[Run], dict[int, int | None]],
 ) -> None:
-    runs, expected = given
+    runs, expected = case
     whole = merged(runs, is_all=True)
     assert {number: one[0] for number, one in told(whole).items()} == shares(expected)
     assert whole.gone == []
@@ -212,9 +212,9 @@ def test_of_several_runs_the_newest_entry_of_an_instance_counts(
 
 @given(several(), st.integers(1, 8))
 def test_merging_in_parts_comes_to_the_same(
-    given: tuple[list[Run], dict[int, int | None]], size: int
+    case: tuple[list[Run], dict[int, int | None]], size: int
 ) -> None:
-    runs, _ = given
+    runs, _ = case
     whole = merged(runs, is_all=True)
     half = len(runs) // 2
     newer, older = merged(runs[:half], is_all=False), merged(runs[half:], is_all=False)
@@ -228,8 +228,8 @@ def test_merging_in_parts_comes_to_the_same(
 
 @given(several(), st.sets(st.integers(0, 30)))
 def test_entries_of_some_instances_can_be_left_out(
-    given: tuple[list[Run], dict[int, int | None]], known: set[int]
+    case: tuple[list[Run], dict[int, int | None]], known: set[int]
 ) -> None:
-    for run in given[0]:
+    for run in case[0]:
         rest = told(without(run, known))
         assert rest == {number: one for number, one in told(run).items() if number not in known}

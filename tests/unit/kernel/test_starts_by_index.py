@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.kernel.bench import Bench, begun, call, one, two
+from tests.unit.kernel.bench import SEAL, Bench, begun, call, one, two
 
 from raysume import WaitTimeout, any_of, limits, step, wait, workflow
 from raysume.actors.kernel.commits import Commit, TimersDue
@@ -242,8 +242,6 @@ def test_a_removed_run_that_somebody_puts_back_is_not_taken() -> None:
 
 def without_mark(shard: OwnedShard, saved: tuple[int, bytes]) -> bytes:
     """The header as a release wrote it that had no index."""
-    from tests.unit.kernel.bench import SEAL
-
     ref = shard.ref
     codec = Codec(SEAL, workflow=ref.workflow, version=ref.version, shard=ref.number)
     read: CheckpointHeader = codec.read_checkpoint_header(*saved)
