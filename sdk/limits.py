@@ -103,9 +103,9 @@ INDEX_RUNS_MAX: Final = 16
 """Index runs of a page, beside its largest one, before they are merged: each is a row to read at
 the start. They are, too, when together they are as long as that one."""
 
-INDEX_SPREAD_BYTES: Final = 256_000
-"""Bytes of index runs that checkpoints wrote before they are distributed to pages: some 4,000
-instances, at most 2 ms of work."""
+INDEX_SPREAD_BYTES: Final = 128_000
+"""Bytes of index runs that checkpoints wrote before they are distributed to pages: some 2,000
+instances, about 1 ms of work."""
 
 INDEX_MERGE_BYTES: Final = 500_000
 """Bytes of index runs that are merged with one transaction, some 5 ms, and twice what it writes of

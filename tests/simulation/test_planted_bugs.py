@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -11,10 +11,12 @@ from tests.simulation.checking import check
 from tests.simulation.pools import SimPool
 from tests.simulation.world import simulate
 
+from raysume.actors import shard_indexes
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import looking_back, routing, turning
 from raysume.actors.kernel.commits import Commit, LookedBack, StepEnded
 from raysume.actors.kernel.deliveries import Delivery
+from raysume.actors.kernel.index_runs import Run, merged
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.intake import Intake
 from raysume.actors.kernel.journal import Codec
@@ -28,6 +30,7 @@ from raysume.actors.kernel.records import (
     StepDone,
     WaitRecord,
 )
+from raysume.actors.kernel.timers import Timers
 from raysume.actors.shard_logs import ShardLog
 from raysume.errors import RaysumeError
 
@@ -244,6 +247,20 @@ def readings_miss_what_comes_meanwhile(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(looking_back, "end", planted)
 
 
+def timers_are_not_in_the_index(patch: pytest.MonkeyPatch) -> None:
+    """Instances that a start by the index leaves asleep are not woken by their timers."""
+    patch.setattr(Timers, "restore_all", always(None))
+
+
+def merging_an_index_keeps_what_is_older(patch: pytest.MonkeyPatch) -> None:
+    """Index runs do not fit the rows after they were merged."""
+
+    def planted(runs: Iterable[Run], *, is_all: bool) -> Run:
+        return merged(reversed(list(runs)), is_all=is_all)
+
+    patch.setattr(shard_indexes, "merged", planted)
+
+
 def one_horizon_for_all_methods(patch: pytest.MonkeyPatch) -> None:
     """A long loop over one method makes early calls of another one disappear."""
     floor = Mailbox.floor
@@ -274,6 +291,8 @@ PLANTS: tuple[Plant, ...] = (
     results_of_steps_count_twice,
     checkpoints_forget_rows,
     readings_miss_what_comes_meanwhile,
+    timers_are_not_in_the_index,
+    merging_an_index_keeps_what_is_older,
     one_horizon_for_all_methods,
 )
 
