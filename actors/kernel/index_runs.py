@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -177,26 +178,26 @@ def merged(runs: Iterable[Run], *, is_all: bool) -> Run:
         runs: the newest first.
         is_all: there are no older entries of these instances: none need be hidden.
     """
-    known: set[int] = set()
-    found: dict[Kind, list[Columns]] = {}
-    places: dict[Kind, dict[int, int]] = {}
-    """number -> its place when the columns of the kind stand one below the other."""
+    given = list(runs)
+    newest: dict[int, int] = {}
+    """number -> which of the runs has the entry that counts."""
+    for nth in range(len(given) - 1, -1, -1):
+        for one in given[nth].columns:
+            newest.update(zip(one.numbers, repeat(nth)))
+        newest.update((odd.number, nth) for odd in given[nth].odd)
+        newest.update(zip(given[nth].gone, repeat(nth)))
+    columns: dict[Kind, list[tuple[Columns, list[int]]]] = {}
     odd: list[Odd] = []
     gone: list[int] = []
-    for run in runs:
-        odd += [one for one in run.odd if one.number not in known]
-        gone += [number for number in run.gone if number not in known]
+    for nth, run in enumerate(given):
+        odd += [one for one in run.odd if newest[one.number] == nth]
+        gone += [number for number in run.gone if newest[number] == nth]
         for one in run.columns:
-            kind = _kind_of(one)
-            several, of = found.setdefault(kind, []), places.setdefault(kind, {})
-            start = sum(len(above.numbers) for above in several)
-            several.append(one)
-            for place, number in enumerate(one.numbers, start):
-                if number not in known:
-                    of[number] = place
-        known.update(run.numbers())
-    columns = [_joined(several, places[kind]) for kind, several in found.items() if places[kind]]
-    return Run(columns, odd, [] if is_all else sorted(gone))
+            places = [at for at, number in enumerate(one.numbers) if newest[number] == nth]
+            if places:
+                columns.setdefault(_kind_of(one), []).append((one, places))
+    joined = [_joined(several) for several in columns.values()]
+    return Run(joined, odd, [] if is_all else sorted(gone))
 
 
 def _kind_of(columns: Columns) -> Kind:
@@ -204,28 +205,35 @@ def _kind_of(columns: Columns) -> Kind:
     return columns.kind, columns.method, columns.shape, columns.status, is_folded, has_timers
 
 
-def _joined(several: list[Columns], places: dict[int, int]) -> Columns:
-    """The entries at these places (number -> place) of columns of one kind, by number."""
-    first = several[0]
-    if len(several) == 1 and len(places) == len(first.numbers):
-        return first
+def _joined(several: list[tuple[Columns, list[int]]]) -> Columns:
+    """The entries at these places of columns of one kind, by number."""
+    first, places = several[0]
+    if len(several) == 1:
+        return first if len(places) == len(first.numbers) else _taken(first, places)
+    parts = [one for one, _ in several]
     ids: bytes | list[str]
     if isinstance(first.ids, bytes):
-        ids = b"".join([one.ids for one in several if isinstance(one.ids, bytes)])
+        ids = b"".join([one.ids for one in parts if isinstance(one.ids, bytes)])
     else:
-        ids = [id for one in several if not isinstance(one.ids, bytes) for id in one.ids]
+        ids = [id for one in parts if not isinstance(one.ids, bytes) for id in one.ids]
     together = msgspec.structs.replace(
         first,
-        order=max(one.order for one in several),
-        numbers=[number for one in several for number in one.numbers],
-        seqs=[seq for one in several for seq in one.seqs],
-        shares=b"".join([one.shares for one in several]),
+        order=max(one.order for one in parts),
+        numbers=[number for one in parts for number in one.numbers],
+        seqs=[seq for one in parts for seq in one.seqs],
+        shares=b"".join([one.shares for one in parts]),
         ids=ids,
-        keys=b"".join([one.keys for one in several]),
-        times=[time for one in several for time in one.times],
-        timers=[timer for one in several for timer in one.timers],
+        keys=b"".join([one.keys for one in parts]),
+        times=[time for one in parts for time in one.times],
+        timers=[timer for one in parts for timer in one.timers],
     )
-    return _taken(together, [places[number] for number in sorted(places)])
+    chosen: list[int] = []
+    start = 0
+    for one, places in several:
+        chosen += [start + at for at in places]
+        start += len(one.numbers)
+    chosen.sort(key=together.numbers.__getitem__)
+    return _taken(together, chosen)
 
 
 # --- in pages ------------------------------------------------------------------------
