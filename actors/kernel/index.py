@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from raysume.actors.kernel.folding import Folded, folded, unfolded
+from raysume.actors.kernel.folding import Folded, unfolded
 from raysume.actors.kernel.records import WaitRecord
 from raysume.call import Call
 from raysume.errors import InvariantViolated
@@ -85,6 +85,14 @@ class _Waiting(Generic[K]):
                 self._by_key[key] = next(iter(there))
         elif there == one:
             del self._by_key[key]
+
+    def exchange(self, key: K, one: Entry | Folded, other: Entry | Folded) -> None:
+        """`other` waits under the key in the place of `one`, if that does."""
+        if self._by_key.get(key) == one:
+            self._by_key[key] = other
+        else:
+            self.drop(key, one)
+            self.put(key, other)
 
     def under(self, key: K) -> Entry | Folded | dict[Entry | Folded, None] | None:
         """Whoever waits under the key: nobody, one, or several."""
@@ -190,26 +198,22 @@ class WaitIndex:
             if wait.keys:
                 waiting = waits.shapes[wait.shape].waiting
                 for key in wait.keys:
-                    waiting.drop(key, entry)
-                    waiting.put(key, kept)
+                    waiting.exchange(key, entry, kept)
             else:
-                waits.keyless.drop(wait.predicate, entry)
-                waits.keyless.put(wait.predicate, kept)
+                waits.keyless.exchange(wait.predicate, entry, kept)
 
-    def unpack(self, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
-        """All waits of a holder that was packed; the entries by wait."""
+    def unpack(self, kept: Folded, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
+        """All waits of a holder that was packed as `kept`; the entries by wait."""
         found: dict[str, Entry] = {}
-        kept = folded(holder.id)
         for wait in waits:
+            entry = found[wait.id] = Entry(holder, wait, wait.order)
             of_method = self._by_method[wait.method]
             if wait.keys:
                 waiting = of_method.shapes[wait.shape].waiting
                 for key in wait.keys:
-                    waiting.drop(key, kept)
+                    waiting.exchange(key, kept, entry)
             else:
-                of_method.keyless.drop(wait.predicate, kept)
-            entry = found[wait.id] = Entry(holder, wait, wait.order)
-            self._put(wait, entry)
+                of_method.keyless.exchange(wait.predicate, kept, entry)
         return found
 
     def _put(self, wait: WaitRecord, one: Entry | Folded) -> None:
