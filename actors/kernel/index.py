@@ -60,8 +60,8 @@ class _Waiting(Generic[K]):
     def __init__(self) -> None:
         self._by_key: dict[K, Entry | Folded | dict[Entry | Folded, None]] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._by_key)
+    def __len__(self) -> int:
+        return len(self._by_key)
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._by_key)
@@ -167,18 +167,19 @@ class WaitIndex:
     def remove(self, entry: Entry) -> None:
         """The wait is found no more."""
         wait = entry.wait
+        self._size -= 1
         waits = self._by_method[wait.method]
         if wait.keys:
             shape = waits.shapes[wait.shape]
             for key in wait.keys:
                 shape.waiting.drop(key, entry)
-            if not shape.waiting:
-                del waits.shapes[wait.shape]
+            if shape.waiting:
+                return
+            del waits.shapes[wait.shape]
         else:
             waits.keyless.drop(wait.predicate, entry)
         if waits.is_empty:
             del self._by_method[wait.method]
-        self._size -= 1
 
     def add_packed(self, kept: Folded, waits: Iterable[WaitRecord]) -> None:
         """All waits of a holder, which is found by its id alone from the beginning.
@@ -241,9 +242,10 @@ class WaitIndex:
         verdicts: dict[bytes | None, bool | Exception] = {None: True}
         for shape in [*waits.shapes.values()]:
             key = shape.extract(parsed)
-            if key is None:
+            there = None if key is None else shape.waiting.under(key)
+            if key is None or there is None:
                 continue
-            for entry in self._woken(shape.waiting, key):
+            for entry in (there,) if isinstance(there, Entry) else self._woken(shape.waiting, key):
                 predicate = entry.wait.predicate
                 if predicate is None:
                     met.append(entry)
