@@ -130,7 +130,7 @@ class Instance:
         return InstanceRecord(  # by position, in the order of its fields: it is made for every turn
             self.id,
             self.number,
-            self.status.value,
+            self.status._value_,  # `value` is a function: this is made for every turn
             self.turn,
             self.started_us,
             self.updated_us,

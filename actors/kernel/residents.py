@@ -345,7 +345,7 @@ def _is_told_by_record(instance: Instance) -> bool:
 
 def _is_idle(record: InstanceRecord) -> bool:
     """Whether the instance waits, and nothing of it is under way."""
-    if record.status != Status.WAITING.value or record.undoing is not None:
+    if record.status != Status.WAITING or record.undoing is not None:
         return False
     if record.inbox or record.steps or record.children:
         return False
