@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from raysume.actors.kernel.folding import Folded, unfolded
 from raysume.actors.kernel.records import WaitRecord
@@ -49,6 +49,10 @@ class Failure:
     error: Exception
 
 
+Waiting: TypeAlias = Entry | Folded | dict[Entry | Folded, None]
+"""Who waits under one key: one alone, or several."""
+
+
 class _Waiting(Generic[K]):
     """Who waits, by key: entries, and the ids of packed holders.
 
@@ -58,7 +62,7 @@ class _Waiting(Generic[K]):
     __slots__ = ("_by_key",)
 
     def __init__(self) -> None:
-        self._by_key: dict[K, Entry | Folded | dict[Entry | Folded, None]] = {}
+        self._by_key: dict[K, Waiting] = {}
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -94,7 +98,11 @@ class _Waiting(Generic[K]):
             self.drop(key, one)
             self.put(key, other)
 
-    def under(self, key: K) -> Entry | Folded | dict[Entry | Folded, None] | None:
+    def everybody(self) -> list[Waiting]:
+        """Whoever waits, by key."""
+        return list(self._by_key.values())
+
+    def under(self, key: K) -> Waiting | None:
         """Whoever waits under the key: nobody, one, or several."""
         return self._by_key.get(key)
 
@@ -153,6 +161,11 @@ class WaitIndex:
         """The key shapes now in use for a method."""
         waits = self._by_method.get(method)
         return [] if waits is None else list(waits.shapes)
+
+    def without_key(self, method: str | None = None) -> list[Waiting]:
+        """Who waits without a key, by predicate, for one method or for all: see `holders_in`."""
+        of = self._by_method.values() if method is None else (self._by_method.get(method),)
+        return [there for waits in of if waits is not None for there in waits.keyless.everybody()]
 
     # --- waits come and go -------------------------------------------------------
 
@@ -307,7 +320,16 @@ class WaitIndex:
         return [one for one in there or () if isinstance(one, Entry)]
 
 
-def _ids_in(there: Entry | Folded | dict[Entry | Folded, None] | None) -> Collection[str]:
+def holders_in(found: Iterable[Waiting]) -> set[str]:
+    """The ids of the holders; may be asked for in another thread than that of the index."""
+    return {
+        one.holder.id if isinstance(one, Entry) else unfolded(one)
+        for there in found
+        for one in (list(there) if isinstance(there, dict) else (there,))
+    }
+
+
+def _ids_in(there: Waiting | None) -> Collection[str]:
     """The packed holders among those who wait under a key."""
     if isinstance(there, dict):
         return [unfolded(one) for one in there if not isinstance(one, Entry)]
