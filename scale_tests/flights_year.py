@@ -176,5 +176,5 @@ def main() -> int:
         "equal": not wrong,
         "wrong": wrong,
     }
-    tell(told, made_in, as_json=options.json)
+    tell(told, made_in, options)
     return 1 if wrong else 0
