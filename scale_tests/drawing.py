@@ -181,12 +181,12 @@ def _latency(results: Results, figure: Any) -> bool:
     if costs is None:
         return False
     axes = figure.add_subplot()
-    for cores in (2, 8):
-        setting: Setting = on_usual_machine(cores, batch=100)
+    for cores, members in ((2, 1), (8, 4)):
+        setting: Setting = on_usual_machine(cores, members=members, batch=100)
         most = expected(costs, setting).per_s
         loads = [most * part / 50 for part in range(1, 49)]
         values = [latency_ms(costs, setting, load) for load in loads]
-        axes.plot(loads, values, label=f"{cores} cores, one member")
+        axes.plot(loads, values, label=f"{cores} cores, members: {members}")
     axes.set_yscale("log")
     axes.set_xlabel("calls/s offered, 100 a request")
     axes.set_ylabel("mean ms until committed")

@@ -32,9 +32,9 @@ from scale_tests.measuring import (
     cpu_of_engine,
     fresh_folder,
     medians,
-    tell,
     usual_options,
 )
+from scale_tests.telling import tell
 
 WORKFLOWS: Final = Path(flights_data.__file__).with_name("flights_workflows.py")
 FIRST_OF_YEAR: Final = date(2013, 1, 1)
