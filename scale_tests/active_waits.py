@@ -82,7 +82,7 @@ def match_figures(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     yield "match_cost_ratio", round(costs[-1] / costs[0], 3)
     yield "keyed", by_size
     keyless = sizes(min(options.max, KEYLESS_MAX))
-    for case in ("keyless", "keyless_shared"):
+    for case in ("keyless", "keyless_ranged", "keyless_shared"):
         yield case, {size: told(case, size, options.runs) for size in keyless}
     yield "wake", told("wake", min(options.max, WAKE_WAITS), options.runs)
     yield "workflows", told("workflows", options.workflows, options.runs)

@@ -2,7 +2,8 @@
 
 (method, shape) -> key -> waits. A call costs one dictionary look-up for each shape of its
 method. Waits without a key are grouped by predicate, so that each distinct predicate is
-evaluated once for each call.
+evaluated once for each call; of those that begin with a comparison with a bound only the ones
+that the call's value may meet (see `ranges`).
 
 Of a holder that is packed or cold (see `residents`) only the id stands under the keys of its waits;
 it is woken when a call has one of these keys.
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from raysume.actors.kernel.folding import Folded, unfolded
+from raysume.actors.kernel.ranges import KeylessPredicates
 from raysume.actors.kernel.records import WaitRecord
 from raysume.call import Call
 from raysume.errors import InvariantViolated
@@ -70,18 +72,23 @@ class _Waiting(Generic[K]):
     def __iter__(self) -> Iterator[K]:
         return iter(self._by_key)
 
-    def put(self, key: K, one: Entry | Folded) -> None:
-        """`one` waits under the key; an id may be put there again."""
+    def put(self, key: K, one: Entry | Folded) -> bool:
+        """`one` waits under the key; an id may be put there again. Whether nobody waited there."""
         there = self._by_key.get(key)
         if there is None:
             self._by_key[key] = one
-        elif isinstance(there, dict):
+            return True
+        if isinstance(there, dict):
             there[one] = None
         elif there != one:
             self._by_key[key] = {there: None, one: None}
+        return False
 
-    def drop(self, key: K, one: Entry | Folded) -> None:
-        """`one` waits under the key no more; an id that was dropped may be dropped again."""
+    def drop(self, key: K, one: Entry | Folded) -> bool:
+        """`one` waits under the key no more; an id that was dropped may be dropped again.
+
+        Whether nobody waits there now, and somebody did.
+        """
         there = self._by_key.get(key)
         if isinstance(there, dict):
             there.pop(one, None)
@@ -89,6 +96,8 @@ class _Waiting(Generic[K]):
                 self._by_key[key] = next(iter(there))
         elif there == one:
             del self._by_key[key]
+            return True
+        return False
 
     def exchange(self, key: K, one: Entry | Folded, other: Entry | Folded) -> None:
         """`other` waits under the key in the place of `one`, if that does."""
@@ -117,18 +126,35 @@ class _Shape:
         self.waiting: _Waiting[bytes] = _Waiting()
 
 
+class _Keyless:
+    """The waits of one method that have no key, by predicate."""
+
+    __slots__ = ("predicates", "waiting")
+
+    def __init__(self, method: Method) -> None:
+        self.waiting: _Waiting[bytes | None] = _Waiting()
+        self.predicates = KeylessPredicates(method)
+
+    def put(self, predicate: bytes | None, one: Entry | Folded) -> None:
+        if self.waiting.put(predicate, one):
+            self.predicates.add(predicate)
+
+    def drop(self, predicate: bytes | None, one: Entry | Folded) -> None:
+        if self.waiting.drop(predicate, one):
+            self.predicates.discard(predicate)
+
+
 class _MethodWaits:
     __slots__ = ("keyless", "method", "shapes")
 
     def __init__(self, method: Method) -> None:
         self.method = method
         self.shapes: dict[tuple[str, ...], _Shape] = {}
-        self.keyless: _Waiting[bytes | None] = _Waiting()
-        """By predicate."""
+        self.keyless = _Keyless(method)
 
     @property
     def is_empty(self) -> bool:
-        return not self.shapes and not self.keyless
+        return not self.shapes and not self.keyless.waiting
 
 
 def _nobody(ids: Collection[str]) -> object:
@@ -165,7 +191,7 @@ class WaitIndex:
     def without_key(self, method: str | None = None) -> list[Waiting]:
         """Who waits without a key, by predicate, for one method or for all: see `holders_in`."""
         of = self._by_method.values() if method is None else (self._by_method.get(method),)
-        return [there for waits in of if waits is not None for there in waits.keyless.everybody()]
+        return [there for one in of if one for there in one.keyless.waiting.everybody()]
 
     # --- waits come and go -------------------------------------------------------
 
@@ -214,7 +240,8 @@ class WaitIndex:
                 for key in wait.keys:
                     waiting.exchange(key, entry, kept)
             else:
-                waits.keyless.exchange(wait.predicate, entry, kept)
+                waits.keyless.put(wait.predicate, kept)  # first, so that it stays in its place
+                waits.keyless.drop(wait.predicate, entry)
 
     def unpack(self, kept: Folded, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
         """All waits of a holder that was packed as `kept`; the entries by wait."""
@@ -227,7 +254,8 @@ class WaitIndex:
                 for key in wait.keys:
                     waiting.exchange(key, kept, entry)
             else:
-                of_method.keyless.exchange(wait.predicate, kept, entry)
+                of_method.keyless.put(wait.predicate, entry)  # first, as in `pack`
+                of_method.keyless.drop(wait.predicate, kept)
         return found
 
     def _put(self, wait: WaitRecord, one: Entry | Folded) -> None:
@@ -264,13 +292,16 @@ class WaitIndex:
                     met.append(entry)
                 else:
                     _judge(parsed, predicate, (entry,), verdicts, met, failures)
-        if waits.keyless:
-            for predicate in list(waits.keyless):
+        keyless = waits.keyless
+        if keyless.waiting:
+            for predicate in keyless.predicates.met_by(parsed):
                 if _verdict(parsed, predicate, verdicts) is not False:
-                    entries = self._woken(waits.keyless, predicate)
+                    entries = self._woken(keyless.waiting, predicate)
                     _judge(parsed, predicate, entries, verdicts, met, failures)
         if len(met) > 1:
             met.sort(key=lambda entry: entry.order)
+        if len(failures) > 1:
+            failures.sort(key=lambda failure: failure.entry.order)
         return met, failures
 
     def asleep(self, parsed: Parsed) -> Iterator[str]:
@@ -295,8 +326,8 @@ class WaitIndex:
                 for entry in self._woken(shape.waiting, key):
                     first.add(id(entry))
                     yield entry
-        for predicate in list(waits.keyless):
-            yield from self._woken(waits.keyless, predicate)
+        for predicate in list(waits.keyless.waiting):
+            yield from self._woken(waits.keyless.waiting, predicate)
         for shape in list(waits.shapes.values()):
             for key in list(shape.waiting):
                 for entry in self._woken(shape.waiting, key):
