@@ -149,7 +149,7 @@ def test_predicates_go_with_their_last_wait_and_stay_in_order_when_it_is_packed(
         predicates = of_method.keyless.predicates
         assert predicates.met_by(parsed(6)) == [entries[0].wait.predicate]
         index.pack(folded("holder-6"), [entries[1]])
-        [entry] = index.unpack(Holder("holder-6"), [entries[1].wait]).values()
+        [entry] = index.unpack(folded("holder-6"), Holder("holder-6"), [entries[1].wait]).values()
         assert predicates.met_by(parsed(5)) == [], "nothing is new"
         for each in (entries[0], entry):
             index.remove(each)

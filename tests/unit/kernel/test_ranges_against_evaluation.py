@@ -212,7 +212,7 @@ class Waiting:
             waits = [
                 msgspec.msgpack.decode(msgspec.msgpack.encode(self.records[id]), type=WaitRecord)
             ]
-            [self.entries[id]] = self.index.unpack(Holder(id), waits).values()
+            [self.entries[id]] = self.index.unpack(folded(id), Holder(id), waits).values()
 
     def add(self, wait: WaitRecord, *, packed: bool) -> None:
         id = f"wait-{wait.order:04}"
