@@ -102,7 +102,8 @@ def together(members: Sequence[Stats]) -> Stats:
     for name in members[0].keys() - found.keys():
         values = [member[name] for member in members]
         if isinstance(values[0], dict):
-            found[name] = {key: sum(value[key] for value in values) for key in values[0]}
+            counts: list[dict[str, Any]] = values
+            found[name] = {key: sum(count[key] for count in counts) for key in counts[0]}
         else:
             found[name] = min(values) if name == "applied_calls" else sum(values)
     found["shards"] = sorted(shard for member in members for shard in member["shards"])

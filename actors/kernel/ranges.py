@@ -159,7 +159,8 @@ class _Bounds:
                 yield there
 
     def _first_bounds_for(self, value: Any) -> Iterator[Bound]:
-        match self._operators[0]:
+        operator = self._operators[0]
+        match operator:
             case ">":
                 return self._sorted.below(value, inclusive=False)
             case ">=":
@@ -168,8 +169,8 @@ class _Bounds:
                 return self._sorted.above(value, inclusive=False)
             case "<=":
                 return self._sorted.above(value, inclusive=True)
-            case never:
-                assert_never(never)
+            case _:
+                assert_never(operator)
 
 
 class KeylessPredicates:

@@ -50,7 +50,7 @@ def call_of(
     return CallRecord("c", made.event.urn, "tests", 0, data, output, None, headers)
 
 
-FIRST = {
+FIRST: dict[str, Any] = {
     "a": 1,
     "b": "m",
     "c": True,
@@ -114,14 +114,35 @@ _operators = st.sampled_from(["<", "<=", ">", ">="])
 _fitting = st.sampled_from(
     [(f"call.input.{f}", b) for f, bs in FITTING.items() for b in bs.split()]
 )
+Pair = tuple[str, str]
+"""A path, and a bound that fits it."""
+
+
+def _fitted(two: Pair, op: str) -> str:
+    return f"{two[0]} {op} {two[1]}"
+
+
+def _forwards(path: str, op: str, bound: str) -> str:
+    return f"{path} {op} {bound}"
+
+
+def _backwards(path: str, op: str, bound: str) -> str:
+    return f"{bound} {op} {path}"
+
+
+def _between(two: Pair, low: str, op: str, other: str) -> str:
+    return f"{low} {op} {two[0]} {other} {two[1]}"
+
+
+def _twice(two: Pair, op: str, joined: str, other: str, second: str) -> str:
+    return f"{two[0]} {op} {two[1]}{joined}{two[0]} {other} {second}"
+
+
 _compared = st.one_of(
-    *[st.builds(lambda two, op: f"{two[0]} {op} {two[1]}", _fitting, _operators)] * 3,
-    st.builds(lambda path, op, bound: f"{path} {op} {bound}", _paths, _operators, _bounds),
-    st.builds(lambda path, op, bound: f"{bound} {op} {path}", _paths, _operators, _bounds),
-    st.builds(
-        lambda two, low, op, other: f"{low} {op} {two[0]} {other} {two[1]}",
-        *(_fitting, _bounds, _operators, _operators),
-    ),
+    *[st.builds(_fitted, _fitting, _operators)] * 3,
+    st.builds(_forwards, _paths, _operators, _bounds),
+    st.builds(_backwards, _paths, _operators, _bounds),
+    st.builds(_between, _fitting, _bounds, _operators, _operators),
 )
 _guards = st.sampled_from(
     [
@@ -142,9 +163,7 @@ _expressions = st.one_of(
     _compared,
     st.builds(lambda *of: " and ".join(of), _compared, _rest),
     st.builds(
-        lambda two, op, joined, other, second: (
-            f"{two[0]} {op} {two[1]}{joined}{two[0]} {other} {second}"
-        ),
+        _twice,
         *(_fitting, _operators, st.sampled_from([" and ", " and ", " and one and "])),
         *(_operators, _bounds),
     ),
