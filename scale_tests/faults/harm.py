@@ -198,6 +198,7 @@ class Harm:
 
     def _pause_database(self) -> int | None:
         assert self._database is not None
+        self._database.pause()  # those, too, that it was about to start
         return self._stand_still(
             self._database.processes(), self._random.uniform(*DATABASE_PAUSE_S)
         )
