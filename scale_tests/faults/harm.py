@@ -65,6 +65,10 @@ class Database(Protocol):
         """All its processes, first the one that starts the others."""
         ...
 
+    def pause(self) -> None:
+        """All its processes stand still, and none is started any more."""
+        ...
+
     def stop_immediately(self) -> None:
         """All its processes have ended as after a crash."""
         ...
