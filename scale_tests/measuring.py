@@ -98,7 +98,7 @@ def together(members: Sequence[Stats]) -> Stats:
 
     Each of them gets all calls: `applied_calls` are those that all of them have applied.
     """
-    found: Stats = {"pid": members[0]["pid"], "shards": []}
+    found: Stats = {"pool": members[0]["pool"], "pid": members[0]["pid"], "shards": []}
     for name in members[0].keys() - found.keys():
         values = [member[name] for member in members]
         if isinstance(values[0], dict):

@@ -153,11 +153,13 @@ def test_cpu_is_told_by_process_for_each_call() -> None:
 
 
 def test_members_of_a_pool_count_together() -> None:
-    members = [
-        {"pid": 7, "shards": [1, 3], "turns": 5, "applied_calls": 9, "kept": {"cold": 2}},
-        {"pid": 8, "shards": [0, 2], "turns": 3, "applied_calls": 8, "kept": {"cold": 1}},
+    members: list[dict[str, Any]] = [
+        {"pool": "a@1/0", "pid": 7, "shards": [1, 3], "turns": 5, "applied_calls": 9},
+        {"pool": "a@1/1", "pid": 8, "shards": [0, 2], "turns": 3, "applied_calls": 8},
     ]
+    members[0]["kept"], members[1]["kept"] = {"cold": 2}, {"cold": 1}
     assert together(members) == {
+        "pool": "a@1/0",
         "pid": 7,
         "shards": [0, 1, 2, 3],
         "turns": 8,
