@@ -16,6 +16,7 @@ from raysume.actors.kernel.moments import moment
 from raysume.actors.kernel.points import record_before
 from raysume.actors.kernel.records import WaitRecord
 from raysume.actors.kernel.schedules import KEEPER
+from raysume.actors.kernel.waiters import Waiting, holders_in
 from raysume.actors.readings import Readings
 from raysume.actors.waking import looked_at
 from raysume.explanations import WaitExplained
@@ -62,6 +63,9 @@ async def waits(host: PoolHost, query: dict[str, Any]) -> list[dict[str, Any]]:
     after = query.get("after")
     if wanted is not None:
         ids = [wanted]
+    elif query.get("keyless"):
+        groups = kernel.index.without_key(query.get("method"))
+        ids = await asyncio.to_thread(_keyless_from, groups, after[0] if after else "")
     else:
         ids = await asyncio.to_thread(_from, list(kernel.instances), after[0] if after else "")
     limit = min(query.get("limit") or limits.PAGE_ROWS_MAX, limits.POOL_ROWS_MAX)
@@ -80,14 +84,21 @@ def _from(ids: list[str], first: str) -> list[str]:
     return sorted(id for id in ids if id >= first)
 
 
+def _keyless_from(groups: list[Waiting], first: str) -> list[str]:
+    """The same of those that have a wait without a key, and of the standing waits' holder."""
+    return _from(list(holders_in(groups)), first)
+
+
 def place_of(row: dict[str, Any]) -> tuple[str, str, str]:
     """Where a wait stands in a listing."""
     return row["instance"] or "", row["id"], f"{row['workflow']}@{row['version']}"
 
 
 def _fitting(rows: Iterable[dict[str, Any]], query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    after, method = query.get("after"), query.get("method")
+    after, method, keyless = query.get("after"), query.get("method"), query.get("keyless")
     for row in rows:
+        if keyless and row["key"]:
+            continue
         if method is not None and row["method"] != method:
             continue
         if after is None or place_of(row) > tuple(after):

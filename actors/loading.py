@@ -29,14 +29,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         """The target that a user names: a .py file, or a module.
 
         Raises:
-            ConfigurationError: there is no such file or module.
+            ConfigurationError: there is no such file or module; then `details` has it as
+                `missing`. Or the file has no name that can be imported.
         """
         path = Path(given)
         if path.suffix == ".py" or path.exists():
             if not path.is_file():
                 raise ConfigurationError(
                     f"{given} is not a file. Give the .py file or the module that defines the "
-                    "workflows."
+                    "workflows.",
+                    missing=str(given),
                 )
             resolved = path.resolve()
             if not resolved.stem.isidentifier():
@@ -56,7 +58,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if found is None:
             raise ConfigurationError(
                 f"there is neither a file nor a module {name!r}. Give the .py file or the module "
-                "that defines the workflows."
+                "that defines the workflows.",
+                missing=name,
             )
         return cls(module=name, folder=str(Path.cwd()))
 

@@ -24,7 +24,8 @@ from raysume.matching import Parsed
 from raysume.records import CallRecord
 from raysume.storage.opening import open_store
 from raysume.storage.ports import Store
-from scale_tests.active_workloads import auditor, watcher
+from raysume.workflows import Workflow
+from scale_tests.active_workloads import auditor, examiner, watcher
 from scale_tests.kernel_costs import BATCH, Bench, call_of
 
 T = TypeVar("T")
@@ -158,19 +159,38 @@ def pay(bench: Bench, accounts: Sequence[int]) -> float:
     return round((time.process_time_ns() - began) / len(accounts) / 1_000, 3)
 
 
-def keyless(size: int, runs: int, *, is_shared: bool) -> Figures:
-    """What finding nobody costs for a call when so many instances wait without a key.
-
-    Args:
-        is_shared: all of them have the same predicate.
-    """
+def keyless(size: int, runs: int, waiting: Workflow[..., Any]) -> Figures:
+    """What finding nobody costs for a call when so many instances wait without a key."""
     with fresh_store() as store:
-        bench = Bench(store, auditor if is_shared else watcher)
+        bench = Bench(store, waiting)
         begin(bench, range(size))
         index = bench.kernel.index
         calls = payments(range(max(2, SAMPLE_MAX // size)), amount=-1)
         found = [cost_us(calls, lambda call: index.find(Parsed(call))) for _ in range(runs + 1)]
     return {"match_us": found[1:]}
+
+
+def ranged(size: int, runs: int) -> Figures:
+    """The same, where each instance has a bound of its own: finding nobody, and finding ten.
+
+    `first_call_ms` is the first call, for which all the bounds are put in order.
+    """
+    with fresh_store() as store:
+        bench = Bench(store, watcher)
+        begin(bench, range(size))
+        index = bench.kernel.index
+        nobody, ten = (payments(range(100), amount=amount) for amount in (-1, 10))
+        first = cost_us(nobody[:1], lambda call: index.find(Parsed(call))) / 1e3
+        assert len(index.find(Parsed(ten[0]))[0]) == 10
+        found = [
+            [cost_us(calls, lambda call: index.find(Parsed(call))) for _ in range(runs + 1)]
+            for calls in (nobody, ten)
+        ]
+    return {
+        "first_call_ms": round(first, 3),
+        "match_us": found[0][1:],
+        "match_ten_us": found[1][1:],
+    }
 
 
 def wake(size: int, runs: int) -> Figures:
@@ -256,9 +276,11 @@ def run_case(name: str, size: int, runs: int) -> Figures:
         case "keyed":
             return keyed(size, runs)
         case "keyless":
-            return keyless(size, runs, is_shared=False)
+            return keyless(size, runs, examiner)
+        case "keyless_ranged":
+            return ranged(size, runs)
         case "keyless_shared":
-            return keyless(size, runs, is_shared=True)
+            return keyless(size, runs, auditor)
         case "wake":
             return wake(size, runs)
         case "workflows":

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from scale_tests.active_cases import run_case
 from scale_tests.conditions import conditions
-from scale_tests.measuring import tell
+from scale_tests.telling import printing_options, tell
 
 SMALLEST: Final = 1_000
 KEYLESS_MAX: Final = 100_000
@@ -82,7 +82,7 @@ def match_figures(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     yield "match_cost_ratio", round(costs[-1] / costs[0], 3)
     yield "keyed", by_size
     keyless = sizes(min(options.max, KEYLESS_MAX))
-    for case in ("keyless", "keyless_shared"):
+    for case in ("keyless", "keyless_ranged", "keyless_shared"):
         yield case, {size: told(case, size, options.runs) for size in keyless}
     yield "wake", told("wake", min(options.max, WAKE_WAITS), options.runs)
     yield "workflows", told("workflows", options.workflows, options.runs)
@@ -97,7 +97,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--max", type=int, default=1_000_000, help="the largest number of waits")
     add("--workflows", type=int, default=500, help="how many wait for the same method")
     add("--runs", type=int, default=5, help="how often each cost is measured")
-    add("--json", action="store_true", help="print one JSON line")
+    printing_options(parser)
     add("--case", help=argparse.SUPPRESS)
     add("--size", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -114,7 +114,7 @@ def main() -> None:
         return
     made_in = conditions("sqlite")
     figures = memory_figures(options) | dict(match_figures(options))
-    tell(figures, made_in, as_json=options.json)
+    tell(figures, made_in, options)
 
 
 if __name__ == "__main__":

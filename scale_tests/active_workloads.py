@@ -16,6 +16,15 @@ async def watcher() -> None:
 
 
 @workflow
+async def examiner() -> None:
+    """The same, in words that do not show the bound: every predicate is evaluated for every call."""
+    first = await wait(opened).match_any()
+    least: int = first.input.account
+    while True:
+        await wait(paid).match_if(lambda call: call.input.amount - least > 0)
+
+
+@workflow
 async def auditor() -> None:
     """Waits for large payments: all instances have the same predicate."""
     await wait(opened).match_any()

@@ -32,9 +32,9 @@ from scale_tests.measuring import (
     cpu_of_engine,
     fresh_folder,
     medians,
-    tell,
     usual_options,
 )
+from scale_tests.telling import tell
 
 WORKFLOWS: Final = Path(flights_data.__file__).with_name("flights_workflows.py")
 FIRST_OF_YEAR: Final = date(2013, 1, 1)
@@ -176,5 +176,5 @@ def main() -> int:
         "equal": not wrong,
         "wrong": wrong,
     }
-    tell(told, made_in, as_json=options.json)
+    tell(told, made_in, options)
     return 1 if wrong else 0

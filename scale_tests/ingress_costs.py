@@ -2,24 +2,35 @@
 
     python -m scale_tests.ingress_costs --seconds 5
 
-prints one JSON line for each kind of request: requests and calls a second, and the CPU of
-the server's process for one call. The load generator runs in a process of its own.
+tells for each kind of request (`loads`): requests and calls a second, and the CPU of the server's
+process for one call. The load generator runs in a process of its own. `stages_us` has the parts
+of that CPU that can be measured without a server, in this process, for batches of 500: decoding
+the request, checking the calls, appending them to the log, encoding them for a pool. What is left
+is HTTP and the event loop.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from scale_tests.conditions import conditions
+from scale_tests.telling import printing_options, tell
+
+if TYPE_CHECKING:
+    from raysume.serve_apps.ingress import Catalogue
 
 POOL = "flights@v1/0"
 METHOD = "flights.scheduled"
@@ -36,31 +47,36 @@ SCHEMA = {
 }
 
 
+def catalogue() -> Catalogue:
+    """One method, awaited by one pool."""
+    from raysume.serve_apps.ingress import Catalogue, MethodEntry
+
+    return Catalogue(
+        version=1,
+        generation=1,
+        methods={
+            METHOD: MethodEntry(
+                urn=METHOD,
+                service="flights",
+                external=True,
+                local_only=False,
+                input_schema=SCHEMA,
+                output_schema=None,
+            )
+        },
+        workflows=[],
+        pools={POOL: frozenset({METHOD})},
+    )
+
+
 class CountingEngine:
     """Takes every delivery and does nothing with it."""
 
     async def catalogue(self, known: int) -> Any:
         """See `Engine`."""
-        from raysume.serve_apps.ingress import Catalogue, MethodEntry
-
         if known == 1:
             await asyncio.Event().wait()
-        return Catalogue(
-            version=1,
-            generation=1,
-            methods={
-                METHOD: MethodEntry(
-                    urn=METHOD,
-                    service="flights",
-                    external=True,
-                    local_only=False,
-                    input_schema=SCHEMA,
-                    output_schema=None,
-                )
-            },
-            workflows=[],
-            pools={POOL: frozenset({METHOD})},
-        )
+        return catalogue()
 
     async def deliver(self, *_: object) -> int:
         """See `Engine`."""
@@ -174,19 +190,86 @@ def measure(folder: Path, size: int, connections: int, seconds: float) -> dict[s
         server.wait()
 
 
-def main() -> None:
-    """Prints what single calls and batches cost."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def stages(folder: Path, *, size: int = 500, rounds: int = 60) -> dict[str, float]:
+    """Microseconds of CPU of this process for a call, by stage: medians over so many batches."""
+    from raysume.actors.kernel.deliveries import DeliveredCall
+    from raysume.serve_apps.ingress.envelopes import decode_array
+    from raysume.serve_apps.ingress.ranges import split
+    from raysume.serve_apps.ingress.reception import Reception
+    from raysume.serve_apps.ingress.tokens import Principal
+    from raysume.serve_apps.ingress.validation import MethodChecks
+    from raysume.storage.call_ports import Batch
+    from raysume.storage.processes import owner_of_this_process
+    from raysume.storage.sqlite.calls import SqliteCallLog
+
+    checks, principal = MethodChecks(catalogue()), Principal(kind="operator")
+    spent: dict[str, list[int]] = {}
+
+    def ended(stage: str, began: int) -> int:
+        now = time.process_time_ns()
+        spent.setdefault(stage, []).append(now - began)
+        return time.process_time_ns()
+
+    with contextlib.closing(SqliteCallLog(folder / "calls.db")) as log:
+        partition = log.open_partition(owner=owner_of_this_process("costs")).id
+        for number in range(rounds):
+            body = json.dumps([call(number * size + n) for n in range(size)]).encode()
+            at = time.process_time_ns()
+            items = decode_array(body)
+            at = ended("decode", at)
+            reception = Reception(checks, principal)
+            reception.take(items)
+            calls = reception.finish()
+            at = ended("check", at)
+            segment = log.append(partition, [Batch(calls=calls)]).segment
+            at = ended("append", at)
+            assert segment is not None
+            delivered = [
+                DeliveredCall(offset, segment.pos, one)
+                for offset, one in enumerate(segment.calls, segment.first)
+            ]
+            for part in split(
+                partition=partition,
+                start=segment.first,
+                end=segment.end,
+                catalogue=1,
+                calls=delivered,
+                after=segment.after,
+            ):
+                part.encode()
+            ended("encode", at)
+    return {name: round(statistics.median(ns) / size / 1000, 2) for name, ns in spent.items()}
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of a run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    printing_options(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Prints what single calls and batches cost."""
+    options = parsed()
     if options.serve is not None:
         serve(options.serve)
         return
+    made_in = conditions("sqlite")
+    loads: list[dict[str, Any]] = []
     for size, connections in ((1, 1), (1, 64), (500, 1), (500, 8)):
         with tempfile.TemporaryDirectory() as folder:
-            result = measure(Path(folder), size, connections, options.seconds)
-        print(json.dumps(result), flush=True)
+            loads.append(measure(Path(folder), size, connections, options.seconds))
+    with tempfile.TemporaryDirectory() as folder:
+        found = stages(Path(folder))
+    table = [
+        *("  ".join(f"{name} {value}" for name, value in one.items()) for one in loads),
+        *(f"{name:<24} {value:>14}" for name, value in found.items()),
+    ]
+    tell({"loads": loads, "stages_us": found}, made_in, options, table=table)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import signal
 import statistics
@@ -16,10 +15,11 @@ from typing import Any, Final
 
 import psutil
 
-from raysume import limits
+from raysume import ids, limits
 from raysume.actors.untyped import RayError, actor_named, ray
 from raysume.serve_apps.development import Development
 from scale_tests.conditions import STORES, StoreKind, conditions, on_store
+from scale_tests.telling import printing_options, tell
 
 LOOK_S: Final = 0.02
 """Between two looks at an engine that is working something off."""
@@ -36,22 +36,24 @@ class Engine:
     def __init__(self, development: Development, workflow: str) -> None:
         """
         Args:
-            workflow: whose pool is looked at; it has one member.
+            workflow: whose pool is looked at.
         """
         self._development = development
-        self._name = next(
+        self._names = sorted(
             name for name in development.pool_pids() if name.startswith(f"{workflow}@")
         )
-        self._pool = actor_named(self._name)
+        self._pools = [actor_named(name) for name in self._names]
 
     def stats(self) -> Stats:
-        """The figures of the pool."""
-        stats: Stats = ray.get(self._pool.stats.remote())
-        return stats
+        """The figures of the pool: of all of its members together."""
+        return together(ray.get([pool.stats.remote() for pool in self._pools]))
 
     def state(self, instance: str) -> dict[str, Any]:
         """The saved state of an instance."""
-        state: dict[str, Any] = ray.get(self._pool.state.remote(instance))
+        shard = ids.shard_of(instance, limits.SHARDS)
+        owned: list[Stats] = ray.get([pool.stats.remote() for pool in self._pools])
+        [at] = [number for number, one in enumerate(owned) if shard in one["shards"]]
+        state: dict[str, Any] = ray.get(self._pools[at].state.remote(instance))
         return state
 
     def wait_for_turns(self, turns: int, *, patience_s: float) -> Stats:
@@ -70,8 +72,8 @@ class Engine:
             time.sleep(LOOK_S)
 
     def kill(self) -> int:
-        """The pool's process got SIGKILL; its id."""
-        pid = self._development.pool_pids()[self._name]
+        """The process of the pool's first member got SIGKILL; its id."""
+        pid = self._development.pool_pids()[self._names[0]]
         os.kill(pid, signal.SIGKILL)
         return pid
 
@@ -88,7 +90,24 @@ class Engine:
                 if is_other and is_ready(stats):
                     return stats
             time.sleep(LOOK_S)
-        raise SystemExit(f"{self._name} was not back after {patience_s} s: {stats}")
+        raise SystemExit(f"{self._names[0]} was not back after {patience_s} s: {stats}")
+
+
+def together(members: Sequence[Stats]) -> Stats:
+    """The figures of several members of a pool as those of one.
+
+    Each of them gets all calls: `applied_calls` are those that all of them have applied.
+    """
+    found: Stats = {"pool": members[0]["pool"], "pid": members[0]["pid"], "shards": []}
+    for name in members[0].keys() - found.keys():
+        values = [member[name] for member in members]
+        if isinstance(values[0], dict):
+            counts: list[dict[str, Any]] = values
+            found[name] = {key: sum(count[key] for count in counts) for key in counts[0]}
+        else:
+            found[name] = min(values) if name == "applied_calls" else sum(values)
+    found["shards"] = sorted(shard for member in members for shard in member["shards"])
+    return found
 
 
 def cpu_of_engine() -> float:
@@ -160,7 +179,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return float(statistics.linear_regression(xs, ys).slope)
 
 
-# --- options and printing --------------------------------------------------------
+# --- options and running ---------------------------------------------------------
 
 
 def usual_options(description: str | None, *, runs: int | None = 3) -> argparse.ArgumentParser:
@@ -176,7 +195,7 @@ def usual_options(description: str | None, *, runs: int | None = 3) -> argparse.
     if runs is not None:
         parser.add_argument("--runs", type=int, default=runs, help="how often it is measured")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    printing_options(parser)
     return parser
 
 
@@ -197,13 +216,4 @@ def measured(
     made_in = conditions(options.store)
     with fresh_folder(options.store) as folder:
         figures = run(options, folder)
-    tell(figures, made_in, as_json=options.json)
-
-
-def tell(figures: Mapping[str, Any], made_in: Mapping[str, Any], *, as_json: bool) -> None:
-    """The figures and their conditions are printed, as one JSON line or one line for each."""
-    if as_json:
-        print(json.dumps(dict(figures) | {"conditions": dict(made_in)}))
-        return
-    for name, value in (*figures.items(), *made_in.items()):
-        print(f"{name:<24} {value!s:>14}")
+    tell(figures, made_in, options)

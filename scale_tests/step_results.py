@@ -10,7 +10,6 @@ the pool rose above what they held before. Files are SQLite with synchronous=FUL
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ from raysume.serve_apps.development import Development
 from scale_tests.conditions import conditions
 from scale_tests.measuring import cpu_of_engine
 from scale_tests.pushed_calls import WORKLOADS
+from scale_tests.telling import printing_options, tell
 
 PLACES = {"ray task": "steps_result", "pool": "steps_result_here"}
 
@@ -113,17 +113,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="1000,1000000,100000000", help="bytes, with commas")
     parser.add_argument("--runs", type=int, default=20, help="of each size below 10 MB")
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    printing_options(parser)
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
+    made_in = conditions("sqlite")
     with tempfile.TemporaryDirectory(prefix="raysume-scale-") as folder:
         costs = run(sizes, options.runs, Path(folder))
-    if options.json:
-        made_in = conditions("sqlite")
-        print(json.dumps({"costs": [asdict(one) for one in costs], "conditions": made_in}))
-        return
-    for one in costs:
-        print("  ".join(f"{name} {value}" for name, value in asdict(one).items()))
+    table = ["  ".join(f"{name} {value}" for name, value in asdict(one).items()) for one in costs]
+    tell({"costs": [asdict(one) for one in costs]}, made_in, options, table=table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What storing costs, for each item: `python -m scale_tests.storage_costs [--instances N]`.
 
-Prints one JSON object: microseconds of CPU (of this process alone) and of wall time for each
+Figures are microseconds of CPU (of this process alone) and of wall time for each
 item on SQLite with synchronous=FULL, in a new temporary folder of the current disk. `--folder`
 chooses another, `--store postgres` a server of its own with its data there.
 """
@@ -8,7 +8,6 @@ chooses another, `--store postgres` a server of its own with its data there.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import tempfile
@@ -35,7 +34,9 @@ from raysume.storage.ports import (
 )
 from raysume.storage.processes import owner_of_this_process
 from raysume.storage.sealing import Seal
+from scale_tests.conditions import conditions
 from scale_tests.postgres_server import PostgresServer
+from scale_tests.telling import printing_options, tell
 
 Costs = dict[str, dict[str, float]]
 
@@ -43,13 +44,20 @@ START = datetime(2013, 2, 8, tzinfo=UTC)
 BATCH = 500
 
 
-def main() -> None:
-    """Everything has been measured and printed."""
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of a run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, default=Path.cwd())
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
-    options = parser.parse_args()
+    printing_options(parser)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Everything has been measured and printed."""
+    options = parsed()
+    made_in = conditions(options.store)
     costs: Costs = {}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         with database(options.store, Path(folder)) as url:
@@ -59,7 +67,9 @@ def main() -> None:
                 measure_state(store, options.instances, costs)
         files = {path.name: path.stat().st_size for path in Path(folder).glob("*.db")}
     measure_seal(costs)
-    print(json.dumps({"microseconds_an_item": costs, "bytes_of_files": files}))
+    table = [f"{name:<44} cpu {one['cpu']:>9} wall {one['wall']:>9}" for name, one in costs.items()]
+    figures = {"microseconds_an_item": costs, "bytes_of_files": files}
+    tell(figures, made_in, options, table=table)
 
 
 @contextmanager

@@ -33,10 +33,14 @@ def collect(module: ModuleType) -> Deployment:
         UsageError: two workflows have one name, or two methods with different signatures
             one URN; names both places.
     """
+    return deployment(*seen_by(module))
+
+
+def seen_by(module: ModuleType) -> tuple[list[Workflow[..., Any]], list[Method]]:
+    """The workflows that `module` defines or can see, and the methods of all loaded modules."""
     found = list(_visible(module))
     methods = [*registry.declarations(), *(value for value in found if isinstance(value, Method))]
-    workflows: list[Workflow[..., Any]] = [v for v in found if isinstance(v, Workflow)]
-    return deployment(workflows, methods)
+    return [value for value in found if isinstance(value, Workflow)], methods
 
 
 def deployment(workflows: list[Workflow[..., Any]], methods: list[Method]) -> Deployment:

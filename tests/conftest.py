@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import structlog
+from hypothesis import settings
 
 
 def pytest_configure() -> None:
-    """Logs of this process have plain tracebacks: laying them out with rich takes seconds each."""
+    """Logs have plain tracebacks, and no example of a property is too slow.
+
+    Laying tracebacks out with rich takes seconds each; how long an example takes is the machine's
+    affair.
+    """
+    settings.register_profile("raysume", deadline=None)
+    settings.load_profile("raysume")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -132,10 +132,16 @@ def _ask_step(kernel: Kernel, instance: Instance, step: StepRecord) -> None:
         )
 
 
-def add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> None:
-    """The instance has the wait, which calls meet from now on, and earlier ones if there are any."""
-    wait = looking_back.clamp(kernel, wait)
+def add_wait(kernel: Kernel, instance: Instance, wait: WaitRecord) -> WaitRecord:
+    """The instance has the wait, which calls meet from now on, and earlier ones if there are any.
+
+    Returns:
+        The wait as it has it.
+    """
+    if wait.before_start:
+        wait = looking_back.clamp(kernel, wait)
     if wait.looks_back and looking_back.nothing_earlier(kernel, instance, wait):
         wait = looking_back.seen(wait)
     instance.waits[wait.id] = wait
     instance.entries[wait.id] = kernel.index.add(instance, wait)
+    return wait

@@ -2,7 +2,8 @@
 
 (method, shape) -> key -> waits. A call costs one dictionary look-up for each shape of its
 method. Waits without a key are grouped by predicate, so that each distinct predicate is
-evaluated once for each call.
+evaluated once for each call; of those that begin with a comparison with a bound only the ones
+that the call's value may meet (see `ranges`).
 
 Of a holder that is packed or cold (see `residents`) only the id stands under the keys of its waits;
 it is woken when a call has one of these keys.
@@ -12,33 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
-from raysume.actors.kernel.folding import Folded, folded, unfolded
+from raysume.actors.kernel.folding import Folded
+from raysume.actors.kernel.ranges import KeylessPredicates
 from raysume.actors.kernel.records import WaitRecord
+from raysume.actors.kernel.waiters import Entry, Holder, Waiters, Waiting, ids_in
 from raysume.call import Call
 from raysume.errors import InvariantViolated
 from raysume.matching import Parsed, evaluate, extractor
 from raysume.methods import Method
-
-K = TypeVar("K")
-
-
-class Holder(Protocol):
-    """Whoever waits: an instance, or the workflow's standing first wait."""
-
-    @property
-    def id(self) -> str: ...
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One open wait in the index."""
-
-    holder: Holder
-    wait: WaitRecord
-    order: int
-    """Order of registration: whoever waits longest comes first."""
 
 
 @dataclass(slots=True)
@@ -49,56 +33,7 @@ class Failure:
     error: Exception
 
 
-class _Waiting(Generic[K]):
-    """Who waits, by key: entries, and the ids of packed holders.
-
-    One alone stands under its key without a collection around it: with many instances most do.
-    """
-
-    __slots__ = ("_by_key",)
-
-    def __init__(self) -> None:
-        self._by_key: dict[K, Entry | Folded | dict[Entry | Folded, None]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_key)
-
-    def __iter__(self) -> Iterator[K]:
-        return iter(self._by_key)
-
-    def put(self, key: K, one: Entry | Folded) -> None:
-        """`one` waits under the key; an id may be put there again."""
-        there = self._by_key.get(key)
-        if there is None:
-            self._by_key[key] = one
-        elif isinstance(there, dict):
-            there[one] = None
-        elif there != one:
-            self._by_key[key] = {there: None, one: None}
-
-    def put_all(self, keys: Sequence[K], ids: Sequence[Folded]) -> None:
-        """Each of these holders waits under the key that stands at its place."""
-        if self._by_key.keys().isdisjoint(keys):
-            size = len(self._by_key)
-            self._by_key.update(zip(keys, ids, strict=True))
-            if len(self._by_key) == size + len(keys):
-                return
-        for key, one in zip(keys, ids, strict=True):  # several under one key: all are put there
-            self.put(key, one)
-
-    def drop(self, key: K, one: Entry | Folded) -> None:
-        """`one` waits under the key no more; an id that was dropped may be dropped again."""
-        there = self._by_key.get(key)
-        if isinstance(there, dict):
-            there.pop(one, None)
-            if len(there) == 1:
-                self._by_key[key] = next(iter(there))
-        elif there == one:
-            del self._by_key[key]
-
-    def under(self, key: K) -> Entry | Folded | dict[Entry | Folded, None] | None:
-        """Whoever waits under the key: nobody, one, or several."""
-        return self._by_key.get(key)
+K = TypeVar("K")
 
 
 class _Shape:
@@ -108,7 +43,25 @@ class _Shape:
 
     def __init__(self, extract: Callable[[Parsed], bytes | None]) -> None:
         self.extract = extract
-        self.waiting: _Waiting[bytes] = _Waiting()
+        self.waiting: Waiters[bytes] = Waiters()
+
+
+class _Keyless:
+    """The waits of one method that have no key, by predicate."""
+
+    __slots__ = ("predicates", "waiting")
+
+    def __init__(self, method: Method) -> None:
+        self.waiting: Waiters[bytes | None] = Waiters()
+        self.predicates = KeylessPredicates(method)
+
+    def put(self, predicate: bytes | None, one: Entry | Folded) -> None:
+        if self.waiting.put(predicate, one):
+            self.predicates.add(predicate)
+
+    def drop(self, predicate: bytes | None, one: Entry | Folded) -> None:
+        if self.waiting.drop(predicate, one):
+            self.predicates.discard(predicate)
 
 
 class _MethodWaits:
@@ -117,12 +70,11 @@ class _MethodWaits:
     def __init__(self, method: Method) -> None:
         self.method = method
         self.shapes: dict[tuple[str, ...], _Shape] = {}
-        self.keyless: _Waiting[bytes | None] = _Waiting()
-        """By predicate."""
+        self.keyless = _Keyless(method)
 
     @property
     def is_empty(self) -> bool:
-        return not self.shapes and not self.keyless
+        return not self.shapes and not self.keyless.waiting
 
 
 def _nobody(ids: Collection[str]) -> object:
@@ -156,6 +108,11 @@ class WaitIndex:
         waits = self._by_method.get(method)
         return [] if waits is None else list(waits.shapes)
 
+    def without_key(self, method: str | None = None) -> list[Waiting]:
+        """Who waits without a key, by predicate, for one method or for all: see `holders_in`."""
+        of = self._by_method.values() if method is None else (self._by_method.get(method),)
+        return [there for one in of if one for there in one.keyless.waiting.everybody()]
+
     # --- waits come and go -------------------------------------------------------
 
     def add(self, holder: Holder, wait: WaitRecord) -> Entry:
@@ -169,18 +126,19 @@ class WaitIndex:
     def remove(self, entry: Entry) -> None:
         """The wait is found no more."""
         wait = entry.wait
+        self._size -= 1
         waits = self._by_method[wait.method]
         if wait.keys:
             shape = waits.shapes[wait.shape]
             for key in wait.keys:
                 shape.waiting.drop(key, entry)
-            if not shape.waiting:
-                del waits.shapes[wait.shape]
+            if shape.waiting:
+                return
+            del waits.shapes[wait.shape]
         else:
             waits.keyless.drop(wait.predicate, entry)
         if waits.is_empty:
             del self._by_method[wait.method]
-        self._size -= 1
 
     def add_packed(self, kept: Folded, waits: Iterable[WaitRecord]) -> None:
         """All waits of a holder, which is found by its id alone from the beginning.
@@ -225,26 +183,24 @@ class WaitIndex:
             if wait.keys:
                 waiting = waits.shapes[wait.shape].waiting
                 for key in wait.keys:
-                    waiting.drop(key, entry)
-                    waiting.put(key, kept)
+                    waiting.exchange(key, entry, kept)
             else:
+                waits.keyless.put(wait.predicate, kept)  # first, so that it stays in its place
                 waits.keyless.drop(wait.predicate, entry)
-                waits.keyless.put(wait.predicate, kept)
 
-    def unpack(self, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
-        """All waits of a holder that was packed; the entries by wait."""
+    def unpack(self, kept: Folded, holder: Holder, waits: Iterable[WaitRecord]) -> dict[str, Entry]:
+        """All waits of a holder that was packed as `kept`; the entries by wait."""
         found: dict[str, Entry] = {}
-        kept = folded(holder.id)
         for wait in waits:
+            entry = found[wait.id] = Entry(holder, wait, wait.order)
             of_method = self._by_method[wait.method]
             if wait.keys:
                 waiting = of_method.shapes[wait.shape].waiting
                 for key in wait.keys:
-                    waiting.drop(key, kept)
+                    waiting.exchange(key, kept, entry)
             else:
+                of_method.keyless.put(wait.predicate, entry)  # first, as in `pack`
                 of_method.keyless.drop(wait.predicate, kept)
-            entry = found[wait.id] = Entry(holder, wait, wait.order)
-            self._put(wait, entry)
         return found
 
     def _put(self, wait: WaitRecord, one: Entry | Folded) -> None:
@@ -280,21 +236,25 @@ class WaitIndex:
         verdicts: dict[bytes | None, bool | Exception] = {None: True}
         for shape in [*waits.shapes.values()]:
             key = shape.extract(parsed)
-            if key is None:
+            there = None if key is None else shape.waiting.under(key)
+            if key is None or there is None:
                 continue
-            for entry in self._woken(shape.waiting, key):
+            for entry in (there,) if isinstance(there, Entry) else self._woken(shape.waiting, key):
                 predicate = entry.wait.predicate
                 if predicate is None:
                     met.append(entry)
                 else:
                     _judge(parsed, predicate, (entry,), verdicts, met, failures)
-        if waits.keyless:
-            for predicate in list(waits.keyless):
+        keyless = waits.keyless
+        if keyless.waiting:
+            for predicate in keyless.predicates.met_by(parsed):
                 if _verdict(parsed, predicate, verdicts) is not False:
-                    entries = self._woken(waits.keyless, predicate)
+                    entries = self._woken(keyless.waiting, predicate)
                     _judge(parsed, predicate, entries, verdicts, met, failures)
         if len(met) > 1:
             met.sort(key=lambda entry: entry.order)
+        if len(failures) > 1:
+            failures.sort(key=lambda failure: failure.entry.order)
         return met, failures
 
     def asleep(self, parsed: Parsed) -> Iterator[str]:
@@ -305,7 +265,7 @@ class WaitIndex:
         for shape in waits.shapes.values():
             key = shape.extract(parsed)
             if key is not None:
-                yield from _ids_in(shape.waiting.under(key))
+                yield from ids_in(shape.waiting.under(key))
 
     def entries_for(self, parsed: Parsed) -> Iterator[Entry]:
         """All waits for the call's method, those whose key equals the call's first."""
@@ -319,8 +279,8 @@ class WaitIndex:
                 for entry in self._woken(shape.waiting, key):
                     first.add(id(entry))
                     yield entry
-        for predicate in list(waits.keyless):
-            yield from self._woken(waits.keyless, predicate)
+        for predicate in list(waits.keyless.waiting):
+            yield from self._woken(waits.keyless.waiting, predicate)
         for shape in list(waits.shapes.values()):
             for key in list(shape.waiting):
                 for entry in self._woken(shape.waiting, key):
@@ -328,27 +288,20 @@ class WaitIndex:
                         first.add(id(entry))
                         yield entry
 
-    def _woken(self, waiting: _Waiting[K], key: K) -> Collection[Entry]:
+    def _woken(self, waiting: Waiters[K], key: K) -> Collection[Entry]:
         """The entries under the key; whoever is packed there has been woken."""
         there = waiting.under(key)
         if there is None:
             return ()
         if isinstance(there, Entry):
             return (there,)
-        asleep = _ids_in(there)
+        asleep = ids_in(there)
         if asleep:
             self.wake(asleep)
             there = waiting.under(key)
         if isinstance(there, Entry):
             return (there,)
         return [one for one in there or () if isinstance(one, Entry)]
-
-
-def _ids_in(there: Entry | Folded | dict[Entry | Folded, None] | None) -> Collection[str]:
-    """The packed holders among those who wait under a key."""
-    if isinstance(there, dict):
-        return [unfolded(one) for one in there if not isinstance(one, Entry)]
-    return () if there is None or isinstance(there, Entry) else (unfolded(there),)
 
 
 def _judge(

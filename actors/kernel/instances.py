@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from raysume.actors.kernel.branches import Branch
-from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.mailboxes import Mailbox
 from raysume.actors.kernel.records import (
     Cause,
@@ -20,11 +19,14 @@ from raysume.actors.kernel.records import (
     WaitRecord,
 )
 from raysume.actors.kernel.status import FINISHED, Status
+from raysume.actors.kernel.waiters import Entry
 from raysume.compiler import Provided
 
 _NONE: list[Any] = []
 _NO_TAGS: dict[str, str] = {}
 """What most records lack. Nobody changes a record, so all of them may share these."""
+
+_STATUSES = {status.value: status for status in Status}
 
 
 class Instance:
@@ -128,7 +130,7 @@ class Instance:
         return InstanceRecord(  # by position, in the order of its fields: it is made for every turn
             self.id,
             self.number,
-            self.status.value,
+            self.status._value_,  # `value` is a function: this is made for every turn
             self.turn,
             self.started_us,
             self.updated_us,
@@ -156,29 +158,22 @@ class Instance:
     @classmethod
     def of(cls, record: InstanceRecord, *, shard: int) -> Instance:
         """The instance that was saved as `record`; its waits are not in the index yet."""
-        self = cls(
-            id=record.id,
-            shard=shard,
-            number=record.number,
-            started_us=record.started_us,
-            place=record.horizon,
-        )
-        self.status = Status(record.status)
-        self.turn = record.turn
-        self.updated_us = record.updated_us
-        self.state = record.state
+        self = cls.__new__(cls)  # what `__init__` would set is set once: packed ones come often
+        self.id, self.number, self.shard = record.id, record.number, shard
+        self.status = _STATUSES[record.status]
+        self.turn, self.state = record.turn, record.state
+        self.started_us, self.updated_us = record.started_us, record.updated_us
         self.waits = {wait.id: wait for wait in record.waits}
-        self.timers = {timer.id: timer.due_us for timer in record.timers}
-        self.steps = {step.id: step for step in record.steps}
-        self.inbox = list(record.inbox)
+        self.timers = {timer.id: timer.due_us for timer in record.timers} if record.timers else {}
+        self.steps = {step.id: step for step in record.steps} if record.steps else {}
+        self.children = {one.leaf: one for one in record.children} if record.children else {}
+        self.inbox = [*record.inbox]
         self.mailbox = Mailbox(record.horizon, record.received)
-        self.result = record.result
-        self.error = record.error
-        self.tags = dict(record.tags)
-        self.origin = record.origin
-        self.exclusive = record.exclusive
-        self.children = {child.leaf: child for child in record.children}
+        self.result, self.error, self.exclusive = record.result, record.error, record.exclusive
+        self.tags, self.origin = {**record.tags}, record.origin
         self.failures, self.undoing = record.failures, record.undoing
         self.compensations, self.kept = record.compensations, record.kept
+        self.live, self.entries, self.busy, self.provided = None, {}, False, {}
+        self.cause, self.turn_trace, self.last_words, self.complaints = None, None, [], []
         self.trace = record.trace
         return self

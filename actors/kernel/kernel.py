@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Any, assert_never
 
 from raysume import ids, limits
@@ -108,9 +109,8 @@ class Kernel:
             spans: whether turns have spans of their own in the traces of what they are taken for.
         """
         self.workflow, self.version, self.service = workflow, version, workflow.service
-        self.keep_live, self.runs_inline = keep_live, runs_inline
-        self.methods = methods
-        self.hurries, self.subscribed, self.spans = hurries, subscribed, spans
+        self.keep_live, self.runs_inline, self.hurries = keep_live, runs_inline, hurries
+        self.methods, self.subscribed, self.spans = cache(methods), subscribed, spans
         self.window_us, self.retention_us = duration_us(window), duration_us(retention)
         self.standing = Standing(workflow)
         self.shards: dict[int, Shard] = {}
@@ -121,11 +121,11 @@ class Kernel:
         """Which calls need a verdict, because others want them, too."""
         self.newest: Place = START_OF_LOG
         self.now_us = 0
-        self.index = WaitIndex(methods)
+        self.index = WaitIndex(self.methods)
         self.instances = Residents(self.index, loaded_max=loaded_instances)
         self.exclusives = Exclusives()
         self.recent = RecentCalls(
-            methods,
+            self.methods,
             capacity=recent_calls,
             covers_after=START_OF_LOG,
             exclusives=self.exclusives,

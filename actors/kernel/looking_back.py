@@ -17,9 +17,9 @@ from raysume.actors.kernel.records import Place, WaitRecord
 
 if TYPE_CHECKING:
     from raysume.actors.kernel.deliveries import DeliveredCall
-    from raysume.actors.kernel.index import Entry
     from raysume.actors.kernel.instances import Instance
     from raysume.actors.kernel.kernel import Kernel
+    from raysume.actors.kernel.waiters import Entry
 
 
 def clamp(kernel: Kernel, wait: WaitRecord) -> WaitRecord:

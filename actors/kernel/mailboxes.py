@@ -104,7 +104,7 @@ def _with(received: ReceivedRecord, key: bytes, place: Place) -> ReceivedRecord:
     keys, calls = received.keys.copy(), received.calls.copy()
     bisect.insort(calls, place)
     dropped, passed = received.dropped, received.passed
-    keys[key] = max(keys.pop(key, START_OF_LOG), place)
+    keys[key] = max(keys.pop(key, place), place)
     if len(calls) > limits.MAILBOX_PLACES_MAX:
         passed = max(passed, calls.pop(0))
     if len(keys) > limits.MAILBOX_PLACES_MAX:

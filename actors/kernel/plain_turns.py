@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raysume.actors.kernel import following, looking_back, program, running
+from raysume.actors.kernel import following, program, running
 from raysume.actors.kernel.branches import Branch
-from raysume.actors.kernel.causes import cause_of
 from raysume.actors.kernel.records import (
     CallMet,
+    Cause,
     LeafEnded,
     LeafOpened,
 )
 from raysume.actors.kernel.status import Status
-from raysume.actors.kernel.trees import flat_state, flat_tree, frame_of, is_plain
+from raysume.actors.kernel.trees import asks_the_same, flat_state, flat_tree, frame_of, is_plain
 from raysume.actors.kernel.turns import wait_record
 from raysume.call import Call
 from raysume.compiler import enter, frame_at
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from raysume.actors.kernel.instances import Instance
     from raysume.actors.kernel.kernel import Kernel
+    from raysume.actors.kernel.trees import FlatTree
     from raysume.actors.kernel.turns import InstanceTurn
-    from raysume.compiler import FrameState, Provided
+    from raysume.compiler import Provided
     from raysume.instances import RunningInstance
     from raysume.records import OutgoingCall
 
@@ -97,9 +98,9 @@ def take(kernel: Kernel, instance: Instance, met: CallMet) -> Rest | bool:
     Returns:
         Whether it was taken, or what is left of it: False means that it has not begun.
     """
-    frame = _frame_at_wait(kernel, instance, met.wait)
-    coroutine = None if frame is None else enter(frame)
-    if coroutine is None:
+    flat = _flat_at_wait(kernel, instance, met.wait)
+    coroutine = None if flat is None else _entered(flat)
+    if flat is None or coroutine is None:
         return False
     call = met.call.call
     turn = PlainTurn(kernel, instance)
@@ -111,14 +112,14 @@ def take(kernel: Kernel, instance: Instance, met: CallMet) -> Rest | bool:
     if (
         turn.full is None
         and came.__class__ is Wait
-        and _suspend(kernel, instance, met, coroutine, came)
+        and _suspend(kernel, instance, met, flat, coroutine, came)
     ):
         return True
     return _rest(turn.made(), instance, met, coroutine, came)
 
 
-def _frame_at_wait(kernel: Kernel, instance: Instance, wait_id: str) -> FrameState | None:
-    """The instance's only frame, if it was saved flat at this wait, and nothing else is known of it."""
+def _flat_at_wait(kernel: Kernel, instance: Instance, wait_id: str) -> FlatTree | None:
+    """The instance's saved state, if that is one frame at this wait, and nothing else is known of it."""
     if kernel.keep_live or not kernel.runs_inline or kernel.workflow.owner is not None:
         return None
     if kernel.guard is not None or instance.live is not None or instance.state is None:
@@ -128,16 +129,30 @@ def _frame_at_wait(kernel: Kernel, instance: Instance, wait_id: str) -> FrameSta
     flat = flat_tree(instance.state)
     if flat is None or flat.leaf != wait_id or instance.waits.keys() != {wait_id}:
         return None
+    return flat
+
+
+def _entered(flat: FlatTree) -> Any:
+    """The coroutine, suspended at its wait; None: it takes more than this, or is not known here."""
     try:
-        return frame_of(flat)
+        return enter(frame_of(flat))
     except RaysumeError:  # the general way says so where it counts
         return None
 
 
 def _suspend(
-    kernel: Kernel, instance: Instance, met: CallMet, coroutine: Any, wait: Wait[Any]
+    kernel: Kernel,
+    instance: Instance,
+    met: CallMet,
+    flat: FlatTree,
+    coroutine: Any,
+    wait: Wait[Any],
 ) -> bool:
-    """The instance is suspended at the wait; False: that is not plain, and nothing has changed."""
+    """The instance is suspended at the wait; False: that is not plain, and nothing has changed.
+
+    Args:
+        flat: where it was before.
+    """
     urn = wait.method.urn
     if wait.limit is not None or not is_plain(wait):
         return False
@@ -149,25 +164,32 @@ def _suspend(
     state = None if frame is None else flat_state(frame, leaf, wait)
     if state is None:
         return False
+    before = instance.waits[met.wait]
+    is_same = urn == before.method and asks_the_same(flat, wait)
     try:
-        binding = bind(wait)
+        binding = before if is_same else bind(wait)
     except Exception:  # the code is to hear of it at its await
         return False
-    instance.cause = cause_of(instance, met)
+    item = met.call
+    instance.cause = Cause("call", item.call.method, item.call.id)
     instance.turn, instance.state, instance.failures = number, state, 0
     instance.status = Status.WAITING
     instance.waits.clear()
     instance.timers.pop(met.wait, None)
-    record = wait_record(
+    made = wait_record(
         wait,
         binding,
         id=leaf,
         now_us=kernel.now_us,
         window_us=kernel.window_us,
         order=kernel.take_order(),
+        # what came before the newest call of all, which has this wait's only key, was for others
+        nothing_earlier=is_same
+        and len(before.keys) < 2
+        and (item.pos, item.offset) == kernel.newest,
     )
-    following.add_wait(kernel, instance, record)
-    looking_back.again(kernel, instance)
+    if following.add_wait(kernel, instance, made).looks_back:
+        kernel.look_back.append((instance.id, leaf))
     following.record_turn(
         kernel,
         instance,

@@ -271,19 +271,19 @@ class Residents(MutableMapping[str, Instance]):
 
     def wake(self, ids: Collection[str]) -> None:
         """Those of the instances that sleep are objects. What is cold is read at once."""
-        cold = [id for id in ids if id in self._cold]
+        cold = [id for id in ids if id in self._cold] if self._cold else None
         if cold:
             self.bring(self._read(cold))
         for id in ids:
-            if folded(id) in self._packed:
-                self._unpacked(id)
+            if (packed := self._packed.pop(kept := folded(id), None)) is not None:
+                self._unpack(kept, packed)
 
     def bring(self, records: Iterable[InstanceRecord]) -> None:
         """Those that are still cold, and of which these are the records, are objects."""
         for record in records:
             if record.id in self._cold and self.keeper.holds(record):
                 self._cold.discard(record.id)
-                self._load(_as_left(record))
+                self._load(folded(record.id), _as_left(record))
 
     def _read(self, cold: Collection[str]) -> list[InstanceRecord]:
         """The records of cold instances, read at once."""
@@ -301,16 +301,20 @@ class Residents(MutableMapping[str, Instance]):
         self._packed_bytes += len(packed)
 
     def _unpacked(self, id: str) -> Instance:
-        if id in self._cold:
-            self.bring(self._read((id,)))
-            return self._loaded[id]
-        packed = self._packed.pop(folded(id))
-        self._packed_bytes -= len(packed)
-        return self._load(_decode(packed))
+        kept = folded(id)
+        packed = self._packed.pop(kept, None)
+        if packed is not None:
+            return self._unpack(kept, packed)
+        self.bring(self._read((id,)))
+        return self._loaded[id]
 
-    def _load(self, record: InstanceRecord) -> Instance:
+    def _unpack(self, kept: Folded, packed: bytes) -> Instance:
+        self._packed_bytes -= len(packed)
+        return self._load(kept, _decode(packed))
+
+    def _load(self, kept: Folded, record: InstanceRecord) -> Instance:
         instance = self._loaded[record.id] = _instance_of(record)
-        instance.entries = self._index.unpack(instance, instance.waits.values())
+        instance.entries = self._index.unpack(kept, instance, record.waits)
         return instance
 
 
@@ -349,7 +353,7 @@ def _is_told_by_record(instance: Instance) -> bool:
 
 def is_idle(record: InstanceRecord) -> bool:
     """Whether the instance waits, and nothing of it is under way."""
-    if record.status != Status.WAITING.value or record.undoing is not None:
+    if record.status != Status.WAITING or record.undoing is not None:
         return False
     if record.inbox or record.steps or record.children:
         return False

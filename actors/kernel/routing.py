@@ -10,11 +10,11 @@ from raysume.actors.kernel import looking_back, traces
 from raysume.actors.kernel.bids import ANY_VERSION, Bid, Verdict
 from raysume.actors.kernel.deliveries import DeliveredCall
 from raysume.actors.kernel.exclusives import queued_in
-from raysume.actors.kernel.index import Entry
 from raysume.actors.kernel.instances import Instance
 from raysume.actors.kernel.mailboxes import is_late_enough, key_met, meets
 from raysume.actors.kernel.places import raised_at
 from raysume.actors.kernel.records import Begin, CallMet, Stimulus
+from raysume.actors.kernel.waiters import Entry
 from raysume.matching import Parsed
 
 if TYPE_CHECKING:

@@ -113,9 +113,8 @@ def flat_state(frame: FrameState, leaf_id: str, wait: Wait[Any]) -> bytes | None
     definition: Definition = frame.definition
     if frame.cells or not definition.stands_alone:
         return None
-    for value in frame.local.values():
-        if value.__class__ not in _ATOMS:
-            return None
+    if not _ATOMS.issuperset(map(type, frame.local.values())):
+        return None
     method = wait.method
     flat = FlatTree(
         (definition.name, *definition.place),
@@ -143,6 +142,11 @@ def is_plain(wait: Wait[Any]) -> bool:
     if wait.mailbox.__class__ is not str:
         return False
     return all(value.__class__ in _ATOMS for _, value in wait.fields)
+
+
+def asks_the_same(flat: FlatTree, wait: Wait[Any]) -> bool:
+    """Whether a plain wait for the same method asks for the same calls as the one written flat."""
+    return bool(wait.fields) and wait.fields == flat.fields
 
 
 def _flat(root: Branch) -> bytes | None:

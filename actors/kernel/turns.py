@@ -210,30 +210,39 @@ class InstanceTurn:
 
 
 def wait_record(
-    wait: Wait[Any], binding: Binding, *, id: str, now_us: int, window_us: int, order: int
+    wait: Wait[Any],
+    binding: Binding | WaitRecord,
+    *,
+    id: str,
+    now_us: int,
+    window_us: int,
+    order: int,
+    nothing_earlier: bool = False,
 ) -> WaitRecord:
     """The wait that is made now, as it is saved and put into the index.
 
     Args:
+        binding: its own, or another wait that asks for the same calls.
         window_us: how far back it looks for calls that came before it.
         order: its place among all waits of the kernel, in order of registration.
+        nothing_earlier: it is known that it would find none.
     """
     if wait.mailbox == "from_now":
         since_us, looks_back = now_us, False
     elif isinstance(wait.mailbox, datetime):
         since_us, looks_back = microseconds(wait.mailbox), True
     else:
-        since_us, looks_back = now_us - window_us, True
-    return WaitRecord(
-        id=id,
-        method=binding.method,
-        shape=binding.shape,
-        keys=binding.keys,
-        predicate=binding.predicate,
-        name=wait.name,
-        looks_back=looks_back,
-        since_us=since_us,
-        before_start=isinstance(wait.mailbox, datetime),
-        exclusive=wait.is_exclusive,
-        order=order,
+        since_us, looks_back = now_us - window_us, not nothing_earlier
+    return WaitRecord(  # by position, in the order of its fields: it is made for every turn
+        id,
+        binding.method,
+        binding.shape,
+        binding.keys,
+        binding.predicate,
+        wait.name,
+        looks_back,
+        since_us,
+        isinstance(wait.mailbox, datetime),
+        wait.is_exclusive,
+        order,
     )

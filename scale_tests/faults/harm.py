@@ -65,6 +65,10 @@ class Database(Protocol):
         """All its processes, first the one that starts the others."""
         ...
 
+    def pause(self) -> None:
+        """All its processes stand still, and none is started any more."""
+        ...
+
     def stop_immediately(self) -> None:
         """All its processes have ended as after a crash."""
         ...
@@ -198,6 +202,7 @@ class Harm:
 
     def _pause_database(self) -> int | None:
         assert self._database is not None
+        self._database.pause()  # those, too, that it was about to start
         return self._stand_still(
             self._database.processes(), self._random.uniform(*DATABASE_PAUSE_S)
         )

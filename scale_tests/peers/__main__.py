@@ -10,7 +10,6 @@ docs/peers.md.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from scale_tests.peers.raysume_side import Raysume
 from scale_tests.peers.reporting import report, table
 from scale_tests.peers.restate_peer import Restate
 from scale_tests.peers.temporal_peer import Temporal
+from scale_tests.telling import printing_options, tell
 
 PEERS: Final[dict[str, Callable[[], Peer]]] = {
     "dbos-sqlite": DbosOnSqlite,
@@ -51,7 +51,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
         "--patience", type=float, default=120.0, help="seconds without progress that are a failure"
     )
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the peers are installed")
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    printing_options(parser)
     options = parser.parse_args(arguments)
     options.peers = [name for name in options.peers.split(",") if name]
     unknown = sorted(set(options.peers) - set(PEERS))
@@ -126,10 +126,7 @@ def main() -> None:
     systems = prepared(options, skipped)
     found = run(systems, load, options.runs, skipped)
     told = report(systems, found, skipped, load)
-    if options.json:
-        print(json.dumps(told | {"conditions": made_in}))
-        return
-    print("\n".join(table(told)))
+    tell(told, made_in, options, table=table(told))
 
 
 if __name__ == "__main__":

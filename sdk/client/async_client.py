@@ -224,12 +224,23 @@ class AsyncClient:
         *,
         method: Method | BoundMethod | str | None = None,
         instance: str | None = None,
+        keyless: bool = False,
         after: str | None = None,
     ) -> AsyncListing[WaitFacts]:
-        """All open waits that meet every condition given, by instance; first waits come first."""
+        """All open waits that meet every condition given, by instance; first waits come first.
+
+        Args:
+            keyless: only those without a key, which no index finds.
+        """
         name, urn = questions.workflow_name(workflow), questions.method_urn(method)
         return self.listing(
-            "/v1/waits", questions.read_wait, after, workflow=name, method=urn, instance=instance
+            "/v1/waits",
+            questions.read_wait,
+            after,
+            workflow=name,
+            method=urn,
+            instance=instance,
+            keyless="true" if keyless else None,
         )
 
     async def explain(

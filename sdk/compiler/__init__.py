@@ -26,7 +26,13 @@ from raysume.compiler.frames import (
     thaw,
 )
 from raysume.compiler.giving import Provided, keeping_provided
-from raysume.compiler.pickling import SNAPSHOT_FORMAT, dumps, loads, traceback_text
+from raysume.compiler.pickling import (
+    SNAPSHOT_FORMAT,
+    dumps,
+    is_self_contained,
+    loads,
+    traceback_text,
+)
 from raysume.compiler.refusals import RULES
 from raysume.compiler.sizes import VariableSize, largest_variables
 from raysume.compiler.states import FrameState, Frozen
@@ -50,6 +56,7 @@ __all__ = [
     "frame_at",
     "frames_of",
     "freeze",
+    "is_self_contained",
     "keeping_provided",
     "largest_variables",
     "leaf_of",

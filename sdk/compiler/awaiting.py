@@ -115,7 +115,7 @@ class _Search:
         elif isinstance(value, staticmethod | classmethod | property):
             self._each((getattr(value, "__func__", None), getattr(value, "fget", None)), holder)
         elif isinstance(value, type):
-            if not _is_library(value.__module__):
+            if not is_library(value.__module__):
                 self._each((part for base in value.__mro__ for part in _parts(base)), holder)
         elif isinstance(value, dict):
             self._each([*value.keys(), *value.values()], holder)
@@ -147,7 +147,7 @@ class _Search:
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             self.look_at(wrapped, holder)
-        if _is_library(function.__module__ or ""):
+        if is_library(function.__module__ or ""):
             return
         for code in _codes(function.__code__):
             self._names(code.co_names, function.__globals__, holder)
@@ -168,7 +168,7 @@ class _Search:
             if (
                 isinstance(value, ModuleType)
                 and id(value) not in passed
-                and not _is_library(value.__name__)
+                and not is_library(value.__name__)
             ):
                 passed.add(id(value))
                 self._named_in(found, vars(value), holder, passed)
@@ -212,10 +212,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _parts(owner: type) -> Iterable[Any]:
-    return () if _is_library(owner.__module__) else tuple(vars(owner).values())
+    return () if is_library(owner.__module__) else tuple(vars(owner).values())
 
 
-def _is_library(module: str) -> bool:
+def is_library(module: str) -> bool:
     """Whether the module is Python's, raysume's or an installed package's."""
     top = module.partition(".")[0]
     if top == "raysume" or top in sys.stdlib_module_names:

@@ -123,11 +123,14 @@ class Names:
     """Values of dotted names in a function, without running anything of the user's."""
 
     def __init__(
-        self, function: Any, node: ast.AsyncFunctionDef, owner: type | None = None
+        self,
+        function: Any,
+        node: ast.AsyncFunctionDef | ast.FunctionDef,
+        owner: type | None = None,
     ) -> None:
         self._receiver = None if owner is None else _receiver_of(function, node, owner)
         self._owner = owner
-        self._local = _local_names(node)
+        self._local = local_names(node)
         self._closure = dict(
             zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
         )
@@ -169,7 +172,8 @@ class Names:
 
 
 @functools.lru_cache(_TREES_KEPT)
-def _local_names(node: ast.AsyncFunctionDef) -> frozenset[str]:
+def local_names(node: ast.AsyncFunctionDef | ast.FunctionDef) -> frozenset[str]:
+    """The names that the function, or a function in it, binds: its parameters among them."""
     found: set[str] = set()
     for part in everything_below(node):
         match part:
@@ -196,7 +200,9 @@ def awaits_in(node: ast.AsyncFunctionDef) -> tuple[ast.Await, ...]:
     )
 
 
-def _receiver_of(function: Any, node: ast.AsyncFunctionDef, owner: type) -> str | None:
+def _receiver_of(
+    function: Any, node: ast.AsyncFunctionDef | ast.FunctionDef, owner: type
+) -> str | None:
     """What a method of the class calls its object; None for other functions."""
     arguments = [*node.args.posonlyargs, *node.args.args]
     homes = {base.__qualname__ for base in owner.__mro__}

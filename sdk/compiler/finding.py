@@ -59,6 +59,8 @@ def definition_of(name: str, module: str, qualname: str) -> Definition:
     """
     place = (module, qualname)
     scope = _scope.get()
+    if scope is None and (usual := _of_modules.get(name)) is not None and usual.place == place:
+        return usual
     scoped = None if scope is None else _unwrapped(scope.get(name))
     if scoped is not None and scoped.place == place:
         return scoped

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 class UnmarkedSubflowWarning(UserWarning):
     """A workflow awaits a function that waits but is no subflow: its instances will fail there."""
 
+    def __init__(self, message: str, error: CompileError | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+        """What a deployment of the workflow is refused with."""
+
 
 _MATCHES: Final = ("match", "match_if", "match_any")
 
@@ -41,13 +46,23 @@ def check_reachable(definition: Definition, *, deploys: bool) -> None:
     Raises:
         CompileError: one does not.
     """
+    for error in refusals_of(definition, deploys=deploys):
+        raise error
+
+
+def refusals_of(definition: Definition, *, deploys: bool) -> Iterator[CompileError]:
+    """What `check_reachable` refuses, at most one refusal of each function."""
     for found in reachable(definition):
-        if not found.nested and (deploys or not found.is_checked):
-            found.check()
-            found.is_checked = True
+        try:
+            if not found.nested and (deploys or not found.is_checked):
+                found.check()
+                found.is_checked = True
+        except CompileError as error:
+            yield error
+            continue
         unmarked = unmarked_subflow(found) if deploys else None
         if unmarked is not None:
-            raise unmarked
+            yield unmarked
 
 
 # --- helpers that wait -----------------------------------------------------------
@@ -57,7 +72,7 @@ def warn_of_unmarked_subflows(definition: Definition) -> None:
     """Whoever defines a workflow that awaits a plain `async def` which waits is warned."""
     error = unmarked_subflow(definition)
     if error is not None:
-        warnings.warn(error.message, UnmarkedSubflowWarning, stacklevel=5)
+        warnings.warn(UnmarkedSubflowWarning(error.message, error), stacklevel=5)
 
 
 def unmarked_subflow(definition: Definition) -> CompileError | None:

@@ -82,6 +82,15 @@ def loads(data: bytes) -> Any:
     return pickle.loads(memoryview(data)[2:])
 
 
+def is_self_contained(data: bytes) -> bool:
+    """Whether `loads` gives the same values whenever it is called.
+
+    False where something may be found anew: a value made by `Depends`, or what is around a durable
+    function.
+    """
+    return not any(code in data for code in revive.FOUND_ANEW)
+
+
 class _Pickler(pickle.Pickler):
     # No `__init__`: making a pickler would take twice as long.
     unproved: frozenset[type] = frozenset()

@@ -225,3 +225,10 @@ _NUMBERED = (
 )
 for _code, _function in _NUMBERED:
     copyreg.add_extension(__name__, _function.__name__, _code)
+
+FOUND_ANEW = tuple(
+    code.to_bytes(4, "little")
+    for code, function in _NUMBERED
+    if function in (surrounding_cell, surrounding, given)
+)
+"""How pickle writes the functions that find values which may be other ones the next time."""

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from raysume.compiler.refusals import refusal
 from raysume.compiler.syntax import children
+from raysume.errors import CompileError
 from raysume.parsing import compiled, parsed
 
 AnyDef = ast.FunctionDef | ast.AsyncFunctionDef
@@ -93,6 +94,20 @@ def source_of(function: FunctionType, *, name: str, trusted: bool = False) -> Fu
         class_name=class_name,
         flags=code.co_flags & _FUTURE_FLAGS,
     )
+
+
+def definition_in_file(function: FunctionType) -> AnyDef | None:
+    """The `def` or `async def` that stands where the function was defined; None when none does.
+
+    It is not compared with the function's code, as `source_of` does.
+    """
+    code = function.__code__
+    try:
+        module = _parsed(function, code.co_name)
+    except CompileError:
+        return None
+    found = module.functions.get((code.co_name, code.co_firstlineno))
+    return None if found is None else found[0]
 
 
 def _parsed(function: FunctionType, name: str) -> ParsedModule:

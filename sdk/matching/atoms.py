@@ -80,15 +80,21 @@ def analysis_of(function: Any, method: Method) -> Analysis:
 
 
 def _analyse(function: FunctionType, method: Method) -> Analysis:
+    tree = simple_tree_of(function)
+    return NOTHING if tree is None else _Analyser(function, method, tree).run()
+
+
+def simple_tree_of(function: FunctionType) -> ast.Lambda | None:
+    """The tree of a lambda that takes a call, and what has defaults; None: it is something else."""
     code = function.__code__
     positional_only = not code.co_kwonlyargcount and not code.co_flags & 0x0C
     extras = code.co_argcount - 1
     if extras < 0 or not positional_only or len(function.__defaults__ or ()) != extras:
-        return NOTHING
+        return None
     tree = lambdas.tree_of(function)
     if tree is None or any(isinstance(node, ast.NamedExpr) for node in ast.walk(tree)):
-        return NOTHING
-    return _Analyser(function, method, tree).run()
+        return None
+    return tree
 
 
 def check_names(tree: ast.Lambda, method: Method, where: str) -> None:
@@ -123,7 +129,7 @@ _FUNCTIONS = (ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _check_node(node: ast.AST, name: str, method: Method, where: str) -> None:
-    path = paths.path_of(node, _root_of(name)) if isinstance(node, ast.expr) else None
+    path = paths.path_of(node, root_of(name)) if isinstance(node, ast.expr) else None
     if path is not None:
         paths.check_attribute(method, path, where)
     _check_call_attribute(node, name, where)
@@ -143,7 +149,9 @@ def _check_call_attribute(node: ast.AST, name: str, where: str) -> None:
         )
 
 
-def _root_of(name: str) -> Any:
+def root_of(name: str) -> Any:
+    """A function that says which root of the call of this name an expression is (see `paths.path_of`)."""
+
     def root(node: ast.expr) -> str | None:
         if (
             isinstance(node, ast.Attribute)
@@ -163,7 +171,7 @@ class _Analyser:
     def __init__(self, function: FunctionType, method: Method, tree: ast.Lambda) -> None:
         self.function, self.method, self.tree = function, method, tree
         self.call = function.__code__.co_varnames[0]
-        self.root = _root_of(self.call)
+        self.root = root_of(self.call)
         self.atoms: list[Atom] = []
         self.values: list[ast.expr] = []
         self.groups = 0

@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, assert_never, cast
 
 import msgspec
@@ -39,6 +39,7 @@ class Binding(msgspec.Struct, frozen=True):
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 _FAILED: Any = object()
+_UNFORESEEN: Any = object()
 
 Part = tuple[tuple[bytes, ...], bool]
 """Canonical values that a part may have, and whether having one is all that was asked."""
@@ -62,11 +63,47 @@ def bind(wait: Wait[Any], first: bool = False) -> Binding:
     parts: dict[str, Part] = {}
     whole = _field_parts(wait, parts)
     if wait.predicate is not None:
-        whole = _predicate_parts(wait, parts) and whole
+        function: Any = wait.predicate
+        analysis = atoms.analysis_of(function, method)
+        values = _values(analysis, function) if analysis.atoms else ()
+        whole = _predicate_parts(analysis, values, parts) and whole
     shape, keys = _key(parts)
     if whole and len(shape) == len(parts) > 0:
         return Binding(urn, shape, keys, None, False)
     return Binding(urn, shape, keys, predicates.frozen(wait), False)
+
+
+def foreseen_shape(wait: Wait[Any]) -> tuple[str, ...]:
+    """The shape that `bind` will give the wait, told before the workflow's variables have values.
+
+    A value that is not known yet is taken to be one that can be part of a key: None, or what has
+    no canonical form, makes the shape smaller. Nothing of the user's is run but expressions of
+    constants.
+
+    Args:
+        wait: its predicate may be a function over empty cells; fields whose value is not known
+            have any text as their value.
+
+    Raises:
+        UsageError: the match names what the method does not have.
+    """
+    parts: dict[str, Part] = {}
+    _field_parts(wait, parts)
+    if wait.predicate is not None:
+        function: Any = wait.predicate
+        analysis = atoms.analysis_of(function, wait.method)
+        values = list(map(_foreseen_value, analysis.each, itertools.repeat(function)))
+        for atom in analysis.atoms:
+            if atom.value >= 0 and values[atom.value] is _UNFORESEEN:
+                values[atom.value] = ("",) if atom.kind == "in" else ""
+        _predicate_parts(analysis, tuple(values), parts)
+    return _key(parts)[0]
+
+
+def _foreseen_value(code: CodeType, function: FunctionType) -> Any:
+    if code.co_names or code.co_freevars or code.co_varnames:
+        return _UNFORESEEN
+    return _tried(code, function)
 
 
 def _check_matches_any(wait: Wait[Any], first: bool) -> None:
@@ -109,13 +146,12 @@ def _is_key_path(wait: Wait[Any], part: str) -> bool:
     return known
 
 
-def _predicate_parts(wait: Wait[Any], parts: dict[str, Part]) -> bool:
+def _predicate_parts(
+    analysis: atoms.Analysis, values: tuple[Any, ...], parts: dict[str, Part]
+) -> bool:
     """Adds the parts that the predicate implies; whether they are all that it says."""
-    function: Any = wait.predicate
-    analysis = atoms.analysis_of(function, wait.method)
     if not analysis.atoms:
         return False
-    values = _values(analysis, function)
     found = [(atom, _part_of(atom, values)) for atom in analysis.atoms]
     refused = {atom.group for atom, part in found if part is None} & analysis.joint
     whole, is_selective = analysis.covered, bool(parts)

@@ -84,12 +84,13 @@ def _datetime(value: datetime) -> Canonical | None:
     flat = value.replace(fold=0)
     if flat.utcoffset() is None:
         return b"T%d" % ((flat.replace(tzinfo=None) - _NAIVE_EPOCH) // _MICROSECOND), True
-    exact = type(value.tzinfo) in _FIXED_ZONES
+    exact = type(value.tzinfo) in FIXED_ZONES
     return b"t%d" % ((flat - _EPOCH) // _MICROSECOND), exact
 
 
 _MICROSECOND = timedelta(microseconds=1)
-_FIXED_ZONES: frozenset[type] = frozenset({timezone, TzInfo})
+FIXED_ZONES: frozenset[type] = frozenset({timezone, TzInfo})
+"""Zones whose offset never changes: their datetimes are equal, and in order, as moments are."""
 _CONVERSIONS: dict[type, Callable[[Any], Canonical | None]] = {
     float: _float,
     Decimal: _decimal,

@@ -145,17 +145,28 @@ def _raw_steps(method: Method, path: paths.Path) -> tuple[tuple[str, ...], type]
     None when what is validated may differ from what is in the JSON: aliases, validators,
     settings that convert values, unions, and types other than str, int, float and bool.
     """
+    hint = _plain_leaf(method, path)
+    if hint not in (str, int, float, bool):
+        return None
+    return tuple(name for _, name in path.steps), hint
+
+
+def is_plain_path(method: Method, path: paths.Path) -> bool:
+    """Whether a path leads through plain models to a value that cannot change."""
+    if path.root not in ("input", "output"):
+        return False
+    return paths.is_atomic(_plain_leaf(method, path))
+
+
+def _plain_leaf(method: Method, path: paths.Path) -> Any:
+    """The type at the end of a path through plain models; OPAQUE when it leads elsewhere."""
     hint = paths.root_type(method, path.root)
-    keys: list[str] = []
     for kind, name in path.steps:
-        if kind != "attribute" or not _is_plain(hint):
-            return None
-        field = _plain_field(hint, name)
+        field = _plain_field(hint, name) if kind == "attribute" and _is_plain(hint) else None
         if field is None:
-            return None
-        keys.append(name)
+            return paths.OPAQUE
         hint = field.annotation
-    return (tuple(keys), hint) if hint in (str, int, float, bool) else None
+    return hint
 
 
 _CHANGING = (

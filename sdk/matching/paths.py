@@ -233,6 +233,13 @@ def has_known_equality(hint: Any) -> bool:
     return issubclass(hint, str | int | float) and equality in _KNOWN_EQUALITIES[1:]
 
 
+def is_atomic(hint: Any) -> bool:
+    """Whether all values of a type are plain ones that nobody can change."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return all(map(is_atomic, get_args(hint)))
+    return hint in _ATOMIC
+
+
 def checked_paths(method: Method, names: tuple[str, ...]) -> tuple[str, ...]:
     """The paths meant by the keywords of `.match(...)`.
 

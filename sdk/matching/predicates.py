@@ -72,6 +72,21 @@ def loaded(predicate: bytes) -> Check:
     return check
 
 
+def lone_function(predicate: bytes) -> Any:
+    """The user's function, made anew, with variables that are the same whenever it is made.
+
+    None: there is none, or the equalities of `.match` come before it, or its variables may be
+    other ones the next time.
+    """
+    from raysume import compiler
+
+    if not compiler.is_self_contained(predicate):
+        return None
+    content: tuple[tuple[tuple[str, Any], ...], Any] = compiler.loads(predicate)
+    fields, function = content
+    return None if fields else function
+
+
 def reader(part: str) -> Callable[[Call[Any, Any]], Any]:
     """A function that reads a path from a validated call.
 

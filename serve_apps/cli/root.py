@@ -12,6 +12,7 @@ from raysume.serve_apps.cli.development import dev
 from raysume.serve_apps.cli.doctor import doctor
 from raysume.serve_apps.cli.instance_past import COMMANDS as INSTANCE_PAST
 from raysume.serve_apps.cli.instances import instance
+from raysume.serve_apps.cli.lint import lint
 from raysume.serve_apps.cli.session import Branch, global_options, session_of
 from raysume.serve_apps.cli.waits import wait
 from raysume.serve_apps.cli.workflows import workflow
@@ -51,5 +52,5 @@ def raysume(context: click.Context, /, **_: Any) -> None:
 
 for _past in INSTANCE_PAST:
     instance.add_command(_past)
-for _command in (dev, workflow, instance, wait, call, db, doctor):
+for _command in (dev, lint, workflow, instance, wait, call, db, doctor):
     raysume.add_command(_command)

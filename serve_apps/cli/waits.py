@@ -20,6 +20,7 @@ def wait() -> None:
 @click.option("--workflow", help="Waits of this workflow only.")
 @click.option("--method", help="Waits for this method only.")
 @click.option("--instance", help="Waits of this instance only.")
+@click.option("--keyless", is_flag=True, help="Only waits without a key: no index finds them.")
 @click.option("--after", metavar="CURSOR", help="Go on behind an earlier listing.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @click.pass_context
@@ -28,6 +29,7 @@ def list_waits(
     workflow: str | None,
     method: str | None,
     instance: str | None,
+    keyless: bool,
     after: str | None,
     limit: int,
 ) -> None:
@@ -35,7 +37,13 @@ def list_waits(
     print_listing(
         context.ensure_object(Session),
         "/v1/waits",
-        {"workflow": workflow, "method": method, "instance": instance, "after": after},
+        {
+            "workflow": workflow,
+            "method": method,
+            "instance": instance,
+            "keyless": "true" if keyless else None,
+            "after": after,
+        },
         ["instance", "id", "workflow", "method", "name", "key", "times_out_at"],
         empty="No waits.",
         limit=limit,

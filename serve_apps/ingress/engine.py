@@ -190,7 +190,8 @@ class Engine(Protocol):
         """A page of the pool's open waits, by instance and wait; standing first waits come first.
 
         `query` has the keys method, instance, after ([instance, wait, workflow@version] of the
-        last row of the page before; all or None) and limit. Rows have id, instance, workflow,
+        last row of the page before; all or None), keyless (whether only waits without a key are
+        asked for) and limit. Rows have id, instance, workflow,
         version, method, name, key, exclusive, times_out_at.
         """
         ...

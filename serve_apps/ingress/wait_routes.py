@@ -100,16 +100,20 @@ async def list_waits(
     workflow: str | None = None,
     method: Annotated[str | None, Query(description="The method's URN.")] = None,
     instance: Annotated[str | None, Query(description="Of this instance only.")] = None,
+    keyless: Annotated[
+        bool, Query(description="Only those without a key: no index finds them.")
+    ] = False,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX)] = 100,
 ) -> Response:
     """What instances wait for now, and the standing first waits."""
-    only_parameters(request, "workflow", "method", "instance", "after", "limit")
+    only_parameters(request, "workflow", "method", "instance", "keyless", "after", "limit")
     ingress = ingress_of(request)
     place = decode_cursor(after, tuple[str, str, str])
     query: dict[str, Any] = {
         "method": method,
         "instance": instance,
+        "keyless": keyless,
         "after": None if place is None else list(place),
         "limit": limit + 1,
     }

@@ -166,6 +166,6 @@ print(sorted(heavy & set(sys.modules)), file=sys.stderr)
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert "Exit codes: 0 ok, 1 failed, 2 usage" in done.stdout
-    for name in ("dev", "call", "instance", "workflow", "doctor"):
+    for name in ("dev", "lint", "call", "instance", "workflow", "doctor"):
         assert name in done.stdout
     assert done.stderr == "[]\n"

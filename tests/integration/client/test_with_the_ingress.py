@@ -326,3 +326,22 @@ def test_instances_are_listed_by_tags(ingress: Ingress) -> None:
         assert [run.id for run in client.instances(tag={"city": "Paris"})] == ["i2", "i0"]
         assert [run.id for run in client.instances(tag={"city": "Paris", "number": 2})] == ["i2"]
         assert list(client.instances(tag={"city": "Berlin"})) == []
+
+
+async def test_waits_without_a_key_are_listed_alone(ingress: Ingress) -> None:
+    facts = {"workflow": "fulfil", "version": "v1", "method": "orders.paid", "exclusive": False}
+    rows = [
+        facts | {"id": "1.1", "instance": id, "key": key, "name": None, "times_out_at": None}
+        for id, key in (("keyed", ["input.order"]), ("keyless", []))
+    ]
+    ingress.engine.open_waits = {"fulfil@v1/0": rows}
+    with Client() as client:
+        assert [one.instance for one in client.waits()] == ["keyed", "keyless"]
+        assert [one.instance for one in client.waits("fulfil", keyless=True)] == ["keyless"]
+    async with AsyncClient() as asynchronous:
+        found = [one.instance async for one in asynchronous.waits(keyless=True)]
+        assert found == ["keyless"]
+    listed = await asyncio.to_thread(
+        CliRunner().invoke, command, ["wait", "list", "--keyless", "-o", "jsonl"]
+    )
+    assert [json.loads(line)["instance"] for line in listed.stdout.splitlines()] == ["keyless"]

@@ -316,6 +316,7 @@ class FakeEngine:
             if query["instance"] in (None, row["instance"])
         ]
         rows = [row for row in rows if query["method"] in (None, row["method"])]
+        rows = [row for row in rows if not (query["keyless"] and row["key"])]
         places = [
             (row["instance"] or "", row["id"], f"{row['workflow']}@{row['version']}")
             for row in rows

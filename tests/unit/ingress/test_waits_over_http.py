@@ -46,6 +46,22 @@ async def test_waits_of_all_pools_are_listed_in_one_order_page_by_page() -> None
         assert (await one.client.get("/v1/waits?workflow=nobody")).status_code == 404
 
 
+async def test_waits_without_a_key_are_listed_alone_page_by_page() -> None:
+    async with served() as one:
+        rows = [wait_of(f"i{n}", "1.1", "fulfil", "orders.paid") for n in range(6)]
+        for row in rows[1::2]:
+            row["key"] = ["input.order"]
+        one.engine.open_waits = {"fulfil@v1/0": rows}
+        first = (await one.client.get("/v1/waits?keyless=true&limit=2")).json()
+        assert [row["instance"] for row in first["items"]] == ["i0", "i2"]
+        query = {"keyless": "true", "limit": 2, "after": first["next"]}
+        rest = (await one.client.get("/v1/waits", params=query)).json()
+        assert ([row["instance"] for row in rest["items"]], rest["next"]) == (["i4"], None)
+        everything = (await one.client.get("/v1/waits?keyless=false")).json()
+        assert len(everything["items"]) == 6
+        assert (await one.client.get("/v1/waits?keyless=perhaps")).status_code == 422
+
+
 async def test_a_call_is_explained_by_the_pools_that_await_its_method() -> None:
     async with served() as one:
         pushed = (await one.post("/v1/calls", call())).json()["id"]

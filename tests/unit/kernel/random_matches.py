@@ -304,12 +304,14 @@ headers = st.sampled_from([None, {"h": "x"}, {"other": "x"}])
 _numbers = itertools.count()
 
 
-def lambda_of(expression: str, variables: dict[str, Any]) -> Callable[[Any], Any]:
+def lambda_of(
+    expression: str, variables: dict[str, Any], *, parameters: str = ""
+) -> Callable[[Any], Any]:
     """The lambda, closing over the variables, from a module that can be found like any other."""
     name = f"random_matches_{next(_numbers)}"
     module = sys.modules[name] = ModuleType(name)
     file = f"<{name}>"
-    text = f"def make({', '.join(variables)}):\n    return lambda call: {expression}\n"
+    text = f"def make({', '.join(variables)}):\n    return lambda call{parameters}: {expression}\n"
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)
     exec(compile(text, file, "exec"), module.__dict__)  # noqa: S102 - generated above
     made: Callable[[Any], Any] = module.make(**variables)

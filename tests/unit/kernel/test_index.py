@@ -8,8 +8,10 @@ import msgspec
 from tests.unit.kernel.bench import call, one, two
 
 from raysume import wait
-from raysume.actors.kernel.index import Entry, WaitIndex
+from raysume.actors.kernel.folding import folded
+from raysume.actors.kernel.index import WaitIndex
 from raysume.actors.kernel.records import WaitRecord
+from raysume.actors.kernel.waiters import Entry, holders_in
 from raysume.actors.loading import method_of
 from raysume.matching import Parsed, bind, predicates
 from raysume.waits import Wait
@@ -120,3 +122,16 @@ def test_a_predicate_that_raises_skips_its_wait_only() -> None:
     assert found == [good]
     assert [failure.entry for failure in failures] == [bad]
     assert isinstance(failures[0].error, ZeroDivisionError)
+
+
+def test_holders_without_a_key_are_known_by_method_packed_or_not() -> None:
+    index = WaitIndex(method_of)
+    index.add(Holder("keyed"), record(wait(one).match(key="a")))
+    entry = index.add(Holder("first"), record(wait(one).match_any()))
+    index.add(Holder("second"), record(wait(one).match_any()))
+    index.add(Holder("other"), record(wait(two).match_if(lambda call: call.input.n > 1)))
+    assert holders_in(index.without_key()) == {"first", "second", "other"}
+    assert holders_in(index.without_key(one.urn)) == {"first", "second"}
+    assert holders_in(index.without_key("nothing")) == set()
+    index.pack(folded("first"), [entry])
+    assert holders_in(index.without_key(one.urn)) == {"first", "second"}

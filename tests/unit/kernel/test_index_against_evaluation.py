@@ -14,7 +14,8 @@ from tests.unit.kernel import random_matches as made
 from tests.unit.kernel.test_index import Holder, record
 
 from raysume import UsageError, wait
-from raysume.actors.kernel.index import Entry, WaitIndex
+from raysume.actors.kernel.index import WaitIndex
+from raysume.actors.kernel.waiters import Entry
 from raysume.actors.loading import method_of
 from raysume.call import Call
 from raysume.matching import Parsed

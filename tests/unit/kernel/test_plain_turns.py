@@ -133,6 +133,8 @@ async def various() -> int:
                 kept = await straight(key)
             case 17:
                 await wait(two).match(key=key).after_match(str)
+            case 19:
+                await wait(one, name="next").match(key=key, n=total)
             case 18:
                 return total if kept is None else -total
             case _:
@@ -141,7 +143,7 @@ async def various() -> int:
 
 MOVES = st.lists(
     st.one_of(
-        st.integers(0, 18).map(lambda n: ("one", n)),
+        st.integers(0, 19).map(lambda n: ("one", n)),
         st.integers(0, 3).map(lambda n: ("two", n)),
         st.sampled_from([("time", 0), ("restart", 0), ("retry", 0)]),
     ),
@@ -220,8 +222,16 @@ def test_a_plain_turn_does_what_the_general_way_does(moves: list[tuple[str, int]
 
 @pytest.mark.parametrize("then", ["one", "two", "time", "restart", "retry"])
 def test_a_plain_turn_behind_anything_does_what_the_general_way_does(then: str) -> None:
-    for n in range(19):
+    for n in range(20):
         check_both_ways([("one", n), (then, 0), ("one", 0), ("two", 0), ("one", 0)])
+
+
+def test_a_wait_for_other_calls_of_the_same_method_has_a_key_of_its_own() -> None:
+    bench = Bench(various, runs_inline=True)
+    bench.push(begun, key="k")
+    turns = [len(bench.push(one, key="k", n=n).turns) for n in (19, 5, 1, 0)]
+    assert turns == [1, 0, 1, 1]
+    check_both_ways([("one", n) for n in (19, 5, 1, 0)])
 
 
 def check_both_ways(moves: list[tuple[str, int]]) -> None:
@@ -251,7 +261,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("n", "way"),
     [
-        *((n, "plain") for n in (0, 2, 3, 15)),
+        *((n, "plain") for n in (0, 2, 3, 15, 19)),
         *((n, "begun") for n in (1, 4, 5, 6, 7, 9, 10, 11, 13, 14, 16, 17, 18)),
     ],
 )

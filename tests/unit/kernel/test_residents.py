@@ -9,6 +9,7 @@ from tests.unit.kernel.bench import Bench, begun, one, two
 
 from raysume import WaitTimeout, any_of, step, wait, workflow
 from raysume.actors.kernel.commits import Commit, LookedBack, TimersDue
+from raysume.actors.kernel.instances import Instance
 from raysume.errors import Fenced, SealBroken
 from raysume.storage.ports import Checkpoint, StoreCommit
 
@@ -42,6 +43,37 @@ def test_an_instance_that_only_waits_is_packed_and_goes_on() -> None:
     bench.restart()
     assert bench.kernel.instances.packed == 1
     assert [value for _, value in bench.push(one, key="k", n=7).results] == [7]
+
+
+def test_an_instance_made_of_its_record_lacks_nothing() -> None:
+    bench = Bench(racing)
+    bench.push(begun, key="k")
+    [instance] = bench.kernel.instances.loaded
+    made = Instance.of(instance.record(), shard=instance.shard)
+    assert [name for name in Instance.__slots__ if not hasattr(made, name)] == []
+    assert made.record() == instance.record()
+
+
+@workflow
+async def twofold() -> list[str]:
+    """Has two waits under one key at the same time."""
+    first = await wait(begun).match_any()
+    winner = await any_of(
+        wait(one, name="left").match(key=first.input.key),
+        wait(one, name="right").match(key=first.input.key),
+    )
+    call = await wait(one).match(key=first.input.key)
+    return [str(winner.index), str(call.input.n)]
+
+
+def test_two_waits_under_one_key_are_packed_and_met_as_before() -> None:
+    bench = Bench(twofold, loaded_instances=0)
+    bench.push(begun, key="k")
+    bench.push(begun, key="k")
+    assert bench.kernel.instances.packed == 2
+    bench.push(one, key="k", n=1)
+    assert bench.kernel.instances.packed == 2
+    assert [value for _, value in bench.push(one, key="k", n=2).results] == [["0", "2"]] * 2
 
 
 @workflow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -18,7 +17,7 @@ from scale_tests import (
     resume_latency,
     soak,
 )
-from scale_tests.measuring import medians, percentile, slope, spread, tell
+from scale_tests.measuring import medians, percentile, slope, spread
 from scale_tests.processes import part_of
 from scale_tests.pushing import body_bytes
 from scale_tests.timing import Probe, committed_ns, in_turns
@@ -146,18 +145,6 @@ def test_sizes_are_ten_times_each_other_up_to_the_largest(most: int, expected: l
 def test_calls_of_several_days_come_in_the_order_of_time() -> None:
     flights = read_flights(date(2013, 1, 31), 2)
     assert list(flights_year.in_order(reversed(flights))) == calls_of(flights)
-
-
-def test_figures_are_printed_as_one_line_with_their_conditions(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    tell({"lost": 0}, {"load": 0.5}, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"lost": 0, "conditions": {"load": 0.5}}
-    tell({"lost": 0}, {"load": 0.5}, as_json=False)
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["lost", "0"],
-        ["load", "0.5"],
-    ]
 
 
 Parse = Callable[[list[str]], argparse.Namespace]
