@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -156,7 +156,7 @@ class CallBatch:
     """Calls for one request, in order."""
 
     body: bytes
-    """A JSON array."""
+    """One call a line."""
     first: int
     """The place of its first call among all that were given, from 0."""
     count: int
@@ -198,15 +198,15 @@ class Batcher:
         if not self._calls:
             return None
         batch = CallBatch(
-            body=join(self._calls), first=self.taken - len(self._calls), count=len(self._calls)
+            body=lines(self._calls), first=self.taken - len(self._calls), count=len(self._calls)
         )
         self._calls, self._bytes = [], 0
         return batch
 
 
-def join(calls: list[bytes]) -> bytes:
-    """A JSON array of encoded calls."""
-    return b"[" + b",".join(calls) + b"]"
+def lines(calls: Iterable[bytes]) -> bytes:
+    """Encoded calls, one a line: a server takes the first while the last are on their way."""
+    return b"\n".join(calls) + b"\n"
 
 
 def at_item(error: InvalidCall, item: int) -> InvalidCall:

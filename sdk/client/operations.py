@@ -16,6 +16,7 @@ from raysume.client.encoding import CallBatch
 from raysume.client.retries import Operation, Patience, exchange
 from raysume.client.wire import (
     IN_ORDER_HEADER,
+    LINES,
     PUBLISHER_HEADER,
     SEQUENCE_HEADER,
     Answer,
@@ -142,7 +143,7 @@ def push_batch(
         path="/v1/calls:batch",
         body=batch.body,
         headers={
-            **_JSON,
+            **LINES,
             PUBLISHER_HEADER: publisher,
             SEQUENCE_HEADER: str(sequence),
             IN_ORDER_HEADER: "true",

@@ -31,6 +31,8 @@ BUSY: frozenset[int] = frozenset({408, 412, 429, 502, 503, 504})
 PUBLISHER_HEADER = "Raysume-Publisher"
 SEQUENCE_HEADER = "Raysume-Sequence"
 IN_ORDER_HEADER = "Raysume-In-Order"
+LINES: Mapping[str, str] = {"Content-Type": "application/x-ndjson"}
+"""The body is one call a line."""
 
 
 QueryTerms = Mapping[str, str | Sequence[str]]

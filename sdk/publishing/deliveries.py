@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raysume.client.encoding import join
+from raysume.client.encoding import lines
 from raysume.client.wire import (
+    LINES,
     PUBLISHER_HEADER,
     SEQUENCE_HEADER,
     Answer,
@@ -128,9 +129,9 @@ def _request(pending: Pending) -> Request:
     return Request(
         verb="POST",
         path="/v1/calls:batch",
-        body=join(list(pending.calls)),
+        body=lines(pending.calls),
         headers={
-            "Content-Type": "application/json",
+            **LINES,
             PUBLISHER_HEADER: pending.publisher,
             SEQUENCE_HEADER: str(pending.first),
         },

@@ -126,7 +126,9 @@ class Engine:
             refusal = self.refuse(request)
             if refusal is not None:
                 return refusal
-            calls = await request.json()
+            if request.headers.get("Content-Type") != "application/x-ndjson":
+                return problem(415, "unsupported-media-type", "Send one call a line")
+            calls = [json.loads(line) for line in (await request.body()).splitlines()]
             publisher = request.headers.get("Raysume-Publisher")
             first = int(request.headers.get("Raysume-Sequence", 0))
             if first == self.late:
