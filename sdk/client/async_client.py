@@ -14,7 +14,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -289,8 +288,10 @@ class AsyncClient:
         return f"<AsyncClient of {self.endpoint.url}>"
 
     async def _send_batch(self, batch: CallBatch, sequence: int, stream: Stream) -> int:
-        patience = replace(self.patience, wanted=lambda: not stream.is_over)
-        return await self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
+        patience = stream.patience(self.patience, sequence)
+        count = await self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
+        stream.has_taken(sequence)
+        return count
 
     def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any

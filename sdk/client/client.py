@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -323,8 +322,10 @@ class Client:
         return f"<Client of {self.endpoint.url}>"
 
     def _send_batch(self, batch: CallBatch, sequence: int, stream: Stream) -> int:
-        patience = replace(self.patience, wanted=lambda: not stream.is_over)
-        return self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
+        patience = stream.patience(self.patience, sequence)
+        count = self.run(operations.push_batch(batch, stream.publisher, sequence, patience))
+        stream.has_taken(sequence)
+        return count
 
     def listing(
         self, path: str, read: Callable[..., T | None], after: str | None, **conditions: Any

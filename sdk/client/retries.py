@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from raysume.client.wire import BUSY, Answer, Lost, Outcome, Request, refusal
+from raysume.client.wire import BUSY, EARLY, Answer, Lost, Outcome, Request, refusal
 from raysume.errors import Unavailable
 from raysume.limits import RETRY_BACKOFF_S_MAX, RETRY_BACKOFF_S_MIN
 
@@ -41,6 +41,8 @@ class Patience:
     """Gives numbers from 0 up to 1, for the jitter."""
     wanted: Callable[[], bool] = lambda: True
     """False: nobody waits for the answer any more, so that nothing is tried again."""
+    held_up: Callable[[], bool] = lambda: False
+    """Whether what has to come first is still under way: its own patience counts meanwhile."""
 
 
 def backoff_s(attempt: int, *, chance: float, retry_after_s: float | None = None) -> float:
@@ -71,6 +73,8 @@ def exchange(request: Request, patience: Patience) -> Operation[Answer]:
         if isinstance(outcome, Answer) and outcome.status not in BUSY:
             return outcome
         assert outcome is not None
+        if isinstance(outcome, Answer) and outcome.status == EARLY and patience.held_up():
+            began, attempt = patience.clock(), 0
         pause = backoff_s(
             attempt,
             chance=patience.chance(),

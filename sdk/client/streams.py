@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from raysume.client.retries import Patience
 from raysume.errors import DuplicateCall, InvalidCall
 from raysume.ids import uuid7
 from raysume.limits import CLIENT_REQUESTS_IN_FLIGHT
@@ -27,6 +28,8 @@ class Stream:
     """Calls accepted for the `push_many` that has it now."""
     is_over: bool = False
     """Whether that has failed or was cancelled: what is still under way is not sent again."""
+    _under_way: set[int] = field(default_factory=set[int])
+    """The first sequences of batches that are not accepted yet."""
 
     @property
     def in_flight_max(self) -> int:
@@ -35,10 +38,23 @@ class Stream:
         return CLIENT_REQUESTS_IN_FLIGHT if self.accepted else 1
 
     def take(self, count: int) -> int:
-        """The sequence of the first of the next `count` calls."""
+        """The sequence of the first of the next `count` calls, which are under way now."""
         first = self.next_sequence
         self.next_sequence += count
+        self._under_way.add(first)
         return first
+
+    def patience(self, usual: Patience, sequence: int) -> Patience:
+        """How long the batch that begins with this sequence is tried."""
+        return replace(
+            usual,
+            wanted=lambda: not self.is_over,
+            held_up=lambda: any(one < sequence for one in tuple(self._under_way)),
+        )
+
+    def has_taken(self, sequence: int) -> None:
+        """The batch that begins with this sequence is accepted."""
+        self._under_way.discard(sequence)
 
 
 class Streams:

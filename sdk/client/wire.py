@@ -25,8 +25,11 @@ from raysume.errors import (
     UsageError,
 )
 
-BUSY: frozenset[int] = frozenset({408, 412, 429, 502, 503, 504})
-"""Statuses after which the same request may succeed later. 412: the one before it is under way."""
+EARLY = 412
+"""The status of a request that came before the one that has to come first."""
+
+BUSY: frozenset[int] = frozenset({408, EARLY, 429, 502, 503, 504})
+"""Statuses after which the same request may succeed later."""
 
 PUBLISHER_HEADER = "Raysume-Publisher"
 SEQUENCE_HEADER = "Raysume-Sequence"

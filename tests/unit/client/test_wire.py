@@ -18,8 +18,9 @@ from pydantic import BaseModel
 import raysume
 from raysume import limits
 from raysume.client import operations, questions
-from raysume.client.encoding import Batcher, encode_call, encode_like
+from raysume.client.encoding import Batcher, CallBatch, encode_call, encode_like
 from raysume.client.retries import Operation, Patience, Pause, backoff_s
+from raysume.client.streams import Stream
 from raysume.client.wire import Answer, Lost, Outcome, Request, refusal, retry_after_s
 from raysume.errors import (
     DuplicateCall,
@@ -172,6 +173,25 @@ def test_patience_ends() -> None:
         drive(operations.push(b"{}", patience(clock, 10.0)), [lost] * 100, clock)
     assert clock.now <= 10.0
     assert len(drive_requests) > 3
+
+
+def test_a_batch_is_as_patient_as_the_one_that_has_to_come_first() -> None:
+    clock, stream = Clock(), Stream(publisher="p")
+    first, second = stream.take(1), stream.take(1)
+    batch = CallBatch(body=b"{}", first=1, count=1)
+    early, taken = answer(412), accepted(accepted=1, duplicates=0)
+
+    def send() -> Operation[int]:
+        usual = patience(clock, 10.0)
+        return operations.push_batch(batch, "p", second, stream.patience(usual, second))
+
+    assert drive(send(), [early] * 1_000 + [taken], clock) == 1
+    assert clock.now > 20.0
+    stream.has_taken(first)
+    clock.now = 0.0
+    with pytest.raises(Unavailable, match="Gave up"):
+        drive(send(), [early] * 1_000, clock)
+    assert clock.now <= 10.0
 
 
 @pytest.mark.parametrize(
