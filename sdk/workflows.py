@@ -172,7 +172,7 @@ class Workflow(Generic[P, R_co]):
         """file:line of the function."""
         return f"{self.file}:{self.function.__code__.co_firstlineno}"
 
-    @property
+    @functools.cached_property
     def takes_receiver(self) -> bool:
         """Whether it is a method with `self`."""
         first = next(iter(inspect.signature(self.function).parameters), None)
