@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import psutil
 
 from raysume.client import Client
 from raysume.serve_apps.development import Development
-from scale_tests.measuring import Engine, measured, medians, open_instances, usual_options
+from scale_tests.measuring import Engine, Stats, measured, medians, open_instances, usual_options
 from scale_tests.timing import (
     OPENED,
     TIMED,
@@ -78,7 +79,7 @@ class Recoveries:
             raise SystemExit(f"{sent.refused} of {len(probes)} calls were refused")
         stats = self._engine.wait_for_successor(
             killed,
-            lambda stats: bool(stats["instances"]["waiting"] == left),
+            partial(_are_served, waiting=left),
             patience_s=PATIENCE_S,
         )
         ready_ns = time.time_ns()
@@ -93,6 +94,12 @@ class Recoveries:
             "started_s": (started_ns - killed_ns) / 1e9,
             "lost": len(probes) - len(committed),
         }
+
+
+def _are_served(stats: Stats, *, waiting: int) -> bool:
+    """Whether so many instances wait, and no other one is on its way to its end."""
+    counts = stats["instances"]
+    return bool(counts["waiting"] == waiting and not counts.get("running"))
 
 
 def run(options: argparse.Namespace, data_dir: Path) -> dict[str, Any]:
