@@ -13,12 +13,19 @@ from raysume.storage.sql.connections import Connection
 
 _NUMBER_BITS: Final = INSTANCES_PER_SHARD_MAX.bit_length()
 
-UPSERT: Final = """
+_ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def upsert_of(count: int) -> str:
+    """Writes so many rows. Updates name no indexed column, so that they touch the row alone."""
+    return f"""
 INSERT INTO instance (key, id, workflow, version, status, started_at, updated_at, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+VALUES {", ".join([_ROW] * count)}
 ON CONFLICT (key) DO UPDATE SET
     status = excluded.status, updated_at = excluded.updated_at, body = excluded.body"""
-"""Updates name no indexed column, so that they touch the row alone."""
+
+
+UPSERT: Final = upsert_of(1)
 
 _SELECT: Final = (
     "SELECT key, id, workflow, version, status, started_at, updated_at, body FROM instance"

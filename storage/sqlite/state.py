@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +13,15 @@ from raysume.limits import STORE_BUSY_S_MAX
 from raysume.storage.ports import InstanceRow, Office, OwnedShard, ShardRef
 from raysume.storage.processes import end_process, is_other_live_process
 from raysume.storage.sql import offices
-from raysume.storage.sql.state import SqlStore, owner_of, raise_epoch
+from raysume.storage.sql.instances import upsert_of
+from raysume.storage.sql.state import SqlStore, columns_of, owner_of, raise_epoch
 from raysume.storage.sqlite.connections import Database
 
 _TAKEOVERS_MAX: Final = 10
 """Owners ended one after the other in one `acquire`: more means that somebody restarts them."""
+
+_UPSERTS: Final = tuple((size, upsert_of(size)) for size in (256, 64, 16, 4, 1))
+"""How many rows a statement writes, and the statement: few of them, so that all stay prepared."""
 
 
 class SqliteStore(SqlStore[sqlite3.Connection]):
@@ -81,8 +86,15 @@ class SqliteStore(SqlStore[sqlite3.Connection]):
             return [raise_epoch(connection, ref, owner) for ref in refs]
 
     def _write_rows(self, connection: sqlite3.Connection, rows: Sequence[InstanceRow]) -> None:
+        """See `SqlStore`. Many rows are one statement: SQLite gives the interpreter's lock away for
+        each, and a thread that computes keeps it for 5 ms then."""
+        at = 0
         try:
-            super()._write_rows(connection, rows)
+            for size, upsert in _UPSERTS:
+                while len(rows) - at >= size:
+                    some = [columns_of(row) for row in rows[at : at + size]]
+                    connection.execute(upsert, tuple(chain.from_iterable(some)))
+                    at += size
         except sqlite3.IntegrityError as error:
             raise InvariantViolated(
                 f"an instance exists twice in its version: {error}; nothing was written"
