@@ -2,14 +2,13 @@
 
 Instances of `account` wait, checkpointed, in one kernel on a real SQLite file. A new kernel starts
 on it, again and again: by the index of the rows, as pools do, and by all rows, as they do when
-there is none. Prints one JSON object: the least microseconds of CPU for each instance and seconds in
-all, for both; and the bytes of the index for each instance.
+there is none. Figures are the least microseconds of CPU for each instance and seconds in all, for
+both; and the bytes of the index for each instance.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from contextlib import closing
@@ -25,7 +24,9 @@ from raysume.actors.shard_indexes import IndexSizes
 from raysume.storage.opening import open_store
 from raysume.storage.ports import ShardRef
 from raysume.storage.sealing import Seal
+from scale_tests.conditions import conditions
 from scale_tests.kernel_costs import BATCH, SEAL_KEY, Bench
+from scale_tests.telling import printing_options, tell
 from scale_tests.workloads import account
 
 CHECKPOINT_EVERY: Final = 10
@@ -75,7 +76,9 @@ def main() -> None:
     parser.add_argument("--waits", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path.cwd())
+    printing_options(parser)
     options = parser.parse_args()
+    made_in = conditions("sqlite")
     collect_seldom()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -90,7 +93,7 @@ def main() -> None:
             "by_rows_s": round(min(seconds for _, seconds in by_rows), 2),
             "index_bytes": round(index_bytes(folder) / options.waits, 1),
         }
-    print(json.dumps(figures))
+    tell(figures, made_in, options)
 
 
 if __name__ == "__main__":
