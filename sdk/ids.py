@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from typing import NewType
+from typing import Final, NewType
 
 CallId = NewType("CallId", str)
 """A pushed call: UUIDv7 when made by raysume, any string when given by a client."""
@@ -40,26 +40,43 @@ _lock = threading.Lock()
 _last_ms = 0
 _sequence = 0
 
+_RANDOM_BYTES: Final = 4_096
+"""Asked of the system at a time: whoever asks gives the interpreter's lock away, and beside a
+thread that computes has it back only after 5 ms."""
+_random = memoryview(b"")
+
 
 def uuid7() -> str:
     """A new UUIDv7: 48 bits of milliseconds, then a counter that keeps ids of one process in order.
 
     Source: RFC 9562, section 6.2, method 1 (fixed-length dedicated counter).
     """
-    global _last_ms, _sequence
+    global _last_ms, _sequence, _random
     with _lock:
+        if len(_random) < 10:
+            _random = memoryview(os.urandom(_RANDOM_BYTES))
+        tail, start, _random = _random[:8], _random[8:10], _random[10:]
         now = time.time_ns() // 1_000_000
         if now > _last_ms:
-            _last_ms, _sequence = now, int.from_bytes(os.urandom(2), "big") & 0x3FF
+            _last_ms, _sequence = now, int.from_bytes(start, "big") & 0x3FF
         else:
             _sequence += 1
             if _sequence > 0xFFF:
                 _last_ms, _sequence = _last_ms + 1, 0
         high, counter = _last_ms, _sequence
     value = (high << 80) | (0x7 << 76) | (counter << 64)
-    value |= (0b10 << 62) | (int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1))
+    value |= (0b10 << 62) | (int.from_bytes(tail, "big") & ((1 << 62) - 1))
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _forget_random() -> None:
+    """A process that was forked draws its own."""
+    global _lock, _random
+    _lock, _random = threading.Lock(), memoryview(b"")
+
+
+os.register_at_fork(after_in_child=_forget_random)
 
 
 def instance_id_of(workflow: str, call_id: str) -> InstanceId:
