@@ -20,6 +20,7 @@ import msgspec
 from raysume import ids, limits
 from raysume.actors.answering import Answers
 from raysume.actors.bidding import AskVerdict, Bidding
+from raysume.actors.checkpointing import Checkpoints, Part
 from raysume.actors.effects import Effects, Publish, StepsElsewhere
 from raysume.actors.endings import Endings, finished_ids
 from raysume.actors.forgetting import forget_partitions
@@ -113,7 +114,7 @@ class PoolHost:
         self._committed = self.applied = 0
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
-        self._checkpoints_asked = self._checkpoints_made = 0
+        self._checkpoints = Checkpoints()
         self.released = asyncio.Event()  # cleared while nothing may be applied
         self.released.set()
         self.held_until: asyncio.TimerHandle | None = None
@@ -295,43 +296,42 @@ class PoolHost:
         self._committable.set()
 
     async def _commit_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        asked, parts = 0, list[list[int]]()  # of the checkpoint that is being made
+        loop, checkpoints = asyncio.get_running_loop(), self._checkpoints
         while True:
             await self._committable.wait()
             self._committable.clear()
-            while self._uncommitted or self._checkpoints_made < self._checkpoints_asked:
+            while (
+                part := checkpoints.take(self.journal.logs, loop.time())
+            ) is not None or self._uncommitted:
                 taken = len(self._uncommitted)
                 together = Commit()
                 for commit in self._uncommitted:
                     together.absorb(commit)
-                if not parts and self._checkpoints_made < self._checkpoints_asked:
-                    asked, parts = self._checkpoints_asked, self.journal.parts()
-                if together.turns or parts:
-                    part = parts[0] if parts else ()
+                began_s = loop.time()
+                if together.turns or part is not None:
                     await loop.run_in_executor(self._commits, self._write, together, part)
                     self.journal.committed(together)
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
-                if parts:
+                if part is not None:
                     self.journal.let_go(self.kernel, self._uncommitted)
-                    del parts[0]
-                    if not parts:
-                        self._checkpoints_made = asked
+                    pause_s = checkpoints.wrote(began_s, loop.time())
+                    if pause_s is not None:
+                        loop.call_later(pause_s, self._committable.set)
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
                 async with self.progress:
                     self.progress.notify_all()
 
-    def _write(self, commit: Commit, checkpoint: Collection[int]) -> None:
-        self.meters.commit.timed(self._write_all, commit, checkpoint)
+    def _write(self, commit: Commit, part: Part | None) -> None:
+        self.meters.commit.timed(self._write_all, commit, part)
 
-    def _write_all(self, commit: Commit, checkpoint: Collection[int]) -> None:
+    def _write_all(self, commit: Commit, part: Part | None) -> None:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),
-            checkpoint=checkpoint,
+            checkpoint=part or False,
             older_than_us=self.older_than_us(),
         )
         if prepared.epochs:
@@ -361,13 +361,16 @@ class PoolHost:
 
     # --- waiting for things ----------------------------------------------------------------
 
-    async def checkpoint(self) -> None:
-        """Every committed change is in the instance rows."""
-        self._checkpoints_asked += 1
-        asked = self._checkpoints_asked
+    async def checkpoint(self, *, in_haste: bool = True) -> None:
+        """Every committed change is in the instance rows.
+
+        Args:
+            in_haste: False: turns go on beside it as usual, see `Checkpoints`.
+        """
+        number = self._checkpoints.ask(in_haste=in_haste)
         self._committable.set()
         async with self.progress:
-            await self.progress.wait_for(lambda: self._checkpoints_made >= asked)
+            await self.progress.wait_for(lambda: self._checkpoints.has_made(number))
 
     async def flushed(self) -> None:
         """Everything that was applied when this was called is durable."""

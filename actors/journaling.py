@@ -6,11 +6,12 @@ it is made of the latest committed record of every instance that changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from raysume import limits
+from raysume.actors.checkpointing import Part
 from raysume.actors.cold_states import ColdStates
 from raysume.actors.history import Chronicle, Past, Position
 from raysume.actors.kernel.commits import Commit
@@ -142,20 +143,20 @@ class PoolJournal:
         commit: Commit,
         *,
         now_us: int = 0,
-        checkpoint: bool | Collection[int] = False,
+        checkpoint: bool | Part = False,
         older_than_us: int = 0,
     ) -> StoreCommit:
         """The transaction that makes `commit` durable.
 
         Args:
             now_us: when that is (microseconds).
-            checkpoint: whether what came before it goes into instance rows; or of which shards.
+            checkpoint: whether what came before it goes into instance rows; or what of it.
             older_than_us: a checkpoint removes a batch of the finished instances whose end, and of
                 the journal rows whose time, is before this moment.
         """
-        covered = self._shards.keys() if checkpoint is True else checkpoint or ()
-        logs = [self._shards[number] for number in covered if number in self._shards]
-        checkpoints = self._checkpoints(logs, older_than_us)
+        part = Part(self._shards.keys()) if checkpoint is True else checkpoint or Part(())
+        logs = [self._shards[number] for number in part.shards if number in self._shards]
+        checkpoints = self._checkpoints(logs, older_than_us, part.rows_max)
         covering = {one.shard for one in checkpoints}
         kept, trims = self._compacted(logs, older_than_us, covering)
         rows: list[JournalRow] = []
@@ -186,18 +187,10 @@ class PoolJournal:
                     log.unsent.update((outgoing.sequence, outgoing) for outgoing in turn.outgoing)
             log.committed(log.seq, commit.headers[number], (turn.instance for turn in turns))
 
-    def parts(self) -> list[list[int]]:
-        """The shards in parts that are checkpointed one after the other, with commits in between:
-        each has a bounded number of changed instances, or is one shard."""
-        found: list[list[int]] = [[]]
-        rows = 0
-        for number, log in self._shards.items():
-            if found[-1] and rows + len(log.dirty) > limits.CHECKPOINT_PART_ROWS_MAX:
-                found.append([])
-                rows = 0
-            found[-1].append(number)
-            rows += len(log.dirty)
-        return found
+    @property
+    def logs(self) -> Mapping[int, ShardLog]:
+        """What is known of the shards that are written here, by number."""
+        return self._shards
 
     @property
     def dirty(self) -> int:
@@ -243,18 +236,21 @@ class PoolJournal:
         ends = [log.departures.first_us for log in self._shards.values()]
         self._first_end_us = min((one for one in ends if one is not None), default=None)
 
-    def _checkpoints(self, logs: Iterable[ShardLog], older_than_us: int) -> list[Checkpoint]:
+    def _checkpoints(
+        self, logs: Iterable[ShardLog], older_than_us: int, rows_max: int | None
+    ) -> list[Checkpoint]:
         made: list[Checkpoint] = []
         left, merging = limits.INSTANCES_REMOVED_MAX, self._sizes.merge_bytes
         for log in logs:
-            gone = log.take_expired(older_than_us, limit=left)
+            numbers = log.changed(rows_max)
+            is_whole = len(numbers) == len(log.dirty)
+            gone = log.take_expired(older_than_us, limit=left) if is_whole else []
             left -= len(gone)
-            if log.header is None or not (
-                log.dirty or gone or log.is_parting or log.index.is_behind
-            ):
+            if log.header is None or not (numbers or gone or log.is_parting or log.index.is_behind):
                 continue
-            log.is_parting = False
-            records = sorted(log.dirty.values(), key=lambda record: record.number)
+            records = log.take_changed(numbers)
+            if is_whole:
+                log.is_parting, log.checkpoint_seq = False, log.committed_seq
             shares = [log.rows.put(record) for record in records]
             for record in records:
                 log.departures.add(record)
@@ -264,7 +260,7 @@ class PoolJournal:
             )
             merging = changes.left
             header = log.codec.checkpoint_header(
-                log.committed_seq,
+                log.checkpoint_seq,
                 log.header,
                 list(log.unsent.values()),
                 log.rows.total,
@@ -274,7 +270,7 @@ class PoolJournal:
             made.append(
                 Checkpoint(
                     shard=log.owned.key,
-                    seq=log.committed_seq,
+                    seq=log.checkpoint_seq,
                     header=header,
                     rows=[self._row(log, record) for record in records],
                     removed=removed,
@@ -284,7 +280,6 @@ class PoolJournal:
             )
             self._ended.extend(record.id for record in records if record.status in ENDED)
             self._removed.extend(id for _, id in gone)
-            log.dirty = {}
         self._look_ahead()
         return made
 

@@ -56,7 +56,7 @@ def read_shard(store: Store, log: ShardLog) -> Read:
         log.header = checkpoint.header
         log.unsent = {outgoing.sequence: outgoing for outgoing in checkpoint.unsent}
     by_number, runs = _checkpointed(store, log, checkpoint)
-    log.committed_seq = log.seq
+    log.committed_seq = log.checkpoint_seq = log.seq
     _read_journal(store, log, by_number)
     ended: list[str] = []
     for record in by_number.values():

@@ -70,4 +70,4 @@ async def make_checkpoints(host: PoolHost, interval_s: float) -> None:
         expired = host.journal.has_expired(host.older_than_us())
         await asyncio.sleep(limits.REMOVAL_PAUSE_S if expired else interval_s)
         if expired or host.journal.is_behind:
-            await host.checkpoint()
+            await host.checkpoint(in_haste=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Final
 
@@ -39,6 +39,8 @@ class ShardLog:
         self.seq = 0
         """The last journal row written or being written."""
         self.committed_seq = 0
+        self.checkpoint_seq = 0
+        """A start reads the journal behind it: what changed before is in instance rows."""
         self.header: ShardHeader | None = None
         """As of `committed_seq`."""
         self.dirty: dict[int, InstanceRecord] = {}
@@ -63,6 +65,17 @@ class ShardLog:
                 gone.append((number, id))
         return gone
 
+    def changed(self, limit: int | None) -> list[int]:
+        """The numbers of instances that changed since, ascending: so many of them, or all."""
+        return sorted(self.dirty)[:limit]
+
+    def take_changed(self, numbers: Collection[int]) -> list[InstanceRecord]:
+        """Their records, which a checkpoint holds from now on."""
+        changed, taken = self.dirty, set(numbers)
+        # Made anew, never changed: other threads look at what there was.
+        self.dirty = {number: one for number, one in changed.items() if number not in taken}
+        return [changed[number] for number in numbers]
+
     def index_changes(
         self,
         store: Store,
@@ -75,10 +88,11 @@ class ShardLog:
         Args:
             records: each with the share of its row, by number.
             gone: numbers of instances that it removes.
-            merging: bytes that may be merged.
+            merging: bytes that may be merged, beside what the instances allow.
         """
-        changes = Changes(merging + _MERGED_BYTES * len(self.dirty))
-        delta = run_of(records, gone, seq_of=self.latest.of)
+        written = list(records)
+        changes = Changes(merging + _MERGED_BYTES * len(written))
+        delta = run_of(written, gone, seq_of=self.latest.of)
         self.index.write(store, delta, changes)
         return changes
 

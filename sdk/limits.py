@@ -87,8 +87,8 @@ LEFT_INSTANCES_MAX: Final = 4_000
 """Packed instances looked at after each part of a checkpoint, when there are too many, whether the
 store has them: up to some 50 ms."""
 
-CHECKPOINT_PART_ROWS_MAX: Final = 250
-"""Instances of a checkpoint in one transaction, some 10 ms, unless one shard alone has more: turns
+CHECKPOINT_PART_ROWS_MAX: Final = 128
+"""Instances of a checkpoint in one transaction, some 10 ms, and what changed since it began: turns
 that end meanwhile wait for it."""
 
 READ_WHOLE_ROWS_MAX: Final = 1_000

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from raysume import limits
+from raysume.actors.checkpointing import Part
 from raysume.actors.journaling import PoolJournal
 from raysume.actors.kernel import driving
 from raysume.actors.kernel.commits import (
@@ -200,9 +201,10 @@ class SimPool:
         together = Commit()
         for commit in self.uncommitted[:taken]:
             together.absorb(commit)
-        prepared = self.journal.prepare(
-            together, checkpoint=not taken or rng.random() < self.world.checkpoint_rate
-        )
+        part: Part | None = None
+        if not taken or rng.random() < self.world.checkpoint_rate:
+            part = Part(tuple(self.journal.logs), self.world.rows_of_part())
+        prepared = self.journal.prepare(together, checkpoint=part or False)
         if fault("before the write"):
             raise Crash
         if prepared.journal or prepared.checkpoints:

@@ -220,13 +220,24 @@ def checkpoints_forget_rows(patch: pytest.MonkeyPatch) -> None:
     """A checkpoint leaves out one of the instances that changed."""
     checkpoints = PoolJournal._checkpoints  # pyright: ignore[reportPrivateUsage]
 
-    def planted(self: PoolJournal, logs: list[ShardLog], older_than_us: int) -> Any:
+    def planted(self: PoolJournal, logs: list[ShardLog], *rest: Any) -> Any:
         for log in logs:
             if len(log.dirty) > 1:
                 log.dirty.popitem()
-        return checkpoints(self, logs, older_than_us)
+        return checkpoints(self, logs, *rest)
 
     patch.setattr(PoolJournal, "_checkpoints", planted)
+
+
+def parts_of_checkpoints_move_on(patch: pytest.MonkeyPatch) -> None:
+    """A start reads the journal behind a part of a checkpoint that left changed instances out."""
+    take_changed = ShardLog.take_changed
+
+    def planted(self: ShardLog, numbers: Any) -> Any:
+        self.checkpoint_seq = self.committed_seq
+        return take_changed(self, numbers)
+
+    patch.setattr(ShardLog, "take_changed", planted)
 
 
 def readings_miss_what_comes_meanwhile(patch: pytest.MonkeyPatch) -> None:
@@ -290,6 +301,7 @@ PLANTS: tuple[Plant, ...] = (
     steps_are_not_asked_again,
     results_of_steps_count_twice,
     checkpoints_forget_rows,
+    parts_of_checkpoints_move_on,
     readings_miss_what_comes_meanwhile,
     timers_are_not_in_the_index,
     merging_an_index_keeps_what_is_older,

@@ -53,6 +53,7 @@ class World:
         self.loaded_instances = max(0, seed % 4 - 1)
         self.memory_budget = seed // 4 % 2 * 500
         self.index_sizes = TINY_INDEX if seed // 8 % 2 else IndexSizes()
+        self._parts = random.Random(f"parts {seed}") if seed // 16 % 2 else None
         self.now_us = START_US
         self.trace: list[str] = []
         self.crashes: Counter[str] = Counter()
@@ -82,6 +83,10 @@ class World:
         """The next id of a call: sorted by time, and the same in every run of the seed."""
         self._next_id += 1
         return f"00000000-0000-7000-8000-{self._next_id:012x}"
+
+    def rows_of_part(self) -> int | None:
+        """How much of each shard a checkpoint writes; drawn apart, so that nothing else changes."""
+        return self._parts.choice((None, 1, 1)) if self._parts else None
 
     def fault(self, where: str) -> bool:
         """Whether the process crashes here."""

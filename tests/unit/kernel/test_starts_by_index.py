@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.kernel.bench import SEAL, Bench, begun, call, one, two
 
 from raysume import WaitTimeout, any_of, limits, step, wait, workflow
+from raysume.actors.checkpointing import Part
 from raysume.actors.kernel.commits import Commit, TimersDue
 from raysume.actors.kernel.journal import Codec
 from raysume.actors.kernel.records import CheckpointHeader
@@ -62,10 +63,11 @@ def bench_of(sizes: IndexSizes = BY_INDEX) -> Bench:
     return Bench(varied, loaded_instances=0, index_sizes=sizes)
 
 
-def checkpoint(bench: Bench, older_than_us: int = 0) -> None:
-    """What is committed is in rows, and in the index."""
+def checkpoint(bench: Bench, older_than_us: int = 0, rows_max: int | None = None) -> None:
+    """What is committed is in rows, and in the index; or so much of each shard."""
+    part = Part(range(limits.SHARDS), rows_max)
     prepared = bench.journal.prepare(
-        Commit(), now_us=bench.now_us, checkpoint=True, older_than_us=older_than_us
+        Commit(), now_us=bench.now_us, checkpoint=part, older_than_us=older_than_us
     )
     bench.store.commit(prepared)
     bench.journal.let_go(bench.kernel)
@@ -115,6 +117,7 @@ ACTS = st.one_of(
     st.tuples(st.just("one"), st.sampled_from(KEYS), st.integers(1, 3)),
     st.tuples(st.just("two"), st.sampled_from(KEYS), st.integers(89, 92)),
     st.tuples(st.just("checkpoint"), st.just(""), st.just(0)),
+    st.tuples(st.just("part"), st.just(""), st.integers(1, 2)),
     st.tuples(st.just("clean"), st.just(""), st.just(0)),
     st.tuples(st.just("time"), st.just(""), st.integers(1, 80)),
     st.tuples(st.just("restart"), st.just(""), st.just(0)),
@@ -137,7 +140,8 @@ def test_a_start_by_the_index_finds_what_all_rows_tell(acts: list[tuple[str, str
         elif name == "restart":
             assert same(bench)
         else:
-            checkpoint(bench, bench.now_us - HOUR_US if name == "clean" else 0)
+            older_than_us = bench.now_us - HOUR_US if name == "clean" else 0
+            checkpoint(bench, older_than_us, n if name == "part" else None)
     checkpoint(bench)
     assert same(bench)
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scale_tests import growth_costs, ingress_costs, kernel_costs, pushed_calls, storage_costs
+from scale_tests import (
+    growth_costs,
+    ingress_costs,
+    kernel_costs,
+    pushed_calls,
+    serve_costs,
+    storage_costs,
+)
 from scale_tests.measuring import together
 from scale_tests.processes import KindUsed, Used, kind_of, used_between
 from scale_tests.telling import RESULTS, command_of, keep, printing_options, run_of, tell
@@ -75,7 +82,13 @@ def test_a_command_is_called_like_its_program_or_its_package() -> None:
 
 @pytest.mark.parametrize(
     "parse",
-    [growth_costs.parsed, ingress_costs.parsed, kernel_costs.parsed, storage_costs.parsed],
+    [
+        growth_costs.parsed,
+        ingress_costs.parsed,
+        kernel_costs.parsed,
+        serve_costs.parsed,
+        storage_costs.parsed,
+    ],
     ids=lambda parse: parse.__module__.rpartition(".")[2],
 )
 def test_commands_of_one_process_print_and_keep_like_the_others(parse: Any) -> None:

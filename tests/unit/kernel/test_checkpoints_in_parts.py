@@ -1,0 +1,152 @@
+"""Parts of a checkpoint: what each of them writes, what a start finds between them, and the pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from tests.unit.kernel.bench import Bench, begun, one
+
+from raysume import limits, wait, workflow
+from raysume.actors.checkpointing import Checkpoints, Part, parts_of
+from raysume.actors.kernel.commits import Commit
+from raysume.actors.shard_logs import ShardLog
+
+ALL = range(limits.SHARDS)
+
+
+@workflow
+async def counting() -> int:
+    """Two calls for its key, then it ends."""
+    first = await wait(begun).match_any()
+    await wait(one).match(key=first.input.key)
+    await wait(one).match(key=first.input.key)
+    return 2
+
+
+def filled(count: int = 60) -> Bench:
+    """A bench with so many instances, of which nothing is checkpointed."""
+    bench = Bench(counting, loaded_instances=0)
+    for number in range(count):
+        bench.push(begun, key=f"k{number}")
+    return bench
+
+
+def write(bench: Bench, part: Part, older_than_us: int = 0) -> int:
+    """The part is durable; how many instances it wrote."""
+    prepared = bench.journal.prepare(
+        Commit(), now_us=bench.now_us, checkpoint=part, older_than_us=older_than_us
+    )
+    bench.store.commit(prepared)
+    bench.journal.let_go(bench.kernel)
+    return sum(len(one.rows) for one in prepared.checkpoints)
+
+
+def states(bench: Bench) -> dict[str, Any]:
+    """What a start finds of all instances."""
+    bench.restart()
+    return {each.id: each.record() for each in bench.kernel.instances.values()}
+
+
+def rows_in_store(bench: Bench) -> int:
+    return sum(len(list(bench.store.instances_of(shard.key))) for shard in bench.store.shards())
+
+
+def test_a_part_writes_so_many_instances_of_each_shard_and_the_next_goes_on_behind_them() -> None:
+    bench = filled()
+    sizes = [len(log.dirty) for log in bench.journal.logs.values()]
+    assert write(bench, Part(ALL, 2)) == sum(min(2, size) for size in sizes)
+    assert bench.journal.dirty == 60 - rows_in_store(bench)
+    assert write(bench, Part(ALL)) == sum(max(0, size - 2) for size in sizes)
+    assert (bench.journal.dirty, rows_in_store(bench)) == (0, 60)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "called meanwhile"])
+def test_a_start_between_two_parts_finds_what_was_committed(again: bool) -> None:
+    bench = filled()
+    expected = states(bench)
+    write(bench, Part(ALL, 2))
+    assert states(bench) == expected
+    if again:
+        for number in range(60):
+            bench.push(one, key=f"k{number}")
+        expected = states(bench)
+        write(bench, Part(ALL, 2))
+        assert states(bench) == expected
+        assert {each.turn for each in expected.values()} == {2}
+    write(bench, Part(ALL))
+    assert states(bench) == expected
+
+
+def test_an_end_that_an_early_part_wrote_is_removed_by_the_last_part_of_its_shard() -> None:
+    bench = filled(40)
+    write(bench, Part(ALL))
+    for number in (*range(20), *range(20)):
+        bench.push(one, key=f"k{number}")
+    bench.now_us += 1_000_000
+    while bench.journal.dirty:
+        write(bench, Part(ALL, 1), older_than_us=bench.now_us)
+    write(bench, Part(ALL), older_than_us=bench.now_us)
+    assert rows_in_store(bench) == 20
+    assert len(states(bench)) == 20
+
+
+def logs_with(sizes: Mapping[int, int]) -> Mapping[int, ShardLog]:
+    """The logs of a bench whose shards are said to have so many changed instances, by number."""
+    bench = filled(60)
+    record = next(r for log in bench.journal.logs.values() for r in log.dirty.values())
+    for number, log in bench.journal.logs.items():
+        log.dirty = dict.fromkeys(range(sizes.get(number, 0)), record)
+    return {number: log for number, log in bench.journal.logs.items() if number in sizes}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({0: 0}, [([0], None)]),
+        ({0: 10, 1: 10}, [([0, 1], None)]),
+        ({0: 10, 1: 10, 2: 1}, [([0, 1], None), ([2], None)]),
+        ({0: 20}, [([0], None)]),
+        ({0: 21}, [([0], 20), ([0], None)]),
+        ({0: 41, 1: 1}, [([0], 20), ([0], 20), ([0], None), ([1], None)]),
+        ({0: 1, 1: 60}, [([0], None), ([1], 20), ([1], 20), ([1], None)]),
+    ],
+)
+def test_a_checkpoint_is_parted_by_the_number_of_its_instances(
+    sizes: dict[int, int],
+    expected: list[tuple[list[int], int | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
+    found = parts_of(logs_with(sizes))
+    assert [(list(part.shards), part.rows_max) for part in found] == expected
+
+
+def taken(checkpoints: Checkpoints, logs: Mapping[int, ShardLog], at_s: float) -> bool:
+    return checkpoints.take(logs, at_s) is not None
+
+
+def test_after_a_part_there_is_a_pause_as_long_unless_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
+    checkpoints, logs = Checkpoints(), logs_with({0: 50})
+    assert not taken(checkpoints, logs, 1.0), "nothing is asked for"
+    first = checkpoints.ask(in_haste=False)
+    assert taken(checkpoints, logs, 1.0)
+    assert checkpoints.wrote(1.0, 1.5) == 0.5
+    assert not taken(checkpoints, logs, 1.9)
+    assert taken(checkpoints, logs, 2.0)
+    assert checkpoints.wrote(2.0, 2.25) == 0.25
+    second = checkpoints.ask(in_haste=True)
+    assert taken(checkpoints, logs, 2.25), "somebody waits"
+    checkpoints.wrote(2.25, 2.5)
+    assert checkpoints.has_made(first)
+    assert not checkpoints.has_made(second), "it was asked for when another one had begun"
+    pauses: list[float | None] = []
+    while taken(checkpoints, logs, 2.5):
+        pauses.append(checkpoints.wrote(2.5, 2.5))
+    assert pauses == [0.0, 0.0, None]
+    assert checkpoints.has_made(second)
+    assert not taken(checkpoints, logs, 9.0)
