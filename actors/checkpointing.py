@@ -79,12 +79,18 @@ class Checkpoints:
             self._parts.extend(parts_of(logs))
         return self._parts.popleft()
 
-    def wrote(self, began_s: float, now_s: float) -> float | None:
-        """The part that was taken is durable.
+    def wrote(self, began_s: float, now_s: float, *, is_more: bool = False) -> float | None:
+        """The part that was taken is durable, and what it allows has left memory.
+
+        Args:
+            is_more: more could leave, which happens after parts: another one, which writes nothing,
+                is behind the last one then.
 
         Returns:
             Seconds after which the next one is due; None: there is none.
         """
+        if is_more and not self._parts:
+            self._parts.append(Part(()))
         if not self._parts:
             self._made = self._making
             if self._made >= self._asked:

@@ -314,8 +314,8 @@ class PoolHost:
                     if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
                 if part is not None:
-                    self.journal.let_go(self.kernel, self._uncommitted)
-                    pause_s = checkpoints.wrote(began_s, loop.time())
+                    is_more = self.journal.let_go(self.kernel, self._uncommitted)
+                    pause_s = checkpoints.wrote(began_s, loop.time(), is_more=is_more)
                     if pause_s is not None:
                         loop.call_later(pause_s, self._committable.set)
                 del self._uncommitted[:taken]

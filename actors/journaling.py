@@ -330,19 +330,22 @@ class PoolJournal:
         ended, self._ended = self._ended, []
         return ended
 
-    def let_go(self, kernel: Kernel, under_way: Iterable[Commit] = ()) -> None:
+    def let_go(self, kernel: Kernel, under_way: Iterable[Commit] = ()) -> bool:
         """What is in checkpoints has left memory: finished instances, and some that wait long.
 
         Removed ones are forgotten.
 
         Args:
             under_way: commits that are not durable yet.
+
+        Returns:
+            Whether more of those that wait could leave.
         """
         for instance in self.take_checkpointed_ends():
             kernel.forget(instance)
         for instance in self.take_removed():
             kernel.expire(instance)
-        kernel.instances.leave_surplus(
+        is_more = kernel.instances.leave_surplus(
             lambda: {
                 turn.instance.id
                 for commit in under_way
@@ -351,6 +354,7 @@ class PoolJournal:
             }
         )
         crash_point("after_checkpoint")
+        return is_more
 
     def take_removed(self) -> list[str]:
         """The instances that checkpoints have removed, since this was last asked."""

@@ -249,15 +249,18 @@ class Residents(MutableMapping[str, Instance]):
         """Whether the packed ones have more bytes than they may have."""
         return self._packed_bytes > self.bytes_max
 
-    def leave_surplus(self, under_way: Callable[[], Collection[str]]) -> None:
-        """Packed ones that the keeper has, and for which there is no room, are cold.
+    def leave_surplus(self, under_way: Callable[[], Collection[str]]) -> bool:
+        """Packed ones that the keeper has, and for which there is no room, are cold: some of them.
 
         Args:
             under_way: ids of those that have changed in a commit that is not durable yet.
+
+        Returns:
+            Whether there are likely to be more.
         """
         if not self._has_surplus:
-            return
-        changing = under_way()
+            return False
+        changing, cold = under_way(), len(self._cold)
         for kept in list(islice(self._packed, limits.LEFT_INSTANCES_MAX)):
             packed = self._packed.pop(kept)
             record = _decode(packed)
@@ -265,9 +268,10 @@ class Residents(MutableMapping[str, Instance]):
                 self._cold.add_folded(kept)
                 self._packed_bytes -= len(packed)
                 if not self._has_surplus:
-                    return
+                    return False
             else:
                 self._packed[kept] = packed  # it is looked at again when others have been
+        return len(self._cold) > cold
 
     def wake(self, ids: Collection[str]) -> None:
         """Those of the instances that sleep are objects. What is cold is read at once."""

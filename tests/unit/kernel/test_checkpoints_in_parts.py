@@ -150,3 +150,14 @@ def test_after_a_part_there_is_a_pause_as_long_unless_somebody_waits(
     assert pauses == [0.0, 0.0, None]
     assert checkpoints.has_made(second)
     assert not taken(checkpoints, logs, 9.0)
+
+
+def test_as_long_as_more_could_leave_memory_there_are_parts_that_write_nothing() -> None:
+    checkpoints, logs = Checkpoints(), logs_with({0: 5})
+    number = checkpoints.ask(in_haste=True)
+    assert checkpoints.take(logs, 1.0) == Part([0])
+    checkpoints.wrote(1.0, 1.0, is_more=True)
+    assert not checkpoints.has_made(number)
+    assert checkpoints.take(logs, 1.0) == Part(())
+    assert checkpoints.wrote(1.0, 1.0) is None
+    assert checkpoints.has_made(number)

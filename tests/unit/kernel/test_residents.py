@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.kernel.bench import Bench, begun, one, two
 
-from raysume import WaitTimeout, any_of, step, wait, workflow
+from raysume import WaitTimeout, any_of, limits, step, wait, workflow
 from raysume.actors.kernel.commits import Commit, LookedBack, TimersDue
 from raysume.actors.kernel.instances import Instance
 from raysume.errors import Fenced, SealBroken
@@ -120,6 +120,20 @@ def test_what_changed_in_a_commit_that_is_not_durable_stays() -> None:
     ahead = bench.push(one, key="a", n=1)
     chill(bench, ahead)
     assert (len(bench.kernel.instances.cold), bench.kernel.instances.packed) == (0, 1)
+
+
+def test_some_leave_at_a_time_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LEFT_INSTANCES_MAX", 2)
+    bench = Bench(patient, loaded_instances=0, memory_budget=0)
+    for key in "abcde":
+        bench.push(begun, key=key)
+    assert not bench.journal.let_go(bench.kernel), "nothing is checkpointed"
+    bench.checkpoint()
+    found: list[tuple[bool, int]] = []
+    while not found or found[-1][0]:
+        is_more = bench.journal.let_go(bench.kernel)
+        found.append((is_more, len(bench.kernel.instances.cold)))
+    assert found == [(True, 2), (True, 4), (False, 5)]
 
 
 def test_a_cold_instance_goes_on_with_a_call_as_if_it_had_never_left() -> None:
