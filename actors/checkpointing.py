@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,25 +24,6 @@ class Part:
     by a later part: only that one moves the place from which the journal is read at a start."""
 
 
-def parts_of(logs: Mapping[int, ShardLog]) -> list[Part]:
-    """The parts of a checkpoint of these shards, by number: at least one.
-
-    Shards with few changed instances go together; one with many gets several parts. What changes
-    meanwhile goes with the last one of its shard, which may be larger by that.
-    """
-    found: list[Part] = []
-    together: list[int] = []
-    rows, most = 0, limits.CHECKPOINT_PART_ROWS_MAX
-    for number, log in logs.items():
-        if rows + len(log.dirty) > most and together:
-            found.append(Part(together))
-            together, rows = [], 0
-        found += [Part((number,), most)] * ((len(log.dirty) - 1) // most)
-        together.append(number)
-        rows += min(len(log.dirty), most)
-    return [*found, Part(together)]
-
-
 class Checkpoints:
     """The checkpoints that were asked of a pool, made one after the other, part by part.
 
@@ -52,8 +33,11 @@ class Checkpoints:
 
     def __init__(self) -> None:
         self._asked = self._made = self._making = self._hurried = 0
-        self._parts: deque[Part] = deque()
-        self._next_s = 0.0
+        self._shards: deque[int] = deque()
+        """Those that the checkpoint under way has still to write."""
+        self._left = 0
+        """Instances of the first of them that may be written in parts."""
+        self._is_more = self._rests = False
 
     def ask(self, *, in_haste: bool) -> int:
         """Another one is asked for, of what is committed when it begins; its number."""
@@ -66,20 +50,44 @@ class Checkpoints:
         """Whether the one with this number is durable."""
         return self._made >= number
 
-    def take(self, logs: Mapping[int, ShardLog], now_s: float) -> Part | None:
-        """The part that is to be written now; None: nothing is asked for, or it has time.
+    def take(self, logs: Mapping[int, ShardLog], turns: int) -> Part | None:
+        """The part that is to be written now; None: nothing is asked for, or there is a pause.
+
+        Shards with few changed instances go together; one with many gets several parts. What
+        changes meanwhile goes with the last one of its shard, which may be larger by that.
 
         Args:
             logs: of the pool's shards, by number.
+            turns: how many are committed together with the part: it may be half as large.
         """
-        if self._made >= self._asked or (now_s < self._next_s and self._made >= self._hurried):
+        if self._made >= self._asked or (self._rests and self._made >= self._hurried):
             return None
-        if not self._parts:
+        if self._making == self._made:
             self._making = self._asked
-            self._parts.extend(parts_of(logs))
-        return self._parts.popleft()
+            self._begin(logs, logs)
+        if self._is_more:
+            return Part(())
+        most, rows = max(limits.CHECKPOINT_PART_ROWS_MAX, turns // 2), 0
+        together: list[int] = []
+        while self._shards:
+            number = self._shards[0]
+            size = len(logs[number].dirty) if number in logs else 0
+            if rows + size > most and together:
+                break
+            if size > most and self._left > most:
+                self._left -= most
+                return Part((number,), most)
+            together.append(number)
+            rows += size
+            self._begin(logs, tuple(self._shards)[1:])
+        return Part(together)
 
-    def wrote(self, began_s: float, now_s: float, *, is_more: bool = False) -> float | None:
+    def _begin(self, logs: Mapping[int, ShardLog], shards: Iterable[int]) -> None:
+        self._shards = deque(shards)
+        first = logs.get(self._shards[0]) if self._shards else None
+        self._left = 0 if first is None else len(first.dirty)
+
+    def wrote(self, *, is_more: bool = False) -> bool:
         """The part that was taken is durable, and what it allows has left memory.
 
         Args:
@@ -87,14 +95,14 @@ class Checkpoints:
                 is behind the last one then.
 
         Returns:
-            Seconds after which the next one is due; None: there is none.
+            Whether there is a pause now, until `rested`.
         """
-        if is_more and not self._parts:
-            self._parts.append(Part(()))
-        if not self._parts:
+        self._is_more = is_more and not self._shards
+        if not self._shards and not self._is_more:
             self._made = self._making
-            if self._made >= self._asked:
-                return None
-        pause_s = now_s - began_s
-        self._next_s = now_s + pause_s
-        return pause_s
+        self._rests = self._made < self._asked
+        return self._rests
+
+    def rested(self) -> None:
+        """The pause is over."""
+        self._rests = False

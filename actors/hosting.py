@@ -192,7 +192,7 @@ class PoolHost:
 
     def end(self, error: BaseException) -> None:
         """The incarnation ends: what it has in memory is not what is durable."""
-        give_up, self._give_up = self._give_up, _given_up
+        give_up, self._give_up = self._give_up, lambda _: None
         give_up(error)
 
     # --- events ------------------------------------------------------------------------
@@ -300,29 +300,32 @@ class PoolHost:
         while True:
             await self._committable.wait()
             self._committable.clear()
-            while (
-                part := checkpoints.take(self.journal.logs, loop.time())
-            ) is not None or self._uncommitted:
+            while True:
                 taken = len(self._uncommitted)
-                together = Commit()
-                for commit in self._uncommitted:
-                    together.absorb(commit)
+                together = Commit.of(self._uncommitted)
+                turns = together.turns_in_all
+                part = checkpoints.take(self.journal.logs, turns)
+                if not taken and part is None:
+                    break
                 began_s = loop.time()
-                if together.turns or part is not None:
+                if turns or part is not None:
                     await loop.run_in_executor(self._commits, self._write, together, part)
                     self.journal.committed(together)
-                    if together.turns and self._quarantine is not None:
+                    if turns and self._quarantine is not None:
                         self._quarantine.has_moved()
                 if part is not None:
                     is_more = self.journal.let_go(self.kernel, self._uncommitted)
-                    pause_s = checkpoints.wrote(began_s, loop.time(), is_more=is_more)
-                    if pause_s is not None:
-                        loop.call_later(pause_s, self._committable.set)
+                    if checkpoints.wrote(is_more=is_more):
+                        loop.call_later(loop.time() - began_s, self._rested)
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
                 async with self.progress:
                     self.progress.notify_all()
+
+    def _rested(self) -> None:
+        self._checkpoints.rested()
+        self._committable.set()
 
     def _write(self, commit: Commit, part: Part | None) -> None:
         self.meters.commit.timed(self._write_all, commit, part)
@@ -343,7 +346,7 @@ class PoolHost:
         return now_us() - self.kernel.retention_us
 
     def _release(self, commit: Commit) -> None:
-        self.turns += sum(len(turns) for turns in commit.turns.values())
+        self.turns += commit.turns_in_all
         self.effects.release(commit)
         self.bidding.release(commit)
         self.answers.give((*commit.answers, *commit.replies))
@@ -394,7 +397,3 @@ class PoolHost:
         async with self.progress:
             await self.progress.wait_for(lambda: self.has_applied(ends))
         await self.flushed()
-
-
-def _given_up(error: BaseException) -> None:
-    """The incarnation is ending already."""

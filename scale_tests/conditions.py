@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any, Final, Literal
 
 import msgspec
+import psutil
 
 from raysume.actors.untyped import ray
 from scale_tests.postgres_server import PostgresServer
@@ -25,6 +26,28 @@ STORES: Final[dict[StoreKind, str]] = {
 """Every measurement writes as safely as the engine does in use."""
 
 _ADDITIONS: Final = 2_000_000
+
+
+def _stolen_s() -> float | None:
+    seconds: float | None = getattr(psutil.cpu_times(), "steal", None)
+    return seconds
+
+
+_BEGAN: Final = (time.monotonic(), _stolen_s())
+
+
+def stolen() -> dict[str, float]:
+    """`stolen`: the part of the cores' time that the machine under this virtual one gave to others
+    since this program began. Latencies above a few milliseconds say little where it is much.
+
+    Empty where the system does not tell.
+    """
+    began_s, before = _BEGAN
+    now = _stolen_s()
+    if before is None or now is None:
+        return {}
+    elapsed = (time.monotonic() - began_s) * (os.cpu_count() or 1)
+    return {"stolen": round((now - before) / max(elapsed, 1e-9), 4)}
 
 
 def addition_ns() -> float:

@@ -31,6 +31,7 @@ FIGURES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "long_run": (("turns",), ("last_to_first_ratio", "last_state_bytes", "reload_s")),
     "soak": (("minutes", "waits"), ("rss_slope_mb_per_hour", "calls_per_s", "lost")),
     "flights": (("days",), ("calls_per_s", "cpu_us_per_call", "equal")),
+    "serve_costs": (("connections",), ("answered_per_s", "cpu_us_per_call")),
     "kernel_costs": (("waits",), ("decode_us", "apply_us", "encode_us", "checkpoint_us")),
 }
 """Command -> the figures that say what was run, and those that say how it went."""
@@ -79,10 +80,11 @@ def figures_table(results: Results) -> str:
                     ", ".join(_with_spread(line, name) for name in figures if name in line),
                     addition_ns(line),
                     line["conditions"]["load"],
+                    line["conditions"].get("stolen"),
                     _when(line),
                 )
             )
-    return table(("what", "figures", "`addition_ns`", "load", "made"), rows)
+    return table(("what", "figures", "`addition_ns`", "load", "`stolen`", "made"), rows)
 
 
 def _told(line: Line, names: Iterable[str]) -> str:

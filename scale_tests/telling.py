@@ -16,6 +16,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from scale_tests.conditions import stolen
+
 RESULTS: Final = Path(__file__).with_name("results")
 """Where results are kept, one file for each command."""
 
@@ -49,7 +51,8 @@ def tell(
         options: with those of `printing_options`.
         table: what is printed where it is not JSON; None: a line for each figure and condition.
     """
-    told = {**figures, "conditions": dict(made_in)}
+    made_in = {**made_in, **stolen()}
+    told: dict[str, Any] = {**figures, "conditions": made_in}
     if options.keep is not None:
         keep(told | {"run": run_of(options)}, command_of(sys.argv[0]), options.keep)
     if options.json:

@@ -83,9 +83,9 @@ much again."""
 COLD_READ_MAX: Final = 500
 """Cold instances read from the store at once: some 10 ms."""
 
-LEFT_INSTANCES_MAX: Final = 1_000
+LEFT_INSTANCES_MAX: Final = 250
 """Packed instances looked at after each part of a checkpoint, when there are too many, whether the
-store has them: up to some 12 ms."""
+store has them: some 3 ms."""
 
 CHECKPOINT_PART_ROWS_MAX: Final = 128
 """Instances of a checkpoint in one transaction, some 10 ms, and what changed since it began: turns

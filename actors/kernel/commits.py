@@ -6,7 +6,7 @@ released only after the transaction that holds its turns has committed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -286,6 +286,19 @@ class Commit:
     def passed(self, reason: Unmatched) -> None:
         """Nobody here took a call."""
         self.unmatched[reason] = self.unmatched.get(reason, 0) + 1
+
+    @classmethod
+    def of(cls, several: Iterable[Commit]) -> Commit:
+        """What several hold that are made durable together, the oldest first."""
+        together = cls()
+        for one in several:
+            together.absorb(one)
+        return together
+
+    @property
+    def turns_in_all(self) -> int:
+        """How many turns there are, of all shards."""
+        return sum(map(len, self.turns.values()))
 
     def absorb(self, later: Commit) -> None:
         """This commit holds what `later` holds too: both are made durable together."""

@@ -148,9 +148,7 @@ class SimParticipant:
         """What was applied is durable and its effects are released, unless it crashes."""
         rng, fault = self.world.rng, self.world.fault
         taken = rng.randint(1, len(self.uncommitted)) if self.uncommitted else 0
-        together = Commit()
-        for commit in self.uncommitted[:taken]:
-            together.absorb(commit)
+        together = Commit.of(self.uncommitted[:taken])
         prepared = self.journal.prepare(together, checkpoint=not taken or rng.random() < 0.2)
         fault()
         if prepared.journal or prepared.checkpoints:

@@ -198,9 +198,7 @@ class SimPool:
         """What was applied is durable and its effects are released, unless the pool crashes."""
         rng, fault = self.world.rng, self.world.fault
         taken = rng.randint(1, len(self.uncommitted)) if self.uncommitted else 0
-        together = Commit()
-        for commit in self.uncommitted[:taken]:
-            together.absorb(commit)
+        together = Commit.of(self.uncommitted[:taken])
         part: Part | None = None
         if not taken or rng.random() < self.world.checkpoint_rate:
             part = Part(tuple(self.journal.logs), self.world.rows_of_part())

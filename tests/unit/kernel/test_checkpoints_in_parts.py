@@ -9,7 +9,7 @@ import pytest
 from tests.unit.kernel.bench import Bench, begun, one
 
 from raysume import limits, wait, workflow
-from raysume.actors.checkpointing import Checkpoints, Part, parts_of
+from raysume.actors.checkpointing import Checkpoints, Part
 from raysume.actors.kernel.commits import Commit
 from raysume.actors.shard_logs import ShardLog
 
@@ -92,72 +92,112 @@ def test_an_end_that_an_early_part_wrote_is_removed_by_the_last_part_of_its_shar
     assert len(states(bench)) == 20
 
 
-def logs_with(sizes: Mapping[int, int]) -> Mapping[int, ShardLog]:
-    """The logs of a bench whose shards are said to have so many changed instances, by number."""
-    bench = filled(60)
-    record = next(r for log in bench.journal.logs.values() for r in log.dirty.values())
-    for number, log in bench.journal.logs.items():
-        log.dirty = dict.fromkeys(range(sizes.get(number, 0)), record)
-    return {number: log for number, log in bench.journal.logs.items() if number in sizes}
+def logs_with(sizes: Mapping[int, int]) -> dict[int, ShardLog]:
+    """The logs of shards that are said to have so many changed instances, by number."""
+    logs = {number: log for number, log in filled().journal.logs.items() if number in sizes}
+    record = next(record for log in logs.values() for record in log.dirty.values())
+    for number, log in logs.items():
+        log.dirty = dict.fromkeys(range(sizes[number]), record)
+    return logs
+
+
+def write_out(
+    checkpoints: Checkpoints, logs: Mapping[int, ShardLog], *, turns: int = 0, meanwhile: int = 0
+) -> list[tuple[list[int], int | None]]:
+    """The parts of the checkpoint that was asked for, each written as it is taken.
+
+    Args:
+        meanwhile: instances of shard 0 that change as each part is written.
+    """
+    found: list[tuple[list[int], int | None]] = []
+    record = next(iter(next(iter(logs.values())).dirty.values()), None)
+    while (part := checkpoints.take(logs, turns)) is not None:
+        found.append((list(part.shards), part.rows_max))
+        for number in part.shards:
+            logs[number].take_changed(logs[number].changed(part.rows_max))
+        if record is not None and meanwhile:
+            logs[0].dirty |= dict.fromkeys(range(1_000, 1_000 + meanwhile), record)
+        checkpoints.wrote()
+        checkpoints.rested()
+    return found
+
+
+@pytest.fixture
+def twenty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
 
 
 @pytest.mark.parametrize(
-    ("sizes", "expected"),
+    ("sizes", "turns", "expected"),
     [
-        ({0: 0}, [([0], None)]),
-        ({0: 10, 1: 10}, [([0, 1], None)]),
-        ({0: 10, 1: 10, 2: 1}, [([0, 1], None), ([2], None)]),
-        ({0: 20}, [([0], None)]),
-        ({0: 21}, [([0], 20), ([0], None)]),
-        ({0: 41, 1: 1}, [([0], 20), ([0], 20), ([0], None), ([1], None)]),
-        ({0: 1, 1: 60}, [([0], None), ([1], 20), ([1], 20), ([1], None)]),
+        ({0: 0}, 0, [([0], None)]),
+        ({0: 10, 1: 10}, 0, [([0, 1], None)]),
+        ({0: 10, 1: 10, 2: 1}, 0, [([0, 1], None), ([2], None)]),
+        ({0: 20}, 0, [([0], None)]),
+        ({0: 21}, 0, [([0], 20), ([0], None)]),
+        ({0: 41, 1: 1}, 0, [([0], 20), ([0], 20), ([0, 1], None)]),
+        ({0: 1, 1: 60}, 0, [([0], None), ([1], 20), ([1], 20), ([1], None)]),
+        ({0: 41, 1: 1}, 60, [([0], 30), ([0, 1], None)]),
+        ({0: 41, 1: 1}, 100, [([0, 1], None)]),
     ],
 )
-def test_a_checkpoint_is_parted_by_the_number_of_its_instances(
-    sizes: dict[int, int],
-    expected: list[tuple[list[int], int | None]],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.usefixtures("twenty")
+def test_a_checkpoint_is_parted_by_the_number_of_its_instances_and_of_turns_beside_it(
+    sizes: dict[int, int], turns: int, expected: list[tuple[list[int], int | None]]
 ) -> None:
-    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
-    found = parts_of(logs_with(sizes))
-    assert [(list(part.shards), part.rows_max) for part in found] == expected
+    checkpoints = Checkpoints()
+    checkpoints.ask(in_haste=False)
+    assert write_out(checkpoints, logs_with(sizes), turns=turns) == expected
 
 
-def taken(checkpoints: Checkpoints, logs: Mapping[int, ShardLog], at_s: float) -> bool:
-    return checkpoints.take(logs, at_s) is not None
+@pytest.mark.usefixtures("twenty")
+def test_however_much_changes_meanwhile_a_checkpoint_comes_to_its_end() -> None:
+    checkpoints = Checkpoints()
+    checkpoints.ask(in_haste=False)
+    found = write_out(checkpoints, logs_with({0: 50, 1: 5}), meanwhile=1_000)
+    assert found == [([0], 20), ([0], 20), ([0], None), ([1], None)]
 
 
-def test_after_a_part_there_is_a_pause_as_long_unless_somebody_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
+@pytest.mark.usefixtures("twenty")
+def test_after_a_part_there_is_a_pause_unless_somebody_waits() -> None:
     checkpoints, logs = Checkpoints(), logs_with({0: 50})
-    assert not taken(checkpoints, logs, 1.0), "nothing is asked for"
+    assert checkpoints.take(logs, 0) is None, "nothing is asked for"
     first = checkpoints.ask(in_haste=False)
-    assert taken(checkpoints, logs, 1.0)
-    assert checkpoints.wrote(1.0, 1.5) == 0.5
-    assert not taken(checkpoints, logs, 1.9)
-    assert taken(checkpoints, logs, 2.0)
-    assert checkpoints.wrote(2.0, 2.25) == 0.25
+    assert checkpoints.take(logs, 0) == Part((0,), 20)
+    assert checkpoints.wrote()
+    assert checkpoints.take(logs, 0) is None
+    checkpoints.rested()
+    assert checkpoints.take(logs, 0) == Part((0,), 20)
+    assert checkpoints.wrote()
     second = checkpoints.ask(in_haste=True)
-    assert taken(checkpoints, logs, 2.25), "somebody waits"
-    checkpoints.wrote(2.25, 2.5)
+    assert checkpoints.take(logs, 100) == Part([0]), "somebody waits"
+    assert checkpoints.wrote()
     assert checkpoints.has_made(first)
     assert not checkpoints.has_made(second), "it was asked for when another one had begun"
-    pauses: list[float | None] = []
-    while taken(checkpoints, logs, 2.5):
-        pauses.append(checkpoints.wrote(2.5, 2.5))
-    assert pauses == [0.0, 0.0, None]
+    assert checkpoints.take(logs, 200) == Part([0])
+    assert not checkpoints.wrote()
     assert checkpoints.has_made(second)
-    assert not taken(checkpoints, logs, 9.0)
+    assert checkpoints.take(logs, 0) is None
 
 
 def test_as_long_as_more_could_leave_memory_there_are_parts_that_write_nothing() -> None:
     checkpoints, logs = Checkpoints(), logs_with({0: 5})
     number = checkpoints.ask(in_haste=True)
-    assert checkpoints.take(logs, 1.0) == Part([0])
-    checkpoints.wrote(1.0, 1.0, is_more=True)
+    assert checkpoints.take(logs, 0) == Part([0])
+    checkpoints.wrote(is_more=True)
     assert not checkpoints.has_made(number)
-    assert checkpoints.take(logs, 1.0) == Part(())
-    assert checkpoints.wrote(1.0, 1.0) is None
+    assert checkpoints.take(logs, 0) == Part(())
+    assert not checkpoints.wrote()
+    assert checkpoints.has_made(number)
+
+
+def test_a_shard_that_left_meanwhile_is_not_waited_for() -> None:
+    checkpoints, logs = Checkpoints(), logs_with({0: 300, 1: 5})
+    number = checkpoints.ask(in_haste=False)
+    checkpoints.take(logs, 0)
+    checkpoints.wrote()
+    checkpoints.rested()
+    del logs[0], logs[1]
+    assert checkpoints.take(logs, 0) == Part([0, 1])
+    assert not checkpoints.wrote()
     assert checkpoints.has_made(number)

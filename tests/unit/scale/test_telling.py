@@ -17,6 +17,7 @@ from scale_tests import (
     serve_costs,
     storage_costs,
 )
+from scale_tests.conditions import stolen
 from scale_tests.measuring import together
 from scale_tests.processes import KindUsed, Used, kind_of, used_between
 from scale_tests.telling import RESULTS, command_of, keep, printing_options, run_of, tell
@@ -32,11 +33,22 @@ def options_of(*words: str, **more: Any) -> argparse.Namespace:
 # --- printing and keeping ----------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took a hundredth of the time."""
+    monkeypatch.setattr("scale_tests.telling.stolen", lambda: {"stolen": 0.01})
+
+
+def test_what_the_host_took_is_a_part_of_the_time_or_not_told() -> None:
+    assert all(0.0 <= part <= 1.0 for part in stolen().values())
+
+
 def test_figures_are_printed_as_one_line_with_their_conditions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tell({"lost": 0}, {"load": 0.5}, options_of("--json"))
-    assert json.loads(capsys.readouterr().out) == {"lost": 0, "conditions": {"load": 0.5}}
+    told = {"lost": 0, "conditions": {"load": 0.5, "stolen": 0.01}}
+    assert json.loads(capsys.readouterr().out) == told
 
 
 def test_figures_are_printed_one_to_a_line_or_as_the_command_wants(
@@ -46,6 +58,7 @@ def test_figures_are_printed_one_to_a_line_or_as_the_command_wants(
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["lost", "0"],
         ["load", "0.5"],
+        ["stolen", "0.01"],
     ]
     tell({"lost": 0}, {"load": 0.5}, options_of(), table=["nothing was lost"])
     assert capsys.readouterr().out == "nothing was lost\n"
@@ -60,7 +73,7 @@ def test_a_result_is_kept_behind_those_before_it(
     first, last = (tmp_path / "recovery.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(first) == {"all_s": 9.0}
     kept = json.loads(last)
-    assert (kept["all_s"], kept["conditions"]) == (8.0, {"load": 0.5})
+    assert (kept["all_s"], kept["conditions"]) == (8.0, {"load": 0.5, "stolen": 0.01})
     assert kept["run"]["options"] == {"waits": 1_000}
     assert "run" not in capsys.readouterr().out
 
