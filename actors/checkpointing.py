@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,12 @@ class Checkpoints:
     applies and commits calls has as much time to himself, unless somebody waits for the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """
+        Args:
+            wake: whoever takes the parts looks for one.
+        """
+        self._wake = wake
         self._asked = self._made = self._making = self._hurried = 0
         self._shards: deque[int] = deque()
         """Those that the checkpoint under way has still to write."""
@@ -44,6 +49,7 @@ class Checkpoints:
         self._asked += 1
         if in_haste:
             self._hurried = self._asked
+        self._wake()
         return self._asked
 
     def has_made(self, number: int) -> bool:
@@ -106,3 +112,4 @@ class Checkpoints:
     def rested(self) -> None:
         """The pause is over."""
         self._rests = False
+        self._wake()

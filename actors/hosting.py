@@ -110,11 +110,11 @@ class PoolHost:
         self._uncommitted: list[Commit] = []
         self.answers, self.endings = Answers(self.report), Endings()
         self._work, self._committable, self.alarm = asyncio.Event(), asyncio.Event(), Alarm()
+        self._checkpoints = Checkpoints(self._committable.set)
         self.progress = asyncio.Condition()
         self._committed = self.applied = 0
         self._commits = ThreadPoolExecutor(1, "raysume-commit")
         self._loops: list[asyncio.Task[None]] = []
-        self._checkpoints = Checkpoints()
         self.released = asyncio.Event()  # cleared while nothing may be applied
         self.released.set()
         self.held_until: asyncio.TimerHandle | None = None
@@ -192,7 +192,7 @@ class PoolHost:
 
     def end(self, error: BaseException) -> None:
         """The incarnation ends: what it has in memory is not what is durable."""
-        give_up, self._give_up = self._give_up, lambda _: None
+        give_up, self._give_up = self._give_up, _given_up
         give_up(error)
 
     # --- events ------------------------------------------------------------------------
@@ -316,16 +316,12 @@ class PoolHost:
                 if part is not None:
                     is_more = self.journal.let_go(self.kernel, self._uncommitted)
                     if checkpoints.wrote(is_more=is_more):
-                        loop.call_later(loop.time() - began_s, self._rested)
+                        loop.call_later(loop.time() - began_s, checkpoints.rested)
                 del self._uncommitted[:taken]
                 self._committed += taken
                 self._release(together)
                 async with self.progress:
                     self.progress.notify_all()
-
-    def _rested(self) -> None:
-        self._checkpoints.rested()
-        self._committable.set()
 
     def _write(self, commit: Commit, part: Part | None) -> None:
         self.meters.commit.timed(self._write_all, commit, part)
@@ -371,7 +367,6 @@ class PoolHost:
             in_haste: False: turns go on beside it as usual, see `Checkpoints`.
         """
         number = self._checkpoints.ask(in_haste=in_haste)
-        self._committable.set()
         async with self.progress:
             await self.progress.wait_for(lambda: self._checkpoints.has_made(number))
 
@@ -397,3 +392,7 @@ class PoolHost:
         async with self.progress:
             await self.progress.wait_for(lambda: self.has_applied(ends))
         await self.flushed()
+
+
+def _given_up(error: BaseException) -> None:
+    """The incarnation is ending already."""

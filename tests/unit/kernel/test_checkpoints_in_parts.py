@@ -101,6 +101,11 @@ def logs_with(sizes: Mapping[int, int]) -> dict[int, ShardLog]:
     return logs
 
 
+def made() -> Checkpoints:
+    """Checkpoints of which nobody has to be woken."""
+    return Checkpoints(lambda: None)
+
+
 def write_out(
     checkpoints: Checkpoints, logs: Mapping[int, ShardLog], *, turns: int = 0, meanwhile: int = 0
 ) -> list[tuple[list[int], int | None]]:
@@ -145,14 +150,14 @@ def twenty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_checkpoint_is_parted_by_the_number_of_its_instances_and_of_turns_beside_it(
     sizes: dict[int, int], turns: int, expected: list[tuple[list[int], int | None]]
 ) -> None:
-    checkpoints = Checkpoints()
+    checkpoints = made()
     checkpoints.ask(in_haste=False)
     assert write_out(checkpoints, logs_with(sizes), turns=turns) == expected
 
 
 @pytest.mark.usefixtures("twenty")
 def test_however_much_changes_meanwhile_a_checkpoint_comes_to_its_end() -> None:
-    checkpoints = Checkpoints()
+    checkpoints = made()
     checkpoints.ask(in_haste=False)
     found = write_out(checkpoints, logs_with({0: 50, 1: 5}), meanwhile=1_000)
     assert found == [([0], 20), ([0], 20), ([0], None), ([1], None)]
@@ -160,7 +165,7 @@ def test_however_much_changes_meanwhile_a_checkpoint_comes_to_its_end() -> None:
 
 @pytest.mark.usefixtures("twenty")
 def test_after_a_part_there_is_a_pause_unless_somebody_waits() -> None:
-    checkpoints, logs = Checkpoints(), logs_with({0: 50})
+    checkpoints, logs = made(), logs_with({0: 50})
     assert checkpoints.take(logs, 0) is None, "nothing is asked for"
     first = checkpoints.ask(in_haste=False)
     assert checkpoints.take(logs, 0) == Part((0,), 20)
@@ -181,7 +186,7 @@ def test_after_a_part_there_is_a_pause_unless_somebody_waits() -> None:
 
 
 def test_as_long_as_more_could_leave_memory_there_are_parts_that_write_nothing() -> None:
-    checkpoints, logs = Checkpoints(), logs_with({0: 5})
+    checkpoints, logs = made(), logs_with({0: 5})
     number = checkpoints.ask(in_haste=True)
     assert checkpoints.take(logs, 0) == Part([0])
     checkpoints.wrote(is_more=True)
@@ -191,8 +196,19 @@ def test_as_long_as_more_could_leave_memory_there_are_parts_that_write_nothing()
     assert checkpoints.has_made(number)
 
 
+def test_who_takes_parts_is_woken_when_one_is_asked_for_and_after_a_pause() -> None:
+    woken: list[str] = []
+    checkpoints = Checkpoints(lambda: woken.append("now"))
+    checkpoints.ask(in_haste=False)
+    assert woken == ["now"]
+    checkpoints.take(logs_with({0: 300}), 0)
+    assert checkpoints.wrote()
+    checkpoints.rested()
+    assert woken == ["now"] * 2
+
+
 def test_a_shard_that_left_meanwhile_is_not_waited_for() -> None:
-    checkpoints, logs = Checkpoints(), logs_with({0: 300, 1: 5})
+    checkpoints, logs = made(), logs_with({0: 300, 1: 5})
     number = checkpoints.ask(in_haste=False)
     checkpoints.take(logs, 0)
     checkpoints.wrote()
