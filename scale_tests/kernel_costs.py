@@ -34,6 +34,7 @@ from raysume.actors.kernel.deliveries import DeliveredCall, Delivery
 from raysume.actors.kernel.kernel import Kernel
 from raysume.actors.kernel.standing import learning_turn
 from raysume.actors.loading import method_of
+from raysume.actors.shard_indexes import IndexSizes
 from raysume.matching import Parsed
 from raysume.records import CallRecord
 from raysume.storage.opening import open_store
@@ -48,6 +49,9 @@ BATCH = 500
 CHECKPOINT = "checkpoint"
 BEGIN_US = 1_700_000_000_000_000
 SEAL_KEY = b"k" * 32
+
+_UNREAD = IndexSizes(runs=1 << 60, spread_bytes=1 << 60)
+"""Of an index whose runs are never merged."""
 
 
 class Bench:
@@ -68,13 +72,19 @@ class Bench:
         Args:
             shards: those that it owns.
             loaded_instances, recent_calls: see `Kernel`.
-            writes: False: what is prepared goes nowhere, and no cache of the store grows.
+            writes: False: what is prepared goes nowhere, and no cache of the store grows. Then the
+                runs of the index, which are not there, are not merged either.
         """
         refs = [
             ShardRef(workflow=workflow.name, version=version, number=number) for number in shards
         ]
         self._store = store
-        self._journal = PoolJournal(store, store.acquire(refs, owner="bench"), Seal(SEAL_KEY))
+        self._journal = PoolJournal(
+            store,
+            store.acquire(refs, owner="bench"),
+            Seal(SEAL_KEY),
+            sizes=IndexSizes() if writes else _UNREAD,
+        )
         self.kernel = Kernel(
             workflow,
             version,
@@ -132,7 +142,8 @@ class Bench:
         moment_us = BEGIN_US + self._offset
         with self._stage(CHECKPOINT):
             self._write(self._journal.prepare(Commit(), now_us=moment_us, checkpoint=True))
-            self._journal.let_go(self.kernel)
+            while self._journal.let_go(self.kernel):
+                pass
 
     def _write(self, prepared: StoreCommit) -> None:
         if self._writes:
