@@ -42,6 +42,7 @@ class Checkpoints:
         """Those that the checkpoint under way has still to write."""
         self._left = 0
         """Instances of the first of them that may be written in parts."""
+        self._rows_max = 0
         self._is_more = self._rests = False
 
     def ask(self, *, in_haste: bool) -> int:
@@ -66,14 +67,21 @@ class Checkpoints:
             logs: of the pool's shards, by number.
             turns: how many are committed together with the part: it may be half as large.
         """
-        if self._made >= self._asked or (self._rests and self._made >= self._hurried):
+        is_hurried = self._made < self._hurried
+        if self._rests and not is_hurried:
             return None
+        if self._made >= self._asked:
+            return Part(()) if self._is_more else None
         if self._making == self._made:
             self._making = self._asked
+            changed = sum(len(log.dirty) for log in logs.values())
+            self._rows_max = max(
+                limits.CHECKPOINT_PART_ROWS_MAX, changed // limits.CHECKPOINT_PARTS_MAX
+            )
             self._begin(logs, logs)
-        if self._is_more:
-            return Part(())
-        most, rows = max(limits.CHECKPOINT_PART_ROWS_MAX, turns // 2), 0
+        most, rows = max(self._rows_max, turns // 2), 0
+        if is_hurried:
+            most = max(most, limits.HURRIED_PART_ROWS_MAX)
         together: list[int] = []
         while self._shards:
             number = self._shards[0]
@@ -97,16 +105,16 @@ class Checkpoints:
         """The part that was taken is durable, and what it allows has left memory.
 
         Args:
-            is_more: more could leave, which happens after parts: another one, which writes nothing,
-                is behind the last one then.
+            is_more: more could leave: that is what parts are for that write nothing, when there are
+                no others.
 
         Returns:
             Whether there is a pause now, until `rested`.
         """
-        self._is_more = is_more and not self._shards
-        if not self._shards and not self._is_more:
+        self._is_more = is_more
+        if not self._shards:
             self._made = self._making
-        self._rests = self._made < self._asked
+        self._rests = is_more or self._made < self._asked
         return self._rests
 
     def rested(self) -> None:

@@ -91,6 +91,12 @@ CHECKPOINT_PART_ROWS_MAX: Final = 128
 """Instances of a checkpoint in one transaction, some 10 ms, and what changed since it began: turns
 that end meanwhile wait for it."""
 
+CHECKPOINT_PARTS_MAX: Final = 64
+"""Parts of a checkpoint, roughly: where very many instances have changed, parts are larger."""
+
+HURRIED_PART_ROWS_MAX: Final = 1_000
+"""Instances of a part where somebody waits for the end of the checkpoint: some 50 ms."""
+
 READ_WHOLE_ROWS_MAX: Final = 1_000
 """Checkpointed instances of a shard that a start reads at once, states and all: some 20 ms. Of a
 larger shard it reads the index, and states when they are met."""

@@ -272,6 +272,7 @@ class Cluster:
             (limits, "LOADED_INSTANCES_MAX", max(0, self.seed % 4 - 1)),
             (limits, "MEMORY_BUDGET", self.seed // 4 % 2 * 500),
             (limits, "CHECKPOINT_PART_ROWS_MAX", 1 + self.seed % 2),
+            (limits, "HURRIED_PART_ROWS_MAX", 1 + self.seed % 3),
             (limits, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (ranges, "DELIVERY_CALLS_MAX", self.faults.delivery),
             (workflows, "opening", self.step_runs),

@@ -175,11 +175,11 @@ def test_after_a_part_there_is_a_pause_unless_somebody_waits() -> None:
     assert checkpoints.take(logs, 0) == Part((0,), 20)
     assert checkpoints.wrote()
     second = checkpoints.ask(in_haste=True)
-    assert checkpoints.take(logs, 100) == Part([0]), "somebody waits"
+    assert checkpoints.take(logs, 0) == Part([0]), "somebody waits"
     assert checkpoints.wrote()
     assert checkpoints.has_made(first)
     assert not checkpoints.has_made(second), "it was asked for when another one had begun"
-    assert checkpoints.take(logs, 200) == Part([0])
+    assert checkpoints.take(logs, 0) == Part([0])
     assert not checkpoints.wrote()
     assert checkpoints.has_made(second)
     assert checkpoints.take(logs, 0) is None
@@ -189,11 +189,37 @@ def test_as_long_as_more_could_leave_memory_there_are_parts_that_write_nothing()
     checkpoints, logs = made(), logs_with({0: 5})
     number = checkpoints.ask(in_haste=True)
     assert checkpoints.take(logs, 0) == Part([0])
-    checkpoints.wrote(is_more=True)
-    assert not checkpoints.has_made(number)
+    assert checkpoints.wrote(is_more=True)
+    assert checkpoints.has_made(number), "nobody waits for what leaves"
+    assert checkpoints.take(logs, 0) is None
+    checkpoints.rested()
     assert checkpoints.take(logs, 0) == Part(())
     assert not checkpoints.wrote()
+    assert checkpoints.take(logs, 0) is None
+
+
+def test_what_leaves_memory_does_not_hold_up_the_next_checkpoint() -> None:
+    checkpoints, logs = made(), logs_with({0: 5})
+    checkpoints.ask(in_haste=False)
+    checkpoints.take(logs, 0)
+    checkpoints.wrote(is_more=True)
+    number = checkpoints.ask(in_haste=True)
+    assert checkpoints.take(logs, 0) == Part([0])
+    assert checkpoints.wrote(is_more=True)
     assert checkpoints.has_made(number)
+
+
+def test_very_many_instances_and_somebody_who_waits_make_larger_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "CHECKPOINT_PART_ROWS_MAX", 20)
+    monkeypatch.setattr(limits, "CHECKPOINT_PARTS_MAX", 4)
+    monkeypatch.setattr(limits, "HURRIED_PART_ROWS_MAX", 100)
+    checkpoints = made()
+    checkpoints.ask(in_haste=False)
+    assert write_out(checkpoints, logs_with({0: 200})) == [([0], 50)] * 3 + [([0], None)]
+    checkpoints.ask(in_haste=True)
+    assert write_out(checkpoints, logs_with({0: 200})) == [([0], 100), ([0], None)]
 
 
 def test_who_takes_parts_is_woken_when_one_is_asked_for_and_after_a_pause() -> None:
