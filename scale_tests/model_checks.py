@@ -100,7 +100,8 @@ def _of_engine(results: Results, costs: Costs) -> Iterator[Check]:
             ),
         )
         yield Check(
-            what=f"engine, {line['batch']} a request, {line['connections']} connections, "
+            what=f"engine, {line['waits']:,} waits, {line['batch']} a request, "
+            f"{line['connections']} connections, "
             f"{line.get('members', 1)} members, {line.get('replicas', 1)} replicas",
             measured=line["committed_per_s"],
             expected=found.per_s,

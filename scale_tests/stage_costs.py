@@ -105,15 +105,20 @@ def whole_processes(results: Results) -> list[Stage]:
     ]
 
 
+IN_MEMORY_WAITS: Final = 100_000
+"""With more waits calls meet instances that are packed or cold: stages are those without."""
+
+
 def plain_runs(results: Results, *, is_batch: bool | None = None) -> list[Line]:
     """Results of `pushed_calls` that know the CPU by process, of one member and one replica
-    on SQLite."""
+    on SQLite, with all instances in memory."""
     return [
         line
         for line in results.of("pushed_calls")
         if "cpu_us_by_process" in line
         and (line["members"], line["replicas"]) == (1, 1)
         and is_on_sqlite(line)
+        and line["waits"] <= IN_MEMORY_WAITS
         and (is_batch is None or (line["batch"] > 1) == is_batch)
     ]
 

@@ -203,8 +203,10 @@ def test_other_members_and_stores_are_predicted_not_given() -> None:
     assert costs == costs_of(ALL)
     assert costs is not None
     found = {one.what: one.has_given for one in throughput_checks(results, costs)}
-    assert found["engine, 500 a request, 4 connections, 1 members, 1 replicas"] is True
-    assert found["engine, 500 a request, 4 connections, 4 members, 1 replicas"] is False
+    assert found["engine, 1,000 waits, 500 a request, 4 connections, 1 members, 1 replicas"] is True
+    assert (
+        found["engine, 1,000 waits, 500 a request, 4 connections, 4 members, 1 replicas"] is False
+    )
 
 
 def test_measured_latency_stands_beside_the_expected_one() -> None:
