@@ -303,15 +303,14 @@ class PoolHost:
             while True:
                 taken = len(self._uncommitted)
                 together = Commit.of(self._uncommitted)
-                turns = together.turns_in_all
-                part = checkpoints.take(self.journal.logs, turns)
+                part = checkpoints.take(self.journal.logs, together.turns_in_all)
                 if not taken and part is None:
                     break
                 began_s = loop.time()
-                if turns or part is not None:
+                if together.turns or part is not None:
                     await loop.run_in_executor(self._commits, self._write, together, part)
                     self.journal.committed(together)
-                    if turns and self._quarantine is not None:
+                    if together.turns and self._quarantine is not None:
                         self._quarantine.has_moved()
                 if part is not None:
                     is_more = self.journal.let_go(self.kernel, self._uncommitted)

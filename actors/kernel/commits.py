@@ -297,7 +297,8 @@ class Commit:
 
     @property
     def turns_in_all(self) -> int:
-        """How many turns there are, of all shards."""
+        """How many turns there are, of all shards; `turns` names shards without any, too, whose
+        header is to be durable."""
         return sum(map(len, self.turns.values()))
 
     def absorb(self, later: Commit) -> None:
