@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import linecache
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
@@ -32,6 +30,7 @@ from raysume.steps import Retry
 if TYPE_CHECKING:
     from raysume.compiler import Definition, SubflowCall
     from raysume.containers import Container
+    from raysume.versions.digests import Digests
 
 P = ParamSpec("P")
 P2 = ParamSpec("P2")
@@ -272,14 +271,18 @@ class Workflow(Generic[P, R_co]):
         return str(self.id_function(**{n: v for n, v in arguments.items() if n in accepted}))
 
     def version_id(self) -> VersionId:
-        """The label given by the user, else six hex digits of the defining file's digest."""
-        if self.version_label is not None:
-            return VersionId(self.version_label)
-        text = "".join(linecache.getlines(self.file, self.function.__globals__))
-        if not text:
-            code = self.function.__code__
-            text = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"
-        return VersionId(hashlib.blake2b(text.encode(), digest_size=16).hexdigest()[:6])
+        """The label given by the user, else six hex digits of the logic digest.
+
+        The files are read when this is first asked for: that should be soon after their import.
+        """
+        return VersionId(self.version_label or self.digests.logic[:6])
+
+    @functools.cached_property
+    def digests(self) -> Digests:
+        """What makes two deployments of the workflow the same version."""
+        from raysume.versions.digests import digests_of
+
+        return digests_of(self.definition)
 
     def __call__(self, /, *_args: P.args, **_kwargs: P.kwargs) -> Awaitable[R_co]:
         """The workflow as a child: awaited in another workflow, it starts an instance of its own.

@@ -1,0 +1,1 @@
+"""Versions of workflows: what makes two deployments of one the same."""
