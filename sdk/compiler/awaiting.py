@@ -21,7 +21,7 @@ from raysume.compiler.syntax import NESTED_SCOPES, everything_below
 if TYPE_CHECKING:
     from raysume.compiler.definitions import Definition
 
-_DYNAMIC: Final = frozenset(
+DYNAMIC: Final = frozenset(
     (
         "getattr",
         "eval",
@@ -34,7 +34,7 @@ _DYNAMIC: Final = frozenset(
         "lookup",
     )
 )
-"""Names whose use hides what is waited for."""
+"""Names whose use hides what is named."""
 
 _OBJECTS_MAX: Final = 10_000
 """Objects that are looked into; whoever names more is taken to wait for anything."""
@@ -154,7 +154,7 @@ class _Search:
 
     def _names(self, names: Iterable[str], globals_: dict[str, Any], holder: int) -> None:
         found = frozenset(names)
-        self.is_lost = self.is_lost or bool(found & _DYNAMIC)
+        self.is_lost = self.is_lost or bool(found & DYNAMIC)
         self.is_exclusive = self.is_exclusive or "exclusive" in found
         self._named_in(found, globals_, holder, set())
 

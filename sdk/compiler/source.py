@@ -30,8 +30,9 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _FUTURE_FLAGS: Final = sum(
     {getattr(__future__, name).compiler_flag for name in __future__.all_feature_names}
 )
-_MODULES_KEPT: Final = 16
-"""Parsed modules kept: a module's functions are compiled one after the other."""
+_MODULES_KEPT: Final = 64
+"""Parsed modules kept: a module's functions are compiled one after the other, and looked through
+together with the modules that they use when it is deployed."""
 
 
 @dataclass(slots=True)
@@ -111,22 +112,35 @@ def definition_in_file(function: FunctionType) -> AnyDef | None:
 
 
 def _parsed(function: FunctionType, name: str) -> ParsedModule:
-    filename = function.__code__.co_filename
+    filename, line = function.__code__.co_filename, function.__code__.co_firstlineno
     linecache.checkcache(filename)
-    text = "".join(linecache.getlines(filename, function.__globals__))
+    try:
+        module = parsed_file(filename, function.__globals__)
+    except SyntaxError as error:
+        raise refusal("source-changed", name=name, file=filename, line=line) from error
+    if module is None:
+        raise refusal("no-source", name=name, file=filename, line=line)
+    return module
+
+
+def parsed_file(filename: str, names: dict[str, Any]) -> ParsedModule | None:
+    """The file, or the cell of a notebook, as it was when it was last looked at; None without text.
+
+    Args:
+        names: of the module that was made of it.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError: it is no module that Python can read.
+    """
+    text = "".join(linecache.getlines(filename, names))
     with _lock:
         known = _modules.get(filename)
         if known is not None and known.text == text:
             _modules.move_to_end(filename)
             return known
-    line = function.__code__.co_firstlineno
     if not text:
-        raise refusal("no-source", name=name, file=filename, line=line)
-    try:
-        tree = parsed(text, filename)
-    except SyntaxError as error:
-        raise refusal("source-changed", name=name, file=filename, line=line) from error
-    module = ParsedModule(filename, text, tree)
+        return None
+    module = ParsedModule(filename, text, parsed(text, filename))
     with _lock:
         _modules[filename] = module
         while len(_modules) > _MODULES_KEPT:

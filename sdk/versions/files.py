@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import ast
-import linecache
+import functools
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from raysume.parsing import parsed
+from raysume.compiler.awaiting import is_library
+from raysume.compiler.source import ParsedModule, parsed_file
+from raysume.compiler.syntax import everything_below
 from raysume.versions.canonical import digest_of
 from raysume.versions.names import bound_names
 
 _FILES_KEPT: Final = 64
-"""Parsed files kept: the workflows of a deployment are looked at one after the other."""
+"""Files kept: the workflows of a deployment are looked at one after the other."""
 
 
 @dataclass(slots=True, eq=False)
 class SourceFile:
     """One file: the statements of its module, by what they bind."""
 
-    filename: str
-    text: str
-    tree: ast.Module
+    module: ParsedModule
     names: dict[str, Any]
     """The module's, as they are now."""
     bindings: dict[str, list[ast.stmt]] = field(default_factory=dict[str, list[ast.stmt]])
@@ -35,7 +36,7 @@ class SourceFile:
     _digests: dict[int, bytes] = field(default_factory=dict[int, bytes])
 
     def __post_init__(self) -> None:
-        for statement in _statements(self.tree.body):
+        for statement in _statements(self.module.tree):
             if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
                 self.stars.append(statement)
                 continue
@@ -51,7 +52,7 @@ class SourceFile:
 
     def statement_at(self, line: int) -> ast.stmt | None:
         """The statement of the module that reaches over the line; None when none does."""
-        for statement in self.tree.body:
+        for statement in self.module.tree.body:
             first = min(_lines(statement))
             if first <= line <= (statement.end_lineno or first):
                 return statement
@@ -62,10 +63,20 @@ _files: OrderedDict[str, SourceFile] = OrderedDict()
 _lock = threading.Lock()
 
 
-def file_of(module: ModuleType) -> SourceFile | None:
-    """The file of a module; None when it has no source."""
-    filename = getattr(module, "__file__", None)
-    return None if filename is None else file_named(filename, vars(module))
+def user_file(name: str) -> SourceFile | None:
+    """The file of the user's module with this name, imported or not; None when it is no module of
+    his, or has no source. Nothing is imported for it."""
+    if is_library(name):
+        return None
+    module = loaded(name)
+    if module is not None:
+        filename = getattr(module, "__file__", None)
+        return None if filename is None else file_named(filename, vars(module))
+    place = _place_of(name)
+    if place is None or place.suffix != ".py" or "site-packages" in place.parts:
+        return None
+    package = name if place.name == "__init__.py" else name.rpartition(".")[0]
+    return file_named(str(place), _names_before(name, package, str(place)))
 
 
 def file_named(filename: str, names: dict[str, Any]) -> SourceFile | None:
@@ -74,23 +85,43 @@ def file_named(filename: str, names: dict[str, Any]) -> SourceFile | None:
     Args:
         names: of the module that was made of it.
     """
-    linecache.checkcache(filename)
-    text = "".join(linecache.getlines(filename, names))
-    with _lock:
-        known = _files.get(filename)
-        if known is not None and known.text == text and known.names is names:
-            _files.move_to_end(filename)
-            return known
     try:
-        made = SourceFile(filename, text, parsed(text, filename), names) if text else None
+        module = parsed_file(filename, names)
     except (SyntaxError, ValueError, RecursionError):
         return None
-    if made is not None:
-        with _lock:
-            _files[filename] = made
-            while len(_files) > _FILES_KEPT:
-                _files.popitem(last=False)
-    return made
+    if module is None:
+        return None
+    with _lock:
+        known = _files.get(filename)
+        if known is None or known.module is not module or known.names is not names:
+            known = _files[filename] = SourceFile(module, names)
+        _files.move_to_end(filename)
+        while len(_files) > _FILES_KEPT:
+            _files.popitem(last=False)
+    return known
+
+
+def is_module(name: str) -> bool:
+    """Whether there is a module with this name, imported or not."""
+    return loaded(name) is not None or _place_of(name) is not None
+
+
+def _place_of(name: str) -> Path | None:
+    """The file of a module that was not imported, or the folder of a package without one, found
+    without importing the packages above it."""
+    *above, last = name.split(".")
+    folders = [Path(folder, *above) for folder in sys.path]
+    for folder in folders:
+        for place in (folder / last / "__init__.py", folder / f"{last}.py"):
+            if place.is_file():
+                return place
+    return next((folder / last for folder in folders if (folder / last).is_dir()), None)
+
+
+@functools.lru_cache(_FILES_KEPT)
+def _names_before(name: str, package: str, filename: str) -> dict[str, Any]:
+    """What a module has before its first statement."""
+    return {"__name__": name, "__package__": package, "__file__": filename}
 
 
 def imported_module(statement: ast.ImportFrom, names: dict[str, Any]) -> str:
@@ -113,14 +144,13 @@ def loaded(name: str) -> ModuleType | None:
     return found if isinstance(found, ModuleType) else None
 
 
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those of a module. An `if` or `try` counts as a whole, but for imports that stand in it."""
-    for statement in body:
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Those of the module, and the imports that stand in them, wherever: in an `if`, in a function."""
+    for statement in tree.body:
         yield statement
-        if isinstance(statement, ast.If | ast.Try | ast.TryStar | ast.With):
-            for part in ast.walk(statement):
-                if isinstance(part, ast.Import | ast.ImportFrom):
-                    yield part
+        for part in everything_below(statement):
+            if isinstance(part, ast.Import | ast.ImportFrom) and part is not statement:
+                yield part
 
 
 def _lines(statement: ast.stmt) -> list[int]:

@@ -6,18 +6,19 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
+from raysume.compiler.syntax import COMPREHENSIONS, children, evaluated_here
+
 Chain = tuple[str, ...]
 """A name, and the attributes that are read of it: `calls.billing.paid`."""
 
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_INNER: Final = (*_FUNCTIONS, ast.ClassDef)
 
 
 def free_names(node: ast.AST) -> set[Chain]:
     """The names that are looked up outside of the node, with what is read of them.
 
-    Names bound in the body of a class count as free: its methods do not see them.
+    Names bound in the body of a class count as free: its methods do not see them. So do names that
+    a function imports: they are those of another module.
     """
     found: set[Chain] = set()
     pending: list[tuple[ast.AST, frozenset[str]]] = [(node, frozenset())]
@@ -26,19 +27,20 @@ def free_names(node: ast.AST) -> set[Chain]:
         if isinstance(one, ast.Name | ast.Attribute):
             chain = _chain(one)
             if chain is None:  # an attribute of something without a name
-                pending += ((child, bound) for child in ast.iter_child_nodes(one))
+                pending += ((child, bound) for child in children(one))
             elif chain[0] not in bound:
                 found.add(chain)
         elif isinstance(one, _FUNCTIONS):
             inside = bound | _locals(one)
-            pending += ((part, bound) for part in _outside(one))
             body = one.body if isinstance(one.body, list) else [one.body]
+            pending += ((part, bound) for part in evaluated_here(one))
             pending += ((part, inside) for part in body)
-        elif isinstance(one, _COMPREHENSIONS):
+        elif isinstance(one, COMPREHENSIONS):
             inside = bound | {name for part in one.generators for name in _stored(part.target)}
-            pending += ((part, inside) for part in ast.iter_child_nodes(one))
+            pending.append((one.generators[0].iter, bound))
+            pending += ((part, inside) for part in children(one))
         else:
-            pending += ((child, bound) for child in ast.iter_child_nodes(one))
+            pending += ((child, bound) for child in children(one))
     return found
 
 
@@ -90,8 +92,8 @@ def _own(node: ast.AST) -> Iterator[ast.AST]:
         yield one
         if isinstance(one, ast.comprehension):
             pending += (one.iter, *one.ifs)
-        elif not isinstance(one, _INNER):
-            pending += ast.iter_child_nodes(one)
+        else:
+            pending += evaluated_here(one)
 
 
 def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
@@ -105,7 +107,7 @@ def _locals(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> se
         for part in _own(statement):
             if isinstance(part, ast.Global | ast.Nonlocal):
                 elsewhere.update(part.names)
-            elif not isinstance(part, ast.Attribute | ast.Subscript):
+            elif not isinstance(part, ast.Attribute | ast.Subscript | ast.Import | ast.ImportFrom):
                 found.update(_bound_by(part))
     return found - elsewhere
 
@@ -116,15 +118,6 @@ def _stored(node: ast.AST) -> set[str]:
         for part in _own(node)
         if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
     }
-
-
-def _outside(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Iterator[ast.AST]:
-    """What of a function is evaluated where it is defined: defaults, annotations, decorators."""
-    yield function.args
-    if not isinstance(function, ast.Lambda):
-        yield from function.decorator_list
-        if function.returns is not None:
-            yield function.returns
 
 
 def _chain(node: ast.AST) -> Chain | None:

@@ -15,17 +15,23 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any, Final
 
-from raysume.compiler.awaiting import is_library
+from raysume.compiler.awaiting import DYNAMIC, is_library
+from raysume.compiler.source import nested_codes
 from raysume.versions.canonical import digest_of
-from raysume.versions.files import SourceFile, file_named, file_of, imported_module, loaded
+from raysume.versions.files import (
+    SourceFile,
+    file_named,
+    imported_module,
+    is_module,
+    loaded,
+    user_file,
+)
 from raysume.versions.names import Chain, free_names
 
-_DYNAMIC: Final = frozenset(
-    ("getattr", "eval", "exec", "globals", "vars", "__import__", "import_module", "importlib")
-)
+_HIDING: Final = DYNAMIC | {"importlib"}
 """Names whose use hides what is reached."""
 
 _PLAIN: Final = (str, bytes, int, float, complex, bool, type(None))
@@ -44,7 +50,7 @@ class Reached:
     @property
     def key(self) -> Place:
         """The same for the same statement."""
-        return self.file.filename, self.statement.lineno, self.statement.col_offset
+        return self.file.module.filename, self.statement.lineno, self.statement.col_offset
 
     @property
     def digest(self) -> bytes:
@@ -108,8 +114,7 @@ class Reach:
         file = file_named(code.co_filename, function.__globals__)
         statement = None if file is None else file.statement_at(code.co_firstlineno)
         if file is None or statement is None:
-            text = f"{code.co_code!r}{code.co_consts!r}{code.co_names!r}"
-            self.unsourced.add(text)
+            self.unsourced.add(text := _told_by_code(code))
             return text.encode()
         digest = self._reach(Reached(file, statement))
         if function in self._closures:
@@ -121,8 +126,7 @@ class Reach:
         return digest
 
     def _class(self, owner: type) -> None:
-        module = loaded(owner.__module__)
-        file = None if module is None else file_of(module)
+        file = user_file(owner.__module__)
         statements = file.bindings.get(owner.__qualname__.partition(".")[0], ()) if file else ()
         for statement in statements:
             assert file is not None
@@ -136,8 +140,8 @@ class Reach:
         for chain in names:
             for to in self._resolve(reached.file, chain):
                 linked.links.add((".".join(chain), to))
-        if any(part in _DYNAMIC for chain in names for part in chain):
-            for statement in reached.file.tree.body:
+        if any(part in _HIDING for chain in names for part in chain):
+            for statement in reached.file.module.tree.body:
                 if not isinstance(statement, ast.Import | ast.ImportFrom):
                     self._reach(Reached(reached.file, statement))
 
@@ -165,10 +169,13 @@ class Reach:
             if hasattr(loaded(base), name):
                 yield from self._of_module(base, (name, *rest))
         if name in file.names and not file.stars:
-            yield from self._value(file.names[name])
+            value = file.names[name]
+            if not isinstance(value, _PLAIN) or "__file__" not in file.names:
+                yield from self._value(value)
 
     def _value(self, value: Any) -> Iterator[bytes]:
-        """What is known by its value alone: from another cell of a notebook, or from a closure."""
+        """What is known by its value alone: from a closure, or from another cell of a notebook, of
+        which alone plain values count."""
         from raysume.compiler.definitions import Definition
         from raysume.methods import BoundMethod, Method
         from raysume.workflows import Workflow
@@ -202,31 +209,50 @@ class Reach:
 
     def _of_module(self, name: str, rest: Chain) -> Iterator[bytes]:
         """What is read of the module with this name, or of a module below it."""
-        module = loaded(name)
-        while rest and (below := _below(name, module, rest[0])) is not None:
-            name, module, rest = f"{name}.{rest[0]}", below, rest[1:]
-        file = None if module is None or is_library(name) else file_of(module)
+        while rest and _is_module_below(name, rest[0]):
+            name, rest = f"{name}.{rest[0]}", rest[1:]
+        file = user_file(name)
         if file is None:
-            yield f"{name} {_version_of(name, module)} {rest[:1]}".encode()
+            yield f"{name} {_version_of(name)} {rest[:1]}".encode()
         elif rest:
             yield from self._resolve(file, rest)
         else:
-            for statement in file.tree.body:
+            for statement in file.module.tree.body:
                 yield self._reach(Reached(file, statement))
 
 
-def _below(name: str, module: ModuleType | None, attribute: str) -> ModuleType | None:
-    found = loaded(f"{name}.{attribute}")
-    return found if found is not None and getattr(module, attribute, found) is found else None
+def _is_module_below(name: str, attribute: str) -> bool:
+    """Whether the attribute of a module is a module below it, as long as nothing else has its name."""
+    module, below = loaded(name), f"{name}.{attribute}"
+    found = loaded(below)
+    if found is not None:
+        return getattr(module, attribute, found) is found
+    return not hasattr(module, attribute) and is_module(below)
+
+
+def _told_by_code(code: CodeType) -> str:
+    """What a function does whose source is not there, without places in memory."""
+    return repr(
+        [
+            (one.co_code, one.co_names, [_told(constant) for constant in one.co_consts])
+            for one in (code, *nested_codes(code))
+        ]
+    )
+
+
+def _told(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        return constant.co_name
+    return repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 def _is_ours(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "raysume"
 
 
-def _version_of(name: str, module: ModuleType | None) -> str:
+def _version_of(name: str) -> str:
     """The version of the distribution of an extension: it has no source that could count."""
-    file = getattr(module, "__file__", None) or ""
+    file = getattr(loaded(name), "__file__", None) or ""
     if not file.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
         return ""
     top = name.partition(".")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Final
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.versions.programs import APPROVAL, RULES, digests
 
+from raysume.compiler.source import nested_codes
 from raysume.versions.canonical import digest_of, tokens
 from raysume.versions.digests import Digests
+from raysume.versions.reach import Reach
 
 PROGRAM: Final = {"approvals": APPROVAL, "rules": RULES}
 
@@ -256,6 +259,75 @@ def test_a_workflow_inside_of_a_function_reaches_what_its_closure_holds(
     assert (of(FACTORY.replace("return 1", "return 3")) != before) == (name == "one")
     assert of(FACTORY.replace("return 2", "return 3")) == before
     assert of(FACTORY.replace("return helper()", "return 7")) != before
+
+
+# --- names that are hard to follow ---------------------------------------------------
+
+LATE: Final = APPROVAL.replace("from rules import limit_of, LIMIT\n", "").replace(
+    "    tries = 0\n", "    from rules import limit_of\n\n    tries = 0\n"
+)
+
+
+def test_what_a_function_imports_counts_whether_it_was_imported_yet_or_not(folder: Path) -> None:
+    late = digests(folder, PROGRAM | {"approvals": LATE})
+    changed = RULES.replace("LIMIT = 100", "LIMIT = 101")
+    unreached = RULES.replace("OTHER = 7", "OTHER = 8")
+    assert digests(folder, {"approvals": LATE, "rules": changed}) != late
+    assert digests(folder, {"approvals": LATE, "rules": unreached}) == late
+    assert digests(folder, {"approvals": "import rules\n" + LATE, "rules": RULES}) == late
+
+
+def test_a_function_may_import_a_module_of_a_package_that_was_not_imported(folder: Path) -> None:
+    program = {
+        "approvals": LATE.replace(
+            "from rules", "from house.law import rules\n    from house.law.rules"
+        ),
+        "house.__init__": "raise RuntimeError('it was imported')",
+        "house.law.rules": RULES,
+    }
+    before = digests(folder, program)
+    changed = program | {"house.law.rules": RULES.replace("LIMIT = 100", "LIMIT = 101")}
+    assert digests(folder, changed) != before
+
+
+def test_what_a_module_knows_of_itself_does_not_count(folder: Path) -> None:
+    text = APPROVAL.replace('return ("yes"', 'return __name__ + __file__ + ("yes"')
+    moved = {"elsewhere": text, "rules": RULES}
+    assert digests(folder, moved, main="elsewhere") == digests(
+        folder, {"approvals": text, "rules": RULES}
+    )
+
+
+def test_what_a_global_became_at_run_time_does_not_count(folder: Path) -> None:
+    def of(value: int) -> Digests:
+        text = APPROVAL.replace('("yes"', 'str(seen) + ("yes"')
+        begun = f"\n\ndef begin():\n    global seen\n    seen = {value}\n\n\nbegin()\n"
+        return digests(folder, PROGRAM | {"approvals": text + begun})
+
+    assert of(1) == of(2)
+
+
+def test_a_comprehension_may_take_its_first_values_from_the_name_that_it_binds(
+    folder: Path,
+) -> None:
+    text = APPROVAL.replace('NAMES = ["ann"]', 'NAME = ["ann"]').replace(
+        'return ("yes"', 'return str([NAME for NAME in NAME]) + ("yes"'
+    )
+    before = digests(folder, PROGRAM | {"approvals": text})
+    changed = text.replace('["ann"]', '["bo"]')
+    assert digests(folder, PROGRAM | {"approvals": changed}) != before
+
+
+def test_what_has_no_source_is_told_by_its_code_the_same_in_every_process() -> None:
+    def of(value: int) -> list[bytes]:
+        text = f"def f(a): return (lambda: {value} if a in {{'a', 'b'}} else (1, 2))()"
+        code = next(nested_codes(compile(text, "<nowhere>", "exec")))
+        reach = Reach()
+        reach.add(FunctionType(code, {}), None)
+        return list(reach.digest())
+
+    assert of(1) == of(1) != of(2)
+    assert b" at 0x" not in b"".join(of(1))
 
 
 # --- the canonical form ------------------------------------------------------------
