@@ -329,7 +329,7 @@ class PoolHost:
         prepared: StoreCommit = self.journal.prepare(
             commit,
             now_us=now_us(),
-            checkpoint=part or False,
+            checkpoint=part,
             older_than_us=self.older_than_us(),
         )
         if prepared.epochs:

@@ -143,7 +143,7 @@ class PoolJournal:
         commit: Commit,
         *,
         now_us: int = 0,
-        checkpoint: bool | Part = False,
+        checkpoint: bool | Part | None = None,
         older_than_us: int = 0,
     ) -> StoreCommit:
         """The transaction that makes `commit` durable.

@@ -43,6 +43,8 @@ class Load:
     connections: int = 4
     is_single: bool = False
     """One call in each request, without a batch around it."""
+    path: str | None = None
+    """Where to; None: where calls are taken."""
 
 
 async def push_for(
@@ -63,7 +65,7 @@ async def push_for(
     """
     stop = time.monotonic() + seconds
     encoder, counting = msgspec.json.Encoder(), threading.Lock()
-    path = SINGLE_PATH if load.is_single else BATCH_PATH
+    path = load.path or (SINGLE_PATH if load.is_single else BATCH_PATH)
 
     def work() -> None:
         with contextlib.closing(Connection(development.url, development.token)) as connection:

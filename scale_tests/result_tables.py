@@ -17,10 +17,10 @@ FIGURES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ("accepted_per_s", "committed_per_s", "cpu_us_per_call", "behind_s", "lost"),
     ),
     "resume_latency": (
-        ("waits", "rate", "half_load_per_s"),
+        ("waits", "rate"),
         (
             *("hot_p50_ms", "hot_p99_ms", "cold_p50_ms", "cold_p99_ms"),
-            *("half_load_p50_ms", "half_load_p99_ms", "lost"),
+            *("half_load_per_s", "half_load_p50_ms", "half_load_p99_ms", "lost"),
         ),
     ),
     "active_waits": (

@@ -10,16 +10,13 @@ its own; requests of the size of a call come from as many connections as there a
 from __future__ import annotations
 
 import argparse
-import contextlib
+import asyncio
+import random
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import msgspec
 
 from raysume.actors.garbage import collect_seldom
 from raysume.actors.untyped import serve
@@ -28,7 +25,7 @@ from scale_tests.conditions import conditions
 from scale_tests.measuring import spread
 from scale_tests.processes import cpu_by_process, used_between
 from scale_tests.pushed_calls import WORKLOADS, payment, per_call
-from scale_tests.pushing import Connection
+from scale_tests.pushing import Load, push_for
 from scale_tests.telling import printing_options, tell
 
 PATH: Final = "/bare"
@@ -38,7 +35,7 @@ SPREAD: Final = ("answered_per_s", "cpu_us_per_call")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What one run showed; CPU as in `pushed_calls`, `replica` is the application's process."""
+    """What one run showed; CPU as in `pushed_calls`. The application's process is most of `other`."""
 
     answered_per_s: float
     cpu_us_per_call: float
@@ -72,25 +69,10 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 def push(development: Development, connections: int, seconds: float) -> tuple[int, float]:
     """How many requests were answered, and the seconds that took."""
-    body, stop = msgspec.json.encode(payment(123_456)), time.monotonic() + seconds
-    counts, counting = [0], threading.Lock()
-
-    def work() -> None:
-        answered = 0
-        with contextlib.closing(Connection(development.url, development.token)) as connection:
-            while time.monotonic() < stop:
-                status = connection.post(PATH, body)
-                if status != 202:
-                    raise SystemExit(f"refused: {status}")
-                answered += 1
-        with counting:
-            counts[0] += answered
-
-    begun = time.monotonic()
-    with ThreadPoolExecutor(connections, "push") as workers:
-        for line in [workers.submit(work) for _ in range(connections)]:
-            line.result()
-    return counts[0], time.monotonic() - begun
+    load = Load(batch=1, connections=connections, is_single=True, path=PATH)
+    answered = [0]
+    took = asyncio.run(push_for(development, load, payment, random.Random(1), answered, seconds))
+    return answered[0], took
 
 
 def measure(development: Development, options: argparse.Namespace) -> Figures:

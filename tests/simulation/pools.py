@@ -202,7 +202,7 @@ class SimPool:
         part: Part | None = None
         if not taken or rng.random() < self.world.checkpoint_rate:
             part = Part(tuple(self.journal.logs), self.world.rows_of_part())
-        prepared = self.journal.prepare(together, checkpoint=part or False)
+        prepared = self.journal.prepare(together, checkpoint=part)
         if fault("before the write"):
             raise Crash
         if prepared.journal or prepared.checkpoints:
